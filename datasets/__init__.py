@@ -1,0 +1,1 @@
+"""Datasets, readers, cards, features and splits."""

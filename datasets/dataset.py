@@ -1,0 +1,103 @@
+"""The Dataset: interactions, item features by modality, attributes, and the maps back to raw ids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+TRAIN, VALID, TEST = 0, 1, 2
+"""Values of the optional `label` column: the part that a publisher's own split puts a row in."""
+
+
+@dataclass(frozen=True, eq=False)
+class Modality:
+    """What one kind of content says of the items.
+
+    Attributes:
+        features: (n_items, width) float32, C-contiguous ndarray or scipy CSR; rows outside the mask are zero.
+        mask: (n_items,) bool, True where the item has this modality.
+    """
+
+    features: np.ndarray | sp.csr_array
+    mask: np.ndarray
+
+    @property
+    def width(self) -> int:
+        return int(self.features.shape[1])
+
+    @property
+    def is_sparse(self) -> bool:
+        return sp.issparse(self.features)
+
+    def dense(self, width: int = 256, seed: int = 0) -> np.ndarray:
+        """(n_items, w) float32: the features themselves, or, of a sparse matrix wider than `width`,
+        its truncated SVD (randomised, seeded), so that no wide dense matrix is ever held."""
+        if not self.is_sparse:
+            return self.features
+        if self.width <= width:
+            return np.ascontiguousarray(self.features.todense(), dtype=np.float32)
+        from sklearn.decomposition import TruncatedSVD
+
+        svd = TruncatedSVD(n_components=width, random_state=seed)
+        return np.ascontiguousarray(svd.fit_transform(self.features), dtype=np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Immutable. Users and items are numbered 0..n-1; `user_ids[u]` and `item_ids[i]` are their raw ids.
+
+    Attributes:
+        name: the data set's name on the command line.
+        interactions: frame with int64 columns `user`, `item`; optional `rating` (float32), `timestamp`
+            (float64, seconds), `label` (int8: 0 train, 1 valid, 2 test). A (user, item) pair occurs once.
+        user_ids, item_ids: 1-d arrays of str, the raw ids in order.
+        modalities: item modalities by name, in a fixed order.
+        user_attributes, item_attributes: frames with one row per user (item), in order; may have no columns.
+            Item titles, where known, are the item attribute `title`.
+        notes: one line per thing that was mended while reading (duplicates merged, rows without features).
+    """
+
+    name: str
+    interactions: pd.DataFrame
+    user_ids: np.ndarray
+    item_ids: np.ndarray
+    modalities: Mapping[str, Modality] = field(default_factory=dict)
+    user_attributes: pd.DataFrame = field(default_factory=pd.DataFrame)
+    item_attributes: pd.DataFrame = field(default_factory=pd.DataFrame)
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "modalities", MappingProxyType(dict(self.modalities)))
+        for array in (self.user_ids, self.item_ids, *self._feature_arrays()):
+            array.setflags(write=False)
+
+    def _feature_arrays(self) -> list[np.ndarray]:
+        arrays = []
+        for modality in self.modalities.values():
+            arrays.append(modality.features.data if modality.is_sparse else modality.features)
+            arrays.append(modality.mask)
+        return arrays
+
+    @property
+    def n_users(self) -> int:
+        return len(self.user_ids)
+
+    @property
+    def n_items(self) -> int:
+        return len(self.item_ids)
+
+    def matrix(self, rows: np.ndarray) -> sp.csr_array:
+        """(n_users, n_items) float32 CSR with a one for each interaction in `rows` (row numbers)."""
+        part = self.interactions.iloc[rows]
+        ones = np.ones(len(part), dtype=np.float32)
+        coo = sp.coo_array(
+            (ones, (part["user"].to_numpy(), part["item"].to_numpy())), shape=(self.n_users, self.n_items)
+        )
+        csr = coo.tocsr()
+        csr.sort_indices()
+        return csr

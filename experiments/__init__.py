@@ -1,0 +1,1 @@
+"""Benchmarks, scans, statistics and reports over the engine."""

@@ -1,0 +1,1 @@
+"""Encoders and fusions: parts that models are composed of."""

@@ -1,0 +1,1 @@
+"""Objectives: tensors in, a scalar out; no model inside."""
