@@ -1,0 +1,15 @@
+"""Fixtures that all tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data sets: RECSYS_DATA, or `../shared/data` beside the checkout."""
+    root = Path(os.environ.get("RECSYS_DATA") or Path(__file__).parents[2] / "shared" / "data")
+    if not root.is_dir():
+        pytest.skip(f"no real data sets at {root}; set RECSYS_DATA to the folder that holds them")
+    return root
