@@ -1,0 +1,53 @@
+"""LightGCN: neighbourhood averaging without weights or nonlinearity."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+from torch import Tensor
+
+from recsys.errors import UserError
+
+Readout = Literal["mean", "sum"]
+
+
+class Operator(Protocol):
+    """A sparse matrix that multiplies dense ones; `recsys.graphs.operator.SparseOperator` is one."""
+
+    def __matmul__(self, x: Tensor, /) -> Tensor: ...
+
+    @property
+    def T(self) -> Operator: ...
+
+
+def lightgcn(
+    operator: Operator, users: Tensor, items: Tensor, layers: int, readout: Readout = "mean"
+) -> tuple[Tensor, Tensor]:
+    """E^(l+1) = D^-1/2 A D^-1/2 E^(l) on the bipartite graph; the mean or sum of layers 0..L is read out.
+
+    "LightGCN: Simplifying and Powering Graph Convolution Network for Recommendation", He et al., SIGIR 2020,
+    arXiv 2002.02126, equations 3 and 4. CM3 (arXiv 2508.01226) reads out the sum.
+    The two blocks of A are one rectangular matrix and its transpose, so A itself is never formed.
+
+    Args:
+        operator: (n_users, n_items) normalised interactions D_u^-1/2 R D_i^-1/2.
+        users, items: (n_users, d) and (n_items, d) embeddings of layer 0.
+        layers: number of propagations L; 0 returns the tables themselves.
+
+    Returns:
+        (n_users, d) and (n_items, d) embeddings.
+
+    Raises:
+        UserError: an unknown read-out.
+    """
+    if readout not in ("mean", "sum"):
+        raise UserError(f"read-out '{readout}' is unknown; use 'mean' or 'sum'")
+    transposed = operator.T
+    user_sum, item_sum = users, items
+    for _ in range(layers):
+        users, items = operator @ items, transposed @ users
+        user_sum = user_sum + users
+        item_sum = item_sum + items
+    if readout == "sum":
+        return user_sum, item_sum
+    return user_sum / (layers + 1), item_sum / (layers + 1)
