@@ -1,12 +1,24 @@
-"""Splits: which interactions train, validate and test, and which users and items are cold."""
+"""Splits: which interactions train, validate and test, and which users and items are cold.
+
+A protocol is a function of a Dataset and a seed. Every split proves itself before anyone sees it: no pair in
+two parts, no cold user or item in train, no empty part.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import difflib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 
 import numpy as np
 
+from recsys.datasets.dataset import TEST, TRAIN, VALID, Dataset
+from recsys.datasets.errors import DataError
+
 NO_ROWS = np.empty(0, dtype=np.int64)
+UNUSED = -1
+"""Part number of a row that no part holds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,11 +28,11 @@ class Split:
     Attributes:
         protocol, seed: how the split was made.
         train, valid, test: int64 row numbers.
-        valid_support, test_support: interactions handed over at evaluation time only (cold-user protocol):
-            a cold user's history, never trained on, never counted as an answer.
         cold_users: (n_users,) bool, users without a training interaction.
         cold_items: (n_items,) bool, items without a training interaction.
-        valid_pool, test_pool: (n_items,) bool, the cold items that "ranked among cold items" ranks in that part.
+        valid_pool, test_pool: (n_items,) bool, the items that "ranked among cold items" ranks in that part.
+        valid_support, test_support: interactions handed over at evaluation time only (cold-user protocol):
+            a cold user's history, never trained on, never counted as an answer.
     """
 
     protocol: str
@@ -34,3 +46,239 @@ class Split:
     test_pool: np.ndarray
     valid_support: np.ndarray = NO_ROWS
     test_support: np.ndarray = NO_ROWS
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.ndarray):
+                value.setflags(write=False)
+
+    def check(self, dataset: Dataset) -> None:
+        """Raise DataError: a pair in two parts, a cold user or item in train, or an empty part."""
+        for part in ("train", "valid", "test"):
+            if not len(getattr(self, part)):
+                raise DataError(
+                    f"split '{self.protocol}' of '{dataset.name}' leaves the {part} part empty; use another "
+                    f"split, or data with more interactions"
+                )
+        rows = np.concatenate([self.train, self.valid, self.test, self.valid_support, self.test_support])
+        users = dataset.interactions["user"].to_numpy()
+        items = dataset.interactions["item"].to_numpy()
+        pairs = users[rows] * dataset.n_items + items[rows]
+        unique, counts = np.unique(pairs, return_counts=True)
+        if len(unique) < len(pairs):
+            user, item = divmod(int(unique[counts > 1][0]), dataset.n_items)
+            raise DataError(
+                f"split '{self.protocol}' of '{dataset.name}': user {dataset.user_ids[user]} with item "
+                f"{dataset.item_ids[item]} lies in two parts; give each pair to one part"
+            )
+        if self.cold_users[users[self.train]].any() or self.cold_items[items[self.train]].any():
+            raise DataError(f"split '{self.protocol}' of '{dataset.name}' trains on a cold user or item")
+
+
+def predefined(dataset: Dataset, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """The publisher's own split: the rows' `label`."""
+    if "label" not in dataset.interactions:
+        raise DataError(
+            f"'{dataset.name}' has no predefined split; use one of: "
+            + ", ".join(p for p in PROTOCOLS if p != "predefined")
+        )
+    return _parts(dataset.interactions["label"].to_numpy())
+
+
+def random(
+    dataset: Dataset, rng: np.random.Generator, *, valid: float = 0.1, test: float = 0.1
+) -> dict[str, np.ndarray]:
+    """Each user's interactions at random: share `valid`, share `test`, the rest trains.
+
+    A user with at least three interactions gives at least one to each part; one with fewer only trains.
+    """
+    _check_shares(valid=valid, test=test)
+    users = dataset.interactions["user"].to_numpy()
+    return _parts(_hold_out(users, rng.random(len(users)), valid, test))
+
+
+def temporal(
+    dataset: Dataset, rng: np.random.Generator, *, valid: float = 0.1, test: float = 0.1
+) -> dict[str, np.ndarray]:
+    """One cut in time for everybody: the last share `test` tests, the share `valid` before it validates.
+
+    Rows of one instant stay together, so the shares are met as nearly as the timestamps allow.
+    """
+    _check_shares(valid=valid, test=test)
+    time = _timestamps(dataset, "temporal")
+    first_valid, first_test = np.quantile(time, [1 - valid - test, 1 - test], method="higher")
+    return _parts(np.where(time >= first_test, TEST, np.where(time >= first_valid, VALID, TRAIN)))
+
+
+def leave_one_out(dataset: Dataset, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Each user's last interaction tests, the last but one validates; by timestamp, or at random without.
+
+    A user with fewer than three interactions only trains.
+    """
+    users = dataset.interactions["user"].to_numpy()
+    rank, count = _rank_within(users, _by_time(dataset, rng.random(len(users))))
+    part = np.where(rank == count - 1, TEST, np.where(rank == count - 2, VALID, TRAIN))
+    part[count < 3] = TRAIN
+    return _parts(part)
+
+
+def cold_item(
+    dataset: Dataset,
+    rng: np.random.Generator,
+    *,
+    share: float = 0.2,
+    valid: float = 0.1,
+    test: float = 0.1,
+) -> dict[str, np.ndarray]:
+    """A share of the items loses every training interaction: half of them validate, half test.
+
+    The other items' interactions are split as `random` does, so that one run reports warm and cold items.
+    """
+    _check_shares(share=share)
+    _check_shares(valid=valid, test=test)
+    users = dataset.interactions["user"].to_numpy()
+    items = dataset.interactions["item"].to_numpy()
+    valid_pool, test_pool = _draw_cold(np.unique(items), dataset.n_items, share, rng)
+    part = np.full(len(items), UNUSED)
+    warm = ~(valid_pool | test_pool)[items]
+    part[warm] = _hold_out(users[warm], rng.random(int(warm.sum())), valid, test)
+    part[valid_pool[items]] = VALID
+    part[test_pool[items]] = TEST
+    return _parts(part) | {"valid_pool": valid_pool, "test_pool": test_pool}
+
+
+def cold_user(
+    dataset: Dataset,
+    rng: np.random.Generator,
+    *,
+    share: float = 0.2,
+    support: int = 5,
+    valid: float = 0.1,
+    test: float = 0.1,
+) -> dict[str, np.ndarray]:
+    """A share of the users loses every training interaction: half of them validate, half test.
+
+    Of a cold user's interactions the first `support` (by timestamp, or at random without; at most all but
+    one) are handed over at evaluation time, the rest are the answers. The other users split as in `random`.
+    """
+    _check_shares(share=share)
+    _check_shares(valid=valid, test=test)
+    if support < 0:
+        raise DataError(f"split option support={support}: expected 0 or more interactions")
+    users = dataset.interactions["user"].to_numpy()
+    valid_users, test_users = _draw_cold(np.unique(users), dataset.n_users, share, rng)
+    noise = rng.random(len(users))
+    rank, count = _rank_within(users, _by_time(dataset, noise))
+    supports = rank < np.minimum(support, count - 1)
+    warm = ~(valid_users | test_users)[users]
+    part = np.full(len(users), UNUSED)
+    part[warm] = _hold_out(users[warm], noise[warm], valid, test)
+    part[valid_users[users] & ~supports] = VALID
+    part[test_users[users] & ~supports] = TEST
+    return _parts(part) | {
+        "valid_support": np.flatnonzero(valid_users[users] & supports),
+        "test_support": np.flatnonzero(test_users[users] & supports),
+    }
+
+
+PROTOCOLS: dict[str, Callable[..., dict[str, np.ndarray]]] = {
+    "predefined": predefined,
+    "random": random,
+    "temporal": temporal,
+    "leave-one-out": leave_one_out,
+    "cold-item": cold_item,
+    "cold-user": cold_user,
+}
+
+
+def default_protocol(dataset: Dataset) -> str:
+    """`predefined` where the data set comes with its own split, else `random`."""
+    return "predefined" if "label" in dataset.interactions else "random"
+
+
+def make_split(dataset: Dataset, protocol: str, seed: int = 0, **options: float) -> Split:
+    """Split `dataset` by the named protocol; the same seed gives the same split.
+
+    Raises:
+        DataError: an unknown protocol or option, a part without rows, or a split that does not prove itself.
+    """
+    if protocol not in PROTOCOLS:
+        raise DataError(f"there is no split '{protocol}'{_nearest(protocol, PROTOCOLS)}")
+    function = PROTOCOLS[protocol]
+    known = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    for key in options:
+        if key not in known:
+            raise DataError(f"split '{protocol}' has no option '{key}'{_nearest(key, known)}")
+    parts = function(dataset, np.random.default_rng(seed), **options)
+    users = dataset.interactions["user"].to_numpy()[parts["train"]]
+    items = dataset.interactions["item"].to_numpy()[parts["train"]]
+    cold_users = np.bincount(users, minlength=dataset.n_users) == 0
+    cold_items = np.bincount(items, minlength=dataset.n_items) == 0
+    pools = {"valid_pool": cold_items.copy(), "test_pool": cold_items.copy()}
+    split = Split(protocol, seed, cold_users=cold_users, cold_items=cold_items, **(pools | parts))
+    split.check(dataset)
+    return split
+
+
+def _parts(part: np.ndarray) -> dict[str, np.ndarray]:
+    names = {TRAIN: "train", VALID: "valid", TEST: "test"}
+    return {name: np.flatnonzero(part == number) for number, name in names.items()}
+
+
+def _hold_out(users: np.ndarray, order: np.ndarray, valid: float, test: float) -> np.ndarray:
+    """Part of each row: of each user's rows in `order`, the first go to test, the next to valid."""
+    rank, count = _rank_within(users, order)
+    enough = count >= 3
+    n_test = np.where(enough & (test > 0), np.maximum(1, np.floor(test * count)), 0)
+    n_valid = np.where(enough & (valid > 0), np.maximum(1, np.floor(valid * count)), 0)
+    return np.where(rank < n_test, TEST, np.where(rank < n_test + n_valid, VALID, TRAIN))
+
+
+def _rank_within(groups: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each row its 0-based rank by `order` within its group, and the group's size."""
+    sorted_rows = np.lexsort((np.arange(len(groups)), order, groups))
+    sizes = np.bincount(groups, minlength=1)
+    starts = np.cumsum(sizes) - sizes
+    rank = np.empty(len(groups), dtype=np.int64)
+    rank[sorted_rows] = np.arange(len(groups)) - starts[groups[sorted_rows]]
+    return rank, sizes[groups]
+
+
+def _by_time(dataset: Dataset, noise: np.ndarray) -> np.ndarray:
+    """An order of the rows: by timestamp where there is one, then by `noise`."""
+    if "timestamp" not in dataset.interactions:
+        return noise
+    return np.lexsort((noise, dataset.interactions["timestamp"].to_numpy())).argsort()
+
+
+def _draw_cold(
+    candidates: np.ndarray, n: int, share: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Two disjoint bool masks over n entities: the cold half for validation, the cold half for test."""
+    drawn = rng.permutation(candidates)[: round(share * len(candidates))]
+    masks = np.zeros((2, n), dtype=bool)
+    masks[0, drawn[: len(drawn) // 2]] = True
+    masks[1, drawn[len(drawn) // 2 :]] = True
+    return masks[0], masks[1]
+
+
+def _timestamps(dataset: Dataset, protocol: str) -> np.ndarray:
+    if "timestamp" not in dataset.interactions:
+        raise DataError(f"split '{protocol}' needs timestamps, and '{dataset.name}' has none; use 'random'")
+    return dataset.interactions["timestamp"].to_numpy()
+
+
+def _check_shares(**shares: float) -> None:
+    for name, value in shares.items():
+        if not 0 < value < 1:
+            raise DataError(f"split option {name}={value}: expected a share between 0 and 1")
+    if sum(shares.values()) >= 1:
+        raise DataError(f"split options {shares} leave nothing to train on; expected a sum below 1")
+
+
+def _nearest(name: str, known: object) -> str:
+    close = difflib.get_close_matches(name, list(known), n=2, cutoff=0.5)
+    if close:
+        return "; did you mean " + " or ".join(f"'{c}'" for c in close) + "?"
+    return "; known: " + ", ".join(known)

@@ -1,0 +1,118 @@
+"""What a model may see while it trains, and the record of what it saw."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from recsys.datasets.dataset import Dataset, Modality
+from recsys.datasets.splits import Split
+from recsys.errors import LeakError
+
+
+@dataclass(frozen=True)
+class Use:
+    """One thing that training used (a graph, a sampler, a normaliser, an ID table) and whom it touched."""
+
+    kind: str
+    name: str
+    users: np.ndarray | None = None
+    items: np.ndarray | None = None
+
+
+@dataclass
+class Ledger:
+    """Everything that training used, so that the leak audit can follow each cold id into it."""
+
+    uses: list[Use] = field(default_factory=list)
+
+    def record(
+        self, kind: str, name: str, users: np.ndarray | None = None, items: np.ndarray | None = None
+    ) -> None:
+        """Note that `name` touches the users and items that are True in these masks (None: none of them)."""
+        self.uses.append(Use(kind, name, users, items))
+
+    def audit(self, cold_users: np.ndarray, cold_items: np.ndarray) -> int:
+        """Count of the uses checked.
+
+        Raises:
+            LeakError: a cold user or item takes part in something that training used.
+        """
+        for use in self.uses:
+            for noun, touched, cold in (("user", use.users, cold_users), ("item", use.items, cold_items)):
+                found = np.flatnonzero(touched & cold) if touched is not None else ()
+                if len(found):
+                    raise LeakError(
+                        f"leak: {use.kind} '{use.name}' touches {len(found)} cold {noun}s in training "
+                        f"(first: number {found[0]}); the run's cold-start figures would be wrong"
+                    )
+        return len(self.uses)
+
+
+def touched_rows(matrix: sp.csr_array) -> np.ndarray:
+    """(rows,) bool: the rows of a CSR that hold an entry."""
+    return np.diff(matrix.indptr) > 0
+
+
+def touched_columns(matrix: sp.csr_array) -> np.ndarray:
+    """(columns,) bool: the columns of a CSR that hold an entry."""
+    return np.bincount(matrix.indices, minlength=matrix.shape[1]) > 0
+
+
+class TrainingData:
+    """The training part of a split and the content of users and items; nothing of validation or test.
+
+    Attributes:
+        interactions: (n_users, n_items) float32 CSR of ones, the training interactions.
+        warm_users, warm_items: bool masks of those with a training interaction.
+        modalities, user_attributes, item_attributes: as in Dataset. Content of cold items is there, for
+            scoring; what training makes of content is built on warm items alone and recorded.
+        ledger: the record that the leak audit reads.
+    """
+
+    def __init__(
+        self,
+        interactions: sp.csr_array,
+        modalities: Mapping[str, Modality] | None = None,
+        user_attributes: pd.DataFrame | None = None,
+        item_attributes: pd.DataFrame | None = None,
+    ):
+        self.interactions = interactions
+        self.n_users, self.n_items = interactions.shape
+        self.warm_users = touched_rows(interactions)
+        self.warm_items = touched_columns(interactions)
+        self.modalities = dict(modalities or {})
+        self.user_attributes = pd.DataFrame() if user_attributes is None else user_attributes
+        self.item_attributes = pd.DataFrame() if item_attributes is None else item_attributes
+        self.ledger = Ledger()
+        self.ledger.record("interactions", "train", self.warm_users, self.warm_items)
+
+    @classmethod
+    def of(cls, dataset: Dataset, split: Split) -> TrainingData:
+        """What a model may see of `dataset` under `split`."""
+        return cls(
+            dataset.matrix(split.train),
+            dataset.modalities,
+            dataset.user_attributes,
+            dataset.item_attributes,
+        )
+
+    def item_counts(self) -> np.ndarray:
+        """(n_items,) int64: training interactions of each item."""
+        return np.bincount(self.interactions.indices, minlength=self.n_items)
+
+    def graph(self, name: str, matrix: sp.csr_array, rows: str, columns: str) -> sp.csr_array:
+        """Record a graph that training is about to use and hand it back.
+
+        Args:
+            rows, columns: "users", "items" or "other" - whom the graph's rows and columns stand for.
+        """
+        touched = {"users": None, "items": None, "other": None}
+        for axis, mask in ((rows, touched_rows(matrix)), (columns, touched_columns(matrix))):
+            touched[axis] = mask if touched[axis] is None else touched[axis] | mask
+        self.ledger.record("graph", name, touched["users"], touched["items"])
+        return matrix
