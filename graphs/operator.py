@@ -1,0 +1,138 @@
+"""The one sparse product of the engine: a constant CSR matrix times a dense, differentiable one."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor, nn
+
+from recsys.graphs.errors import GraphError
+
+Csr = tuple[Tensor, Tensor, Tensor]  # row offsets, column indices, values
+
+
+class SparseOperator(nn.Module):
+    """A constant sparse matrix A (m x n) that maps dense x (n x d) to A x (m x d), with gradient A^T g.
+
+    The matrix is held as CSR buffers that follow the owning module from device to device and stay out of its
+    state dict; the transpose is held beside it, unless `symmetric` says that A is its own transpose.
+
+    Args:
+        matrix: any scipy sparse matrix; duplicates are summed, values become float32 (`.double()` widens).
+        symmetric: A equals its transpose, so that one copy serves both directions.
+
+    Raises:
+        GraphError: `symmetric` on a matrix that is not square, or x of another height or a wider dtype.
+    """
+
+    def __init__(self, matrix: sp.sparray | sp.spmatrix, symmetric: bool = False) -> None:
+        super().__init__()
+        csr = canonical(matrix)
+        if symmetric and csr.shape[0] != csr.shape[1]:
+            raise GraphError(
+                f"a symmetric operator needs a square matrix, got {csr.shape[0]} x {csr.shape[1]}"
+            )
+        self.shape: tuple[int, int] = (int(csr.shape[0]), int(csr.shape[1]))
+        self.symmetric = symmetric
+        self._register("", _tensors(csr))
+        if not symmetric:
+            self._register("_t", _tensors(csr.T.tocsr()))
+
+    def _register(self, suffix: str, csr: Csr) -> None:
+        for name, tensor in zip(("crow", "col", "value"), csr, strict=True):
+            self.register_buffer(name + suffix, tensor, persistent=False)
+
+    def _forward_csr(self) -> Csr:
+        return self.crow, self.col, self.value
+
+    def _transposed_csr(self) -> Csr:
+        return self._forward_csr() if self.symmetric else (self.crow_t, self.col_t, self.value_t)
+
+    @property
+    def nnz(self) -> int:
+        return self.value.numel()
+
+    @property
+    def T(self) -> SparseOperator:
+        """The transposed operator; it shares this one's buffers."""
+        if self.symmetric:
+            return self
+        other = SparseOperator.__new__(SparseOperator)
+        nn.Module.__init__(other)
+        other.shape, other.symmetric = self.shape[::-1], False
+        other._register("", self._transposed_csr())
+        other._register("_t", self._forward_csr())
+        return other
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A x, (m, d), in the operator's dtype; x is (n, d)."""
+        if x.dim() != 2 or x.shape[0] != self.shape[1]:
+            raise GraphError(
+                f"a {self.shape[0]} x {self.shape[1]} operator needs ({self.shape[1]}, d) input, "
+                f"got {tuple(x.shape)}"
+            )
+        if x.dtype == torch.float64 and self.value.dtype != torch.float64:
+            raise GraphError(
+                "float64 input to a float32 operator loses precision: call operator.double() first"
+            )
+        x = x.to(self.value.dtype)
+        return _Product.apply(x, self._forward_csr(), self._transposed_csr(), self.shape)
+
+    def __matmul__(self, x: Tensor) -> Tensor:
+        return self(x)
+
+    def extra_repr(self) -> str:
+        return f"{self.shape[0]} x {self.shape[1]}, nnz={self.nnz}, symmetric={self.symmetric}"
+
+
+class _Product(torch.autograd.Function):
+    """y = A x; dx = A^T dy, itself through this function so that second derivatives exist too."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, matrix: Csr, transposed: Csr, shape: tuple[int, int]) -> Tensor:
+        ctx.matrix, ctx.transposed, ctx.shape = matrix, transposed, shape
+        return _multiply(matrix, shape, x)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        return _Product.apply(grad, ctx.transposed, ctx.matrix, ctx.shape[::-1]), None, None, None
+
+
+def _multiply(matrix: Csr, shape: tuple[int, int], x: Tensor) -> Tensor:
+    crow, col, value = matrix
+    if value.numel() == 0:
+        return x.new_zeros(shape[0], x.shape[1])
+    if x.device.type != "cpu":
+        return _as_torch(matrix, shape) @ x
+    # A row of the product is a weighted bag of x's rows. On CPU torch's kernel for that is vectorised over
+    # the width and threaded over rows: measured 3 to 4 times faster than torch's CSR product through MKL.
+    return torch.nn.functional.embedding_bag(
+        col, x.contiguous(), crow, mode="sum", per_sample_weights=value, include_last_offset=True
+    )
+
+
+def _as_torch(matrix: Csr, shape: tuple[int, int]) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message="Sparse CSR tensor support is in beta", category=UserWarning
+        )
+        return torch.sparse_csr_tensor(*matrix, size=shape, check_invariants=False)
+
+
+def _tensors(csr: sp.csr_matrix) -> Csr:
+    index = np.int32 if csr.nnz < 2**31 else np.int64
+    return (
+        torch.from_numpy(csr.indptr.astype(index)),
+        torch.from_numpy(csr.indices.astype(index)),
+        torch.from_numpy(csr.data.astype(np.float32)),
+    )
+
+
+def canonical(matrix: sp.sparray | sp.spmatrix, dtype: type = np.float32) -> sp.csr_matrix:
+    """A csr_matrix copy of `matrix` with sorted indices, duplicates summed and values of `dtype`."""
+    csr = sp.csr_matrix(matrix, dtype=dtype, copy=True)
+    csr.sum_duplicates()
+    return csr
