@@ -1,1 +1,17 @@
-"""One file per recommender."""
+"""One file per recommender. A new one is a file here and a line in MODELS."""
+
+from recsys.registry import Registry
+
+MODELS = Registry(
+    "model",
+    "recsys.models",
+    {
+        "pop": "recsys.models.pop:Pop",
+        "itemknn": "recsys.models.itemknn:ItemKNN",
+        "contentknn": "recsys.models.contentknn:ContentKNN",
+        "ease": "recsys.models.ease:EASE",
+        "bpr": "recsys.models.bpr:BPR",
+        "lightgcn": "recsys.models.lightgcn:LightGCN",
+        "vbpr": "recsys.models.vbpr:VBPR",
+    },
+)

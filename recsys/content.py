@@ -1,0 +1,42 @@
+"""Items' content made ready for models: rows of unit length, modalities side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from recsys.datasets.dataset import Modality
+from recsys.errors import UserError, nearest
+
+
+def choose(modalities: Mapping[str, Modality], names: Sequence[str], model: str) -> dict[str, Modality]:
+    """The modalities called `names`, or all of them where `names` is empty.
+
+    Raises:
+        UserError: a name that the data set does not have, or a data set without any modality.
+    """
+    if not modalities:
+        raise UserError(f"{model} needs item features, and this data set has none; use another model or data")
+    for name in names:
+        if name not in modalities:
+            raise UserError(f"the data set has no modality '{name}'{nearest(name, modalities)}")
+    return {name: modalities[name] for name in names or modalities}
+
+
+def unit_rows(features: np.ndarray | sp.csr_array) -> np.ndarray | sp.csr_array:
+    """The rows divided by their L2 norms (taken in float64); zero rows stay zero. Same kind, float32."""
+    if sp.issparse(features):
+        norms = np.sqrt(np.asarray(features.astype(np.float64).power(2).sum(axis=1)).ravel())
+        scale = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
+        return sp.csr_array(sp.diags_array(scale) @ features).astype(np.float32)
+    norms = np.linalg.norm(features.astype(np.float64), axis=1, keepdims=True)
+    return np.divide(features, norms, out=np.zeros(features.shape), where=norms > 0).astype(np.float32)
+
+
+def dense_content(modalities: Mapping[str, Modality], width: int = 256) -> Tensor:
+    """(n_items, sum of widths) float32: unit rows of each modality side by side, missing ones zero."""
+    return torch.from_numpy(np.concatenate([unit_rows(m.dense(width)) for m in modalities.values()], axis=1))

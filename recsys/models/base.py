@@ -1,0 +1,199 @@
+"""What every recommender is: settings and training data in, user and item vectors (or scores) out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding
+
+from recsys.data import TrainingData
+from recsys.datasets.dataset import Modality
+from recsys.errors import UserError
+from recsys.evaluation.scorers import FallbackScorer, Scorer, VectorScorer
+from recsys.sampling import Batch
+from recsys.settings import Settings
+
+FOLD_IN_RIDGE = 1.0
+
+
+class Vectors(NamedTuple):
+    """What a model's forward pass gives.
+
+    Attributes:
+        users: (n_users, d); a cold user's row is replaced by `user_vectors_for` before it is scored.
+        items: (n_items, d); a cold item's row comes from content, or is meaningless where
+            `ranks_cold_items` is False.
+        extras: what the loss needs besides.
+    """
+
+    users: Tensor
+    items: Tensor
+    extras: Mapping[str, Tensor] = {}
+
+
+class Model(nn.Module):
+    """Base of all recommenders.
+
+    A trained model gives `forward` and `loss`; a closed-form one gives `fit` and `scorer`.
+
+    Class attributes:
+        Settings: the model's hyperparameters.
+        train_defaults: its own defaults of the trainer's settings.
+        closed_form: True where `fit` does it all and there is nothing to train by gradient.
+        ranks_cold_items: False where the model has nothing to say of an item without training interactions;
+            it then scores those items lowest, all alike, and the report says so.
+    """
+
+    Settings: ClassVar[type[Settings]] = Settings
+    train_defaults: ClassVar[Mapping[str, Any]] = {}
+    closed_form: ClassVar[bool] = False
+    ranks_cold_items: ClassVar[bool] = False
+
+    def __init__(self, settings: Any, data: TrainingData, seed: int):
+        super().__init__()
+        self.settings = settings
+        self.data = data
+        self.init_generator = torch.Generator().manual_seed(seed)
+
+    def table(self, name: str, rows: int, width: int, std: float = 0.1) -> nn.Parameter:
+        """An ID table ~ N(0, std^2), registered under `name`; drawn from the model's own generator."""
+        values = torch.empty(rows, width).normal_(0, std, generator=self.init_generator)
+        parameter = nn.Parameter(values)
+        self.register_parameter(name, parameter)
+        return parameter
+
+    def id_tables(self) -> dict[str, tuple[nn.Parameter, str]]:
+        """Parameters with a row for each user or item, with "users" or "items": their cold rows must never
+        take a gradient. Those named `user_*` and `item_*` are found by themselves."""
+        sizes = {"user": self.data.n_users, "item": self.data.n_items}
+        found = {}
+        for name, parameter in self.named_parameters():
+            noun = name.rpartition(".")[2].partition("_")[0]
+            if noun in sizes and parameter.ndim and parameter.shape[0] == sizes[noun]:
+                found[name] = (parameter, noun + "s")
+        return found
+
+    def fit(self) -> None:
+        """Closed-form models: compute what `scorer` needs, as buffers."""
+        raise NotImplementedError
+
+    def forward(self) -> Vectors:
+        """All users' and items' vectors; the score is their inner product."""
+        raise NotImplementedError
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Named terms of the loss, already weighted; the trainer minimises their sum."""
+        raise NotImplementedError
+
+    def start_epoch(self, epoch: int, generator: torch.Generator) -> None:
+        """Called before each epoch; `generator` is the epoch's own, for noise, dropout masks and the like."""
+
+    def unranked_items(self) -> np.ndarray | None:
+        """(n_items,) bool, the items that the model has nothing to say of; None where there are none."""
+        return None if self.ranks_cold_items else ~self.data.warm_items
+
+    @torch.no_grad()
+    def scorer(self, support: sp.csr_array | None = None) -> Scorer:
+        """The model's scores, for the evaluator.
+
+        Args:
+            support: (n_users, n_items) CSR of interactions that cold users bring along at scoring time.
+        """
+        vectors = self.forward()
+        cold = torch.from_numpy(np.flatnonzero(~self.data.warm_users))
+        users = vectors.users
+        if len(cold):
+            history = sp.csr_array((len(cold), self.data.n_items), dtype=np.float32)
+            if support is not None:
+                history = support[cold.numpy()]
+            users = users.clone()
+            users[cold] = self.user_vectors_for(history, vectors)
+        return VectorScorer(users, vectors.items, self.unranked_items())
+
+    def history(self, support: sp.csr_array | None) -> sp.csr_array:
+        """(n_users, n_items) CSR: what each user is known to like when scores are asked for."""
+        return self.data.interactions if support is None else self.data.interactions + support
+
+    def with_popularity(self, scorer: Scorer, history: sp.csr_array) -> FallbackScorer:
+        """`scorer`, but the popularity ranking for users without any history."""
+        return FallbackScorer(scorer, np.diff(history.indptr) == 0, self.data.item_counts())
+
+    @torch.no_grad()
+    def user_vectors_for(self, history: sp.csr_array, vectors: Vectors | None = None) -> Tensor:
+        """(n, d) vectors for users who were not trained on, from their interactions alone.
+
+        A ridge regression, fitted on the training users, maps what a user's items add up to,
+        sum_i v_i / sqrt(n), to the user's vector. A user without interactions takes the mean user's vector.
+
+        Args:
+            history: (n, n_items) CSR; interactions with items that the model cannot rank are left out.
+        """
+        vectors = vectors or self.forward()
+        known = self.data.warm_items if not self.ranks_cold_items else np.ones(self.data.n_items, bool)
+        history = history @ sp.diags_array(known.astype(np.float32))
+        warm = np.flatnonzero(self.data.warm_users)
+        target = vectors.users[torch.from_numpy(warm).to(vectors.users.device)].double().cpu()
+        seen = _gathered(self.data.interactions[warm], vectors.items)
+        mean_target, mean_seen = target.mean(0), seen.mean(0)
+        centred = seen - mean_seen
+        gram = centred.T @ centred + FOLD_IN_RIDGE * torch.eye(seen.shape[1], dtype=seen.dtype)
+        weights = torch.linalg.solve(gram, centred.T @ (target - mean_target))
+        folded = mean_target + (_gathered(history, vectors.items) - mean_seen) @ weights
+        empty = torch.from_numpy(np.asarray(history.sum(axis=1)).ravel() == 0)
+        folded[empty] = mean_target
+        return folded.to(vectors.users)
+
+    @torch.no_grad()
+    def item_vectors_for(self, features: Mapping[str, Modality]) -> Tensor:
+        """(n, d) vectors for items never seen in training, from their content alone.
+
+        Raises:
+            UserError: the model has no content path.
+        """
+        raise UserError(f"{type(self).__name__} cannot rank new items: it does not read content")
+
+    def arrays(self) -> dict[str, Tensor]:
+        """What must be kept of a trained model: parameters and persistent buffers."""
+        return {name: tensor.detach().contiguous() for name, tensor in self.state_dict().items()}
+
+    def load_arrays(self, arrays: Mapping[str, Tensor]) -> None:
+        """Put back what `arrays` gave, also buffers that `fit` would have made.
+
+        Raises:
+            UserError: an array is missing or has another shape.
+        """
+        own = dict(self.named_parameters())
+        for name, parameter in own.items():
+            if name not in arrays or arrays[name].shape != parameter.shape:
+                raise UserError(
+                    f"the saved model does not fit {type(self).__name__}: '{name}' is missing or has another "
+                    f"shape than {tuple(parameter.shape)}; train it again"
+                )
+        for name, tensor in arrays.items():
+            if name in own:
+                own[name].data.copy_(tensor)
+            else:
+                owner, _, leaf = name.rpartition(".")
+                self.get_submodule(owner).register_buffer(leaf, tensor)
+
+
+def triples(users: Tensor, items: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """The batch's rows of two tables: (b, d) users, (b, d) positives, (b, n, d) negatives."""
+    return embedding(batch.users, users), embedding(batch.positives, items), embedding(batch.negatives, items)
+
+
+def triple_scores(users: Tensor, positives: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor]:
+    """(b, 1) scores of the positives and (b, n) of the negatives."""
+    return (users * positives).sum(-1, keepdim=True), (users.unsqueeze(1) * negatives).sum(-1)
+
+
+def _gathered(history: sp.csr_array, items: Tensor) -> Tensor:
+    """(n, d) float64: sum of each row's item vectors over the square root of their number."""
+    counts = np.maximum(np.asarray(history.sum(axis=1)).ravel(), 1)
+    sums = history @ items.cpu().numpy()
+    return torch.from_numpy((sums / np.sqrt(counts)[:, None]).astype(np.float64))
