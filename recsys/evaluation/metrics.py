@@ -1,0 +1,94 @@
+"""Ranking metrics: each a few lines over `RankedHits`, one value a user, the expected value over tied orders.
+
+Notation: R relevant items of the user; rel_t is 1 if the item at rank t is relevant; the sums run over the
+ranks t = 1..k. Every metric lies in [0, 1].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsys.errors import UserError, nearest
+from recsys.evaluation.ranking import RankedHits
+from recsys.registry import Registry
+
+METRICS = Registry(
+    "metric",
+    "recsys.metrics",
+    {name: f"recsys.evaluation.metrics:{name}" for name in ("recall", "ndcg", "precision", "hr", "mrr")}
+    | {"map": "recsys.evaluation.metrics:average_precision"},
+)
+"""Metrics by name: `metric(hits: RankedHits, k: int) -> (b,) float64`."""
+
+LIST_METRICS = ("coverage", "popularity")
+"""Properties of all top-k lists together rather than of a user's hits; see `recsys.evaluation.lists`."""
+
+
+@dataclass(frozen=True)
+class MetricName:
+    """A metric at a cut-off, such as `ndcg@20`."""
+
+    name: str
+    k: int
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.k}"
+
+
+def parse_metric(text: str) -> MetricName:
+    """Read "ndcg@20". UserError where there is no such metric or the cut-off is not a positive integer."""
+    name, at, cut = text.partition("@")
+    known = [*METRICS.names(), *LIST_METRICS]
+    if name not in known:
+        raise UserError(f"there is no metric '{name}'{nearest(name, known)}")
+    if not at or not cut.isascii() or not cut.isdigit() or int(cut) < 1:
+        raise UserError(f"metric '{text}' needs a positive integer cut-off, such as '{name}@20'")
+    return MetricName(name, int(cut))
+
+
+def recall(hits: RankedHits, k: int) -> np.ndarray:
+    """sum rel_t / R. The denominator is R, not min(k, R): with R > k even a perfect list stays below 1.
+    Manning, Raghavan and Schuetze, Introduction to Information Retrieval (2008), section 8.3."""
+    return hits.expected[:, :k].sum(axis=1) / hits.n_relevant
+
+
+def precision(hits: RankedHits, k: int) -> np.ndarray:
+    """sum rel_t / k, also where fewer than k items could be ranked.
+    Manning, Raghavan and Schuetze (2008), section 8.4."""
+    return hits.expected[:, :k].sum(axis=1) / k
+
+
+def ndcg(hits: RankedHits, k: int) -> np.ndarray:
+    """sum rel_t / log2(t + 1), divided by its value for the best list, whose first min(k, R) are relevant.
+    Jarvelin and Kekalainen, Cumulated gain-based evaluation of IR techniques, ACM TOIS 20 (2002), with the
+    discount log2(t + 1) and binary gains, as in the public code of LightGCN and MMRec."""
+    discount = 1.0 / np.log2(np.arange(2, k + 2))
+    ideal = np.cumsum(discount)[np.minimum(hits.n_relevant, k) - 1]
+    return hits.expected[:, :k] @ discount / ideal
+
+
+def hr(hits: RankedHits, k: int) -> np.ndarray:
+    """1 if at least one relevant item stands in the first k, else 0 (hit ratio, success@k).
+    Deshpande and Karypis, Item-based top-N recommendation algorithms, ACM TOIS 22 (2004)."""
+    return 1.0 - hits.none[:, k]
+
+
+def mrr(hits: RankedHits, k: int) -> np.ndarray:
+    """1 / t of the first relevant item, 0 if there is none in the first k.
+    Voorhees, The TREC-8 question answering track report (1999)."""
+    return (hits.none[:, :k] * hits.hazard[:, :k]) @ (1.0 / np.arange(1, k + 1))
+
+
+def average_precision(hits: RankedHits, k: int) -> np.ndarray:
+    """sum rel_t precision@t / min(k, R); its mean over users is MAP@k.
+    Manning, Raghavan and Schuetze (2008), section 8.4, cut at k.
+
+    Under ties E[rel_t sum_{s<=t} rel_s] is needed: ranks of different groups are independent; two ranks
+    of one group of g items, r of them relevant, are both relevant with probability r(r-1) / (g(g-1)).
+    """
+    p, offset = hits.expected[:, :k], hits.offset[:, :k]
+    above = np.cumsum(p, axis=1) - p * (offset + 1)
+    pair = p * (hits.relevant[:, :k] - 1) / np.maximum(hits.size[:, :k] - 1, 1)
+    return (p * (1.0 + above) + offset * pair) @ (1.0 / np.arange(1, k + 1)) / np.minimum(hits.n_relevant, k)
