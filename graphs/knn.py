@@ -1,0 +1,162 @@
+"""Exact cosine k-nearest neighbours in row blocks, and the item graphs made of them.
+
+A block of queries is compared with the whole base by one matrix product; only k neighbours a row are kept, so
+memory is O(n k + block n + n d), never O(n^2). The float32 product only proposes candidates: what is returned
+is the cosine computed in float64 and rounded to a multiple of 2^-24, ties going to the lower index, so the
+result depends neither on the block size nor on how the product was threaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import scipy.sparse as sp
+
+from recsys.graphs.errors import GraphError
+from recsys.graphs.normalise import row_normalise, symmetric_normalise
+from recsys.graphs.operator import canonical
+from recsys.graphs.similarity import DenseRows, DenseSearch, Features, SparseSearch, as_rows, decode
+
+
+def knn(
+    queries: Features,
+    base: Features,
+    k: int,
+    *,
+    query_mask: np.ndarray | None = None,
+    base_mask: np.ndarray | None = None,
+    exclude_self: bool = False,
+    positive_only: bool = False,
+    block: int | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k rows of `base` of largest cosine with each row of `queries`, best first, ties to the lower index.
+
+    A row that is masked out or all zero has no neighbours and is nobody's neighbour.
+
+    Args:
+        queries: (n_q, d) features, a dense array or CSR; dense ones of which under a tenth is non-zero are
+            treated as CSR.
+        base: (n_b, d) features.
+        query_mask, base_mask: (n,) bool, True where the row is present; all rows where None.
+        exclude_self: queries and base are the same rows, and row i is not a neighbour of itself.
+        positive_only: only similarities above 0.
+        block: query rows a block; chosen so that a block takes 128 MiB where None.
+
+    Returns:
+        indices (n_q, k) int64, -1 where there is no further neighbour, and similarities (n_q, k) float32,
+        0 there.
+
+    Raises:
+        GraphError: k below 1, shapes that do not fit, or features that are not finite.
+    """
+    if k < 1:
+        raise GraphError(f"k must be at least 1, got {k}")
+    left = as_rows(queries, query_mask, "query")
+    right = left if queries is base and query_mask is base_mask else as_rows(base, base_mask, "base")
+    if left.width != right.width:
+        raise GraphError(f"queries are {left.width} wide and the base {right.width}: they must be equal")
+    if exclude_self and left.count != right.count:
+        raise GraphError(f"exclude_self needs the same rows twice, got {left.count} and {right.count}")
+    indices = np.full((left.count, k), -1, dtype=np.int64)
+    similarities = np.zeros((left.count, k), dtype=np.float32)
+    query_ids, base_ids = np.flatnonzero(left.present), right.without_spare_copies(k + 1)
+    if len(query_ids) == 0 or len(base_ids) == 0:
+        return indices, similarities
+    if isinstance(left, DenseRows) and isinstance(right, DenseRows):
+        search: DenseSearch | SparseSearch = DenseSearch(left, right, base_ids, k)
+    else:
+        search = SparseSearch(left.sparse(), right.sparse(), base_ids, k)
+    position = np.full(right.count, -1, dtype=np.int64)
+    position[base_ids] = np.arange(len(base_ids))
+    rows = block or search.default_block
+    for start in range(0, len(query_ids), rows):
+        ids = query_ids[start : start + rows]
+        found, score = decode(search.best(ids, position[ids] if exclude_self else None), positive_only)
+        indices[ids, : found.shape[1]] = np.where(found >= 0, base_ids[found], -1)
+        similarities[ids, : found.shape[1]] = score
+    return indices, similarities
+
+
+def knn_graph(
+    features: Features,
+    k: int,
+    mask: np.ndarray | None = None,
+    *,
+    include_self: bool = True,
+    weight: str = "binary",
+    normalise: str | None = "symmetric-k",
+    positive_only: bool = False,
+    block: int | None = None,
+) -> sp.csr_matrix:
+    """The k-NN item graph of one modality, (n, n) float32 CSR; the row of an absent item is empty.
+
+    Args:
+        include_self: the item itself is the first of its k neighbours (LATTICE, arXiv 2104.09036, FREEDOM,
+            arXiv 2211.06924, and MMHCL, arXiv 2504.16576); otherwise k others.
+        weight: "binary", every edge 1 (FREEDOM, MMHCL), or "cosine", the similarity (LATTICE; positive only).
+        normalise: "symmetric-k": D^-1/2 S D^-1/2 with the row sums on both sides (S is not symmetric);
+            "symmetric": the same of max(S, S^T); "row": D^-1 S; None: S itself.
+
+    Raises:
+        GraphError: as `knn`, or an unknown weight or normalisation.
+    """
+    if weight not in ("binary", "cosine"):
+        raise GraphError(f"unknown weight {weight!r}: expected 'binary' or 'cosine'")
+    others = k - 1 if include_self else k
+    n = features.shape[0]
+    indices = np.empty((n, 0), dtype=np.int64)
+    similarities = np.empty((n, 0), dtype=np.float32)
+    if others != 0:
+        indices, similarities = knn(
+            features,
+            features,
+            others,
+            query_mask=mask,
+            base_mask=mask,
+            exclude_self=True,
+            positive_only=positive_only or weight == "cosine",
+            block=block,
+        )
+    if include_self:
+        own = np.where(as_rows(features, mask, "feature").present, np.arange(n), -1)
+        indices = np.column_stack([own, indices])
+        similarities = np.column_stack([(own >= 0).astype(np.float32), similarities])
+    graph = neighbour_graph(indices, None if weight == "binary" else similarities, n)
+    return _normalised(graph, normalise)
+
+
+def neighbour_graph(indices: np.ndarray, weights: np.ndarray | None, n_columns: int) -> sp.csr_matrix:
+    """(n, n_columns) float32 CSR of neighbour lists (n, k), -1 for none; edges 1 where weights is None."""
+    held = indices >= 0
+    indptr = np.concatenate([[0], np.cumsum(held.sum(axis=1))])
+    data = np.ones(int(indptr[-1]), np.float32) if weights is None else weights[held].astype(np.float32)
+    graph = sp.csr_matrix((data, indices[held], indptr), shape=(len(indices), n_columns))
+    graph.sort_indices()
+    return graph
+
+
+def item_graph(graphs: Sequence[sp.csr_matrix], weights: Sequence[float]) -> sp.csr_matrix:
+    """The weighted sum of normalised graphs over the same items, one a modality (FREEDOM, eq. 5)."""
+    if len(graphs) != len(weights) or not graphs:
+        raise GraphError(f"an item graph needs one weight a graph, got {len(weights)} for {len(graphs)}")
+    if len({graph.shape for graph in graphs}) > 1:
+        raise GraphError(f"item graphs of different shapes: {[graph.shape for graph in graphs]}")
+    total = graphs[0] * float(weights[0])
+    for graph, weight in zip(graphs[1:], weights[1:], strict=True):
+        total = total + graph * float(weight)
+    total = canonical(total)
+    total.eliminate_zeros()
+    return total
+
+
+def _normalised(graph: sp.csr_matrix, name: str | None) -> sp.csr_matrix:
+    if name is None:
+        return graph
+    if name == "row":
+        return row_normalise(graph)
+    if name == "symmetric-k":
+        return symmetric_normalise(graph)
+    if name == "symmetric":
+        return symmetric_normalise(canonical(graph.maximum(graph.T)))
+    raise GraphError(f"unknown normalisation {name!r}: expected 'symmetric-k', 'symmetric', 'row' or None")

@@ -1,0 +1,240 @@
+"""The blocked cosine searches under `knn`: one over dense rows, one over sparse rows, both exact.
+
+A pair's similarity is its float64 cosine rounded to a multiple of 1/GRID; similarity and position are packed
+into one integer key, so that an ordinary top-k of keys puts ties in the order of positions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from recsys.graphs.errors import GraphError
+from recsys.graphs.operator import canonical
+
+Features = np.ndarray | sp.csr_matrix
+
+GRID = 2**24  # exact in float32 up to 1, and far coarser than the rounding errors of float64
+SHIFT = 2**32  # a key is similarity * GRID * SHIFT + (SHIFT - 1 - position)
+HIDDEN = torch.iinfo(torch.int64).min  # the key of what must not be found
+SPARE = 8  # candidates beyond k, so that rounding in the float32 product rarely leaves a row undecided
+GROUP = 64  # neighbouring columns whose maximum stands for them in the first round of the top-k
+DENSE_CELLS = 2**25  # float32 cells of one similarity block: 128 MiB
+SPARSE_CELLS = 2**22  # float64 cells of one block of the sparse search, and as many int64 keys: 64 MiB
+PAIR_CELLS = 2**22  # float64 cells of gathered candidate rows: 32 MiB
+FEW = 0.1  # dense features with a smaller share of non-zeros are searched as sparse ones
+
+
+def encode(similarity: Tensor, position: Tensor) -> Tensor:
+    """int64 keys of float64 similarities."""
+    return similarity.mul(GRID).round_().to(torch.int64).mul_(SHIFT).add_(SHIFT - 1 - position)
+
+
+def decode(keys: Tensor, positive_only: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Positions (int64, -1 where hidden or not wanted) and similarities (float32, 0 there) of keys."""
+    grid = keys >> 32
+    gone = keys == HIDDEN
+    if positive_only:
+        gone |= grid <= 0
+    position = (SHIFT - 1 - (keys & (SHIFT - 1))).masked_fill_(gone, -1)
+    return position.numpy(), (grid.double() / GRID).float().masked_fill_(gone, 0.0).numpy()
+
+
+def as_rows(features: Features, mask: np.ndarray | None, what: str) -> DenseRows | SparseRows:
+    """Features with their norms; present are the rows that the mask allows and that are not all zero."""
+    if features.ndim != 2:
+        raise GraphError(f"{what} features must be a matrix, got shape {features.shape}")
+    allowed = np.ones(features.shape[0], bool) if mask is None else np.asarray(mask, dtype=bool)
+    if allowed.shape != (features.shape[0],):
+        raise GraphError(f"the {what} mask has shape {allowed.shape}, expected ({features.shape[0]},)")
+    if sp.issparse(features):
+        sparse = canonical(features, np.float64)
+        norms = np.sqrt(np.asarray(sparse.multiply(sparse).sum(axis=1))).ravel()
+    else:
+        dense = np.ascontiguousarray(features, dtype=np.float32)
+        norms = np.sqrt(np.einsum("ij,ij->i", dense, dense, dtype=np.float64))
+    bad = np.flatnonzero(allowed & ~np.isfinite(norms))
+    if len(bad):
+        raise GraphError(f"{what} row {bad[0]} holds NaN or infinity: mask the row or clean the features")
+    present = allowed & (norms > 0)
+    if sp.issparse(features):
+        return SparseRows(sparse, norms, present)
+    rows = DenseRows(torch.from_numpy(dense), norms, present)
+    return rows.sparse() if np.count_nonzero(dense) < FEW * dense.size else rows
+
+
+@dataclass(frozen=True)
+class SparseRows:
+    """CSR rows, float64."""
+
+    matrix: sp.csr_matrix
+    norms: np.ndarray
+    present: np.ndarray
+
+    @property
+    def count(self) -> int:
+        return self.matrix.shape[0]
+
+    @property
+    def width(self) -> int:
+        return self.matrix.shape[1]
+
+    def sparse(self) -> SparseRows:
+        return self
+
+    def without_spare_copies(self, most: int) -> np.ndarray:
+        """Ids of the present rows; copies cost a sparse search no more than other rows."""
+        return np.flatnonzero(self.present)
+
+    def unit(self, ids: np.ndarray) -> sp.csr_matrix:
+        rows = self.matrix[ids]
+        rows.data /= np.repeat(self.norms[ids], np.diff(rows.indptr))
+        return rows
+
+
+@dataclass(frozen=True)
+class DenseRows:
+    """Dense rows, float32."""
+
+    matrix: Tensor
+    norms: np.ndarray
+    present: np.ndarray
+
+    @property
+    def count(self) -> int:
+        return self.matrix.shape[0]
+
+    @property
+    def width(self) -> int:
+        return self.matrix.shape[1]
+
+    def sparse(self) -> SparseRows:
+        return SparseRows(canonical(sp.csr_matrix(self.matrix.numpy()), np.float64), self.norms, self.present)
+
+    def without_spare_copies(self, most: int) -> np.ndarray:
+        """Ids of the present rows, less the copies of a row beyond its first `most`.
+
+        Copies tie, so these can never be chosen, but a placeholder that thousands of items share would have
+        all their pairs compared again in float64.
+        """
+        ids = np.flatnonzero(self.present)
+        _, group, size = np.unique(self.norms[ids], return_inverse=True, return_counts=True)
+        suspects = np.flatnonzero(size[group] > most)
+        if len(suspects) == 0 or self.width == 0:
+            return ids
+        rows = self.matrix.numpy()[ids[suspects]]
+        _, content = np.unique(rows.view(np.dtype((np.void, rows.strides[0]))).ravel(), return_inverse=True)
+        order = np.argsort(content, kind="stable")
+        place = np.arange(len(order))
+        first = np.r_[True, np.diff(content[order]) != 0]
+        rank = place - np.maximum.accumulate(np.where(first, place, 0))
+        return np.delete(ids, suspects[order[rank >= most]])
+
+    def unit(self, ids: np.ndarray) -> Tensor:
+        out = torch.empty(len(ids), self.width)
+        step = max(1, PAIR_CELLS // self.width)
+        for start in range(0, len(ids), step):
+            part = ids[start : start + step]
+            out[start : start + step] = (
+                self.matrix[part].double() / torch.from_numpy(self.norms[part])[:, None]
+            )
+        return out
+
+
+class SparseSearch:
+    """Keys of whole blocks: the sparse product is summed in float64 in the first place."""
+
+    def __init__(self, queries: SparseRows, base: SparseRows, base_ids: np.ndarray, k: int) -> None:
+        self.queries, self.k = queries, min(k, len(base_ids))
+        self.columns = base.unit(base_ids).T.tocsr()
+        self.position = torch.arange(len(base_ids))
+        self.default_block = max(16, SPARSE_CELLS // len(base_ids))
+
+    def best(self, ids: np.ndarray, own: np.ndarray | None) -> Tensor:
+        """The k largest keys of queries `ids`, (b, k), descending; positions `own` (-1: none) are hidden."""
+        keys = encode(torch.from_numpy((self.queries.unit(ids) @ self.columns).toarray()), self.position)
+        _hide(keys, own, HIDDEN)
+        return keys.topk(self.k, dim=1).values
+
+
+class DenseSearch:
+    """A float32 product proposes k + SPARE candidates a row; float64 cosines decide.
+
+    Where the last candidate is within the product's rounding error of the k-th best, others might belong:
+    such a row is searched again over everything within that error.
+    """
+
+    def __init__(self, queries: DenseRows, base: DenseRows, base_ids: np.ndarray, k: int) -> None:
+        self.queries, self.base, self.base_ids = queries, base, torch.from_numpy(base_ids)
+        n = len(base_ids)
+        self.k, self.candidates = min(k, n), min(k + SPARE, n)
+        self.columns = base.unit(base_ids).T
+        self.norms = torch.from_numpy(base.norms[base_ids])
+        self.default_block = min(max(16, DENSE_CELLS // n), queries.count)
+        # Sums of d float32 products of unit rows err by about sqrt(d) roundings of 2^-24; four times that.
+        self.tolerance = 4 * 2**-24 * (queries.width**0.5 + 2)
+        self.buffer = torch.empty(0)
+
+    def best(self, ids: np.ndarray, own: np.ndarray | None) -> Tensor:
+        """The k largest keys of queries `ids`, (b, k), descending; positions `own` (-1: none) are hidden."""
+        scores = self._scores(ids, own)
+        value, position = _grouped_topk(scores, self.candidates)
+        position.clamp_(max=len(self.base_ids) - 1)  # the padding may be proposed, hidden by its -inf
+        keys = self._rescore(ids, value, position).topk(self.k, dim=1).values
+        if self.candidates == len(self.base_ids):
+            return keys
+        bar = (keys[:, -1] >> 32).double().div_(GRID).sub_(self.tolerance)
+        for row in torch.nonzero(value.min(dim=1).values >= bar).ravel().tolist():
+            keys[row] = self._settle(ids[row : row + 1], scores[row], float(bar[row]))
+        return keys
+
+    def _scores(self, ids: np.ndarray, own: np.ndarray | None) -> Tensor:
+        n = len(self.base_ids)
+        if len(self.buffer) < len(ids):
+            self.buffer = torch.full((len(ids), -(-n // GROUP) * GROUP), -torch.inf)
+        scores = self.buffer[: len(ids)]
+        torch.mm(self.queries.unit(ids), self.columns, out=scores[:, :n])
+        _hide(scores, own, -torch.inf)
+        return scores
+
+    def _rescore(self, ids: np.ndarray, value: Tensor, position: Tensor) -> Tensor:
+        """Keys of the candidates `position` (b, c) of queries `ids`, by float64 products of the raw rows."""
+        keys = torch.empty_like(position)
+        step = max(1, PAIR_CELLS // (position.shape[1] * self.base.width))
+        for start in range(0, len(ids), step):
+            part, near = ids[start : start + step], position[start : start + step]
+            rows = self.base.matrix[self.base_ids[near]].double()
+            cosine = torch.bmm(rows, self.queries.matrix[part].double().unsqueeze(2)).squeeze(2)
+            cosine /= self.norms[near] * torch.from_numpy(self.queries.norms[part]).unsqueeze(1)
+            keys[start : start + step] = encode(cosine.clamp_(-1, 1), near)
+        return keys.masked_fill_(value == -torch.inf, HIDDEN)
+
+    def _settle(self, query: np.ndarray, scores: Tensor, bar: float) -> Tensor:
+        near = torch.nonzero(scores >= bar).ravel()
+        keys = torch.cat([self._rescore(query, scores[p][None], p[None])[0] for p in near.split(2**14)])
+        return keys.topk(self.k).values
+
+
+def _hide(block: Tensor, own: np.ndarray | None, value: float) -> None:
+    if own is not None:
+        row = np.flatnonzero(own >= 0)
+        block[torch.from_numpy(row), torch.from_numpy(own[row])] = value
+
+
+def _grouped_topk(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Top-k of rows, in any order: the k largest lie in the k groups of columns with the largest maxima.
+
+    One vectorised pass for the maxima and a top-k over a few hundred columns, in place of a heap over all.
+    """
+    rows, width = scores.shape
+    groups = scores.view(rows, width // GROUP, GROUP)
+    if width // GROUP <= k:
+        return scores.topk(k, dim=1, sorted=False)
+    near = groups.amax(dim=2).topk(k, dim=1, sorted=False).indices
+    held = groups.gather(1, near.unsqueeze(2).expand(rows, k, GROUP)).reshape(rows, k * GROUP)
+    value, at = held.topk(k, dim=1, sorted=False)
+    return value, near.gather(1, at // GROUP) * GROUP + at % GROUP
