@@ -1,0 +1,318 @@
+"""A run: one model trained and tested on one split of one data set, in a folder that can repeat it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import time
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import yaml
+
+from recsys.data import TrainingData
+from recsys.datasets.cards import load_dataset
+from recsys.datasets.dataset import Dataset
+from recsys.datasets.splits import Split, default_protocol, make_split
+from recsys.errors import UserError
+from recsys.evaluation.evaluator import Evaluation, Evaluator
+from recsys.files import atomic, cannot_write, write_text
+from recsys.models import MODELS
+from recsys.models.base import Model
+from recsys.settings import Settings, build, divide, setting
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+CONFIG_FILE, METRICS_FILE, USERS_FILE = "config.yaml", "metrics.json", "per_user.parquet"
+HEAD_SHARE = 0.2
+"""Head items are the most popular fifth of the warm items; tail items are the other warm ones."""
+
+
+class RunConfig(Settings):
+    """Everything that decides a run's figures."""
+
+    model: str = setting(meaning="name of the model")
+    dataset: str = setting(meaning="name of the data set, or path of its card")
+    split: str = setting("", "split protocol; empty: predefined where the data set has one, else random")
+    split_options: dict[str, float] = setting({}, "options of the protocol")
+    split_seed: int = setting(0, "seed of the split", low=0)
+    seed: int = setting(0, "seed of the model and its training", low=0)
+    settings: dict[str, Any] = setting({}, "the model's and the trainer's settings by name")
+    data_root: str | None = setting(None, "folder that holds the data sets")
+    device: str = setting("auto", "auto, cpu, cuda or cuda:N")
+
+
+@dataclass
+class Run:
+    """A run's parts, made from its configuration: nothing is trained or written yet.
+
+    Attributes:
+        config: with every setting resolved.
+        dataset, split, data: what is trained and tested on.
+        model: built, untrained.
+        train_settings: how to train it; None for a closed-form model.
+        graph_seconds: time to build the model and its graphs.
+    """
+
+    config: RunConfig
+    dataset: Dataset
+    split: Split
+    data: TrainingData
+    model: Model
+    train_settings: Any
+    graph_seconds: float
+
+
+def prepare(config: RunConfig, dataset: Dataset | None = None) -> Run:
+    """Resolve the configuration, load and split the data, build the model.
+
+    Args:
+        dataset: the data set, where the caller has it already.
+
+    Raises:
+        UserError, DataError: anything in the configuration or data that cannot be.
+    """
+    model_class = MODELS.get(config.model)
+    settings, train_settings = resolve_settings(model_class, config.settings)
+    dataset = dataset or load_dataset(config.dataset, config.data_root)
+    protocol = config.split or default_protocol(dataset)
+    split = make_split(dataset, protocol, config.split_seed, **config.split_options)
+    data = TrainingData.of(dataset, split)
+    start = time.perf_counter()
+    model = model_class(settings, data, config.seed)
+    seconds = time.perf_counter() - start
+    resolved = settings.model_dump() | (train_settings.model_dump() if train_settings else {})
+    config = config.model_copy(update={"split": protocol, "settings": resolved})
+    return Run(config, dataset, split, data, model, train_settings, seconds)
+
+
+def resolve_settings(model_class: type[Model], values: dict[str, Any]) -> tuple[Any, Any]:
+    """The model's settings and the trainer's (None for a closed-form model) from one flat mapping."""
+    name = model_class.__name__
+    groups: dict[str, type[Settings]] = {"model": model_class.Settings}
+    if not model_class.closed_form:
+        from recsys.training import TrainSettings
+
+        groups["train"] = TrainSettings
+    parts = divide(values, **groups)
+    settings = build(model_class.Settings, parts["model"], name)
+    if model_class.closed_form:
+        return settings, None
+    return settings, build(groups["train"], {**model_class.train_defaults, **parts["train"]}, "training")
+
+
+def make_folder(folder: Path, resume: bool = False) -> None:
+    """Make the run's folder, or raise a UserError: it cannot be written, or holds another run."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()) and not resume:
+            raise UserError(
+                f"{folder} is not empty; go on with --resume, or choose another folder with --out"
+            )
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"cannot write {folder}: permission denied; choose another folder with --out")
+
+
+def execute(
+    run: Run, folder: Path, *, resume: bool = False, console: Console | None = None
+) -> dict[str, Any]:
+    """Train, test once, and leave a folder that tells it all. Returns what metrics.json holds.
+
+    With `resume` a finished run is returned as it is, and an unfinished one goes on where it was killed.
+    """
+    start = time.perf_counter()
+    make_folder(folder, resume)
+    if resume and (finished := read_metrics(folder, run.config)):
+        return finished
+    save_config(run.config, folder)
+    trained = _train(run, folder, console)
+    checked = run.data.ledger.audit(run.split.cold_users, run.split.cold_items)
+    scored = time.perf_counter()
+    evaluator = make_evaluator(run.dataset, run.split, run.data, "test")
+    evaluation = evaluator.evaluate(run.model.scorer(_support(run, "test")))
+    timing = {
+        "graph": run.graph_seconds,
+        "train_epoch_median": trained.pop("train_epoch_median"),
+        "evaluate": time.perf_counter() - scored,
+        "total": run.graph_seconds + time.perf_counter() - start,
+    }
+    metrics = _report(run, evaluation) | trained | {"timing": timing, "leak_audit": checked}
+    write_text(folder / "environment.json", json.dumps(environment(run), indent=2) + "\n")
+    with atomic(folder / USERS_FILE) as temporary:
+        evaluation.per_user.to_parquet(temporary, index=False)
+    write_text(folder / METRICS_FILE, json.dumps(metrics, indent=2) + "\n")
+    return metrics
+
+
+def _train(run: Run, folder: Path, console: Console | None) -> dict[str, Any]:
+    if run.train_settings is None:
+        from recsys.training import save_model
+
+        start = time.perf_counter()
+        run.model.fit()
+        save_model(run.model, folder)
+        return {"train_epoch_median": time.perf_counter() - start, "epochs": 1}
+    from recsys.training import train
+
+    monitor = run.train_settings.monitor
+    evaluator = make_evaluator(run.dataset, run.split, run.data, "valid")
+
+    def validate(model: Model) -> float:
+        scorer = model.scorer(_support(run, "valid"))
+        return evaluator.evaluate(scorer, metrics=(monitor,), groups=()).metrics["overall"][monitor]
+
+    callbacks: tuple = ()
+    if console is not None:
+        from recsys.progress import EpochBar
+
+        callbacks = (EpochBar(f"{run.config.model} on {run.dataset.name}", console),)
+    return train(
+        run.model,
+        run.train_settings,
+        folder,
+        validate,
+        run.config.seed,
+        device=run.config.device,
+        callbacks=callbacks,
+    )
+
+
+def make_evaluator(dataset: Dataset, split: Split, data: TrainingData, part: str) -> Evaluator:
+    """The evaluator of "valid" or "test". What a user is known to have by then is masked: the training part,
+    the support part, and in the test also the validation part, whose items cannot be answers any more."""
+    seen = [split.train, getattr(split, f"{part}_support")]
+    if part == "test":
+        seen.append(split.valid)
+    counts = data.item_counts()
+    order = np.argsort(-counts, kind="stable")
+    head = np.zeros(dataset.n_items, dtype=bool)
+    head[order[: round(HEAD_SHARE * data.warm_items.sum())]] = True
+    cold = split.cold_items
+    groups = {"warm": ~cold, "cold": cold, "head": head, "tail": ~cold & ~head}
+    pool = getattr(split, f"{part}_pool")
+    truth = dataset.matrix(getattr(split, part))
+    users = {"warm_users": ~split.cold_users, "cold_users": split.cold_users}
+    answers = np.unique(truth.indices)
+    return Evaluator(
+        truth,
+        dataset.matrix(np.concatenate(seen)),
+        groups={name: mask for name, mask in groups.items() if mask[answers].any()},
+        user_groups=users if split.cold_users[np.diff(truth.indptr) > 0].any() else None,
+        pool=pool if pool[answers].any() else None,
+        item_counts=counts,
+    )
+
+
+def _support(run: Run, part: str) -> Any:
+    rows = getattr(run.split, f"{part}_support")
+    return run.dataset.matrix(rows) if len(rows) else None
+
+
+def _report(run: Run, evaluation: Evaluation) -> dict[str, Any]:
+    config = run.config
+    name = {"overall": "test"}
+    report: dict[str, Any] = {
+        "model": config.model,
+        "dataset": run.dataset.name,
+        "split": config.split,
+        "seed": config.seed,
+        "split_seed": config.split_seed,
+        "ranks_cold_items": run.model.ranks_cold_items,
+    }
+    for group, values in evaluation.metrics.items():
+        report[name.get(group, f"test_{group}")] = values
+    report["chance"] = {name.get(g, f"test_{g}"): values for g, values in evaluation.chance.items()}
+    report["users"] = {name.get(g, f"test_{g}"): count for g, count in evaluation.users.items()}
+    report["test_opened"] = 1
+    return report
+
+
+def save_config(config: RunConfig, folder: Path) -> None:
+    """Write config.yaml."""
+    write_text(folder / CONFIG_FILE, yaml.safe_dump(config.model_dump(), sort_keys=False))
+
+
+def load_config(folder: Path) -> RunConfig:
+    """Read config.yaml.
+
+    Raises:
+        UserError: the folder is no run's.
+    """
+    path = folder / CONFIG_FILE
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise UserError(f"{folder} is not a run's folder: it has no {CONFIG_FILE}") from None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise UserError(f"{path} is not readable as YAML; run the training again") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path} holds no settings; run the training again")
+    return build(RunConfig, values, CONFIG_FILE)
+
+
+def read_metrics(folder: Path, config: RunConfig) -> dict[str, Any] | None:
+    """What a finished run reported, None where it has not finished.
+
+    Raises:
+        UserError: the folder belongs to a run with other settings.
+    """
+    if (folder / CONFIG_FILE).exists():
+        ignored = {"data_root", "device"}
+        old, new = load_config(folder).model_dump(exclude=ignored), config.model_dump(exclude=ignored)
+        for key in new:
+            if old[key] != new[key]:
+                raise UserError(
+                    f"{folder} holds a run with other settings: {key} is {old[key]!r} there and {new[key]!r} "
+                    f"here; choose another folder with --out"
+                )
+    path = folder / METRICS_FILE
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def load_run(folder: Path, data_root: str | None = None) -> Run:
+    """A trained run, ready to score.
+
+    Raises:
+        UserError: the folder is no finished run's.
+    """
+    from recsys.training import BEST_FILE, load_model
+
+    config = load_config(folder)
+    if data_root:
+        config = config.model_copy(update={"data_root": data_root})
+    if not (folder / BEST_FILE).exists():
+        raise UserError(f"{folder} holds no trained model; finish it with --resume")
+    run = prepare(config)
+    load_model(run.model, folder)
+    run.model.eval()
+    return run
+
+
+def environment(run: Run) -> dict[str, Any]:
+    """What the figures rest on besides the configuration: versions, machine, checksums of data and split."""
+    import torch
+
+    packages = ("recsys", "torch", "numpy", "scipy", "pandas", "pytorch-lightning", "scikit-learn")
+    frame = run.dataset.interactions[["user", "item"]].to_numpy()
+    split = run.split
+    parts = [split.train, split.valid, split.test, split.valid_support, split.test_support]
+    return {
+        "python": platform.python_version(),
+        "packages": {name: metadata.version(name) for name in packages},
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "interactions_sha256": hashlib.sha256(np.ascontiguousarray(frame)).hexdigest(),
+        "split_sha256": hashlib.sha256(
+            np.concatenate([p for part in parts for p in (part, [-1])])
+        ).hexdigest(),
+    }

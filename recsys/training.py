@@ -1,0 +1,262 @@
+"""Training: pytorch-lightning's loop around a Model, and the callbacks that make runs resumable."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.plugins.io import CheckpointIO
+from safetensors.torch import load_file, save_file
+
+from recsys.errors import LeakError, UserError
+from recsys.files import atomic, write_text
+from recsys.models.base import Model
+from recsys.sampling import Batch, Sampler, epoch_seed
+from recsys.settings import Settings, setting
+
+RESUME_FILE, BEST_FILE, HISTORY_FILE = "last.ckpt", "model.safetensors", "history.csv"
+
+
+class TrainSettings(Settings):
+    """How a model is trained; a model may have its own defaults (`train_defaults`)."""
+
+    max_epochs: int = setting(1000, "epochs at most", low=1)
+    batch_size: int = setting(2048, "positives a step", low=1, search=[512, 1024, 2048, 4096])
+    learning_rate: float = setting(1e-3, "Adam's step size", low=0, high=10, search=(1e-4, 1e-2), log=True)
+    decay: float = setting(1.0, "factor on the learning rate each epoch", low=0.01, high=1)
+    weight_decay: float = setting(0.0, "Adam's decoupled decay of all parameters", low=0)
+    negatives: int = setting(1, "negatives for each positive", low=1, high=4096)
+    sample_by: Literal["pairs", "users"] = setting("pairs", "what an epoch visits: all pairs, or users")
+    eval_every: int = setting(1, "epochs between validations", low=1)
+    patience: int = setting(20, "validations without a better one before training stops", low=1)
+    monitor: str = setting("ndcg@20", "validation metric that chooses the epoch")
+    logger: Literal["csv", "tensorboard", "mlflow"] = setting("csv", "where curves go besides history.csv")
+
+
+Validate = Callable[[Model], float]
+"""Scores a model on the validation part: the value that chooses the epoch, higher is better."""
+
+
+class _Epochs:
+    """The batches of whatever epoch the trainer is in; an iterable that Lightning takes for a data loader."""
+
+    def __init__(self, module: TrainingModule, sampler: Sampler):
+        self._module, self._sampler = module, sampler
+
+    def __len__(self) -> int:
+        return len(self._sampler)
+
+    def __iter__(self) -> Iterator[Batch]:
+        yield from self._sampler.epoch(self._module.current_epoch)
+
+
+class TrainingModule(pl.LightningModule):
+    """The one training loop: a Model's loss, Adam, and seeds that depend on the epoch alone."""
+
+    def __init__(self, model: Model, settings: TrainSettings, seed: int):
+        super().__init__()
+        self.model, self.settings, self.seed = model, settings, seed
+        self.epoch_terms: dict[str, torch.Tensor] = {}
+        self._cold = {
+            "users": torch.from_numpy(~model.data.warm_users),
+            "items": torch.from_numpy(~model.data.warm_items),
+        }
+
+    def train_dataloader(self) -> _Epochs:
+        s = self.settings
+        return _Epochs(self, Sampler(self.model.data, s.batch_size, s.negatives, self.seed, s.sample_by))
+
+    def configure_optimizers(self) -> Any:
+        s = self.settings
+        optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=s.learning_rate, weight_decay=s.weight_decay, fused=True
+        )
+        if s.decay == 1.0:
+            return optimizer
+        return [optimizer], [torch.optim.lr_scheduler.ExponentialLR(optimizer, s.decay)]
+
+    def on_train_epoch_start(self) -> None:
+        # Everything random in an epoch follows from (seed, epoch), so that a resumed run repeats it.
+        seed = epoch_seed(self.seed + 1, self.current_epoch)
+        torch.manual_seed(seed)
+        self.model.start_epoch(self.current_epoch, torch.Generator().manual_seed(seed))
+        self.epoch_terms = {}
+
+    def training_step(self, batch: Batch, index: int) -> torch.Tensor:
+        terms = self.model.loss(batch)
+        for name, value in terms.items():
+            self.epoch_terms[name] = self.epoch_terms.get(name, 0.0) + value.detach()
+        return torch.stack(list(terms.values())).sum()
+
+    def on_after_backward(self) -> None:
+        if self.trainer.is_last_batch:
+            self.audit_gradients()
+
+    def audit_gradients(self) -> None:
+        """LeakError where a cold user's or item's ID row took a gradient: it would be trained on."""
+        for name, (table, noun) in self.model.id_tables().items():
+            cold = self._cold[noun]
+            if table.grad is not None and table.grad[cold.to(table.device)].any():
+                raise LeakError(f"leak: ID table '{name}' trains the rows of cold {noun}")
+
+    def mean_terms(self) -> dict[str, float]:
+        """Mean of each term of the loss over the epoch's steps."""
+        steps = max(self.trainer.num_training_batches, 1)
+        return {name: float(total) / steps for name, total in self.epoch_terms.items()}
+
+
+class AtomicCheckpointIO(CheckpointIO):
+    """Resume files that are whole or not there, and are read without unpickling arbitrary objects."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        # Serialised in memory first: torch reports a full disk as a RuntimeError of its own.
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        with atomic(Path(path)) as temporary:
+            temporary.write_bytes(buffer.getbuffer())
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        try:
+            return torch.load(path, map_location=map_location or "cpu", weights_only=True)
+        except Exception as error:
+            raise UserError(
+                f"{path} is not a resume file of this engine ({type(error).__name__}); delete it, or train anew"
+            ) from error
+
+    def remove_checkpoint(self, path: Any) -> None:
+        Path(path).unlink(missing_ok=True)
+
+
+class KeepBest(pl.Callback):
+    """Validates every `eval_every` epochs, keeps the best epoch's weights, stops when patience runs out,
+    and leaves a resume file behind, all of it before the next epoch begins."""
+
+    def __init__(self, folder: Path, validate: Validate):
+        self.folder, self.validate = folder, validate
+        self.best, self.best_epoch, self.waited = -math.inf, -1, 0
+        self.history: list[dict[str, float]] = []
+        self.started = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        names = ("best", "best_epoch", "waited", "history")
+        return {name: getattr(self, name) for name in names}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)
+
+    def on_train_start(self, trainer: pl.Trainer, module: TrainingModule) -> None:
+        # A run killed between its last epoch and its test has nothing left to train.
+        trainer.should_stop = trainer.should_stop or self.waited >= module.settings.patience
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: TrainingModule) -> None:
+        self.started = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: TrainingModule) -> None:
+        epoch, settings = trainer.current_epoch, module.settings
+        row = {"epoch": epoch, "seconds": time.perf_counter() - self.started, **module.mean_terms()}
+        if not all(math.isfinite(value) for value in row.values()):
+            raise UserError(f"the loss is not finite in epoch {epoch}: {row}; lower learning_rate")
+        self.history.append(row)
+        if (epoch + 1) % settings.eval_every and epoch + 1 < settings.max_epochs:
+            return
+        module.model.eval()
+        value = row[settings.monitor] = self.validate(module.model)
+        module.model.train()
+        if trainer.logger:
+            module.log_dict({name: float(row[name]) for name in row if name != "epoch"})
+        self.waited += 1
+        if value > self.best:
+            self.best, self.best_epoch, self.waited = value, epoch, 0
+            save_model(module.model, self.folder)
+        trainer.should_stop = trainer.should_stop or self.waited >= settings.patience
+        write_text(self.folder / HISTORY_FILE, pd.DataFrame(self.history).to_csv(index=False))
+
+
+def save_model(model: Model, folder: Path) -> None:
+    """Write the model's arrays to `folder`/model.safetensors, whole or not at all."""
+    with atomic(folder / BEST_FILE) as temporary:
+        save_file({name: tensor.cpu() for name, tensor in model.arrays().items()}, temporary)
+
+
+def load_model(model: Model, folder: Path) -> None:
+    """Put the arrays of `folder`/model.safetensors into the model."""
+    model.load_arrays(load_file(folder / BEST_FILE))
+
+
+def train(
+    model: Model,
+    settings: TrainSettings,
+    folder: Path,
+    validate: Validate,
+    seed: int,
+    *,
+    device: str = "auto",
+    callbacks: tuple[pl.Callback, ...] = (),
+) -> dict[str, Any]:
+    """Train `model` and leave it with the best epoch's weights, which are also in `folder`.
+
+    A resume file in `folder` is taken up where it stands: the run ends as if it had never stopped.
+
+    Returns:
+        best_epoch, best (the validation metric), epochs and train_epoch_median (seconds).
+    """
+    keeper = KeepBest(folder, validate)
+    resume = folder / RESUME_FILE
+    checkpoint = pl.callbacks.ModelCheckpoint(
+        folder,
+        filename=resume.stem,
+        save_on_train_epoch_end=True,
+        every_n_epochs=1,
+        enable_version_counter=False,
+    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module="pytorch_lightning")
+        trainer = pl.Trainer(
+            max_epochs=settings.max_epochs,
+            accelerator=device,
+            devices=1,
+            callbacks=[*callbacks, keeper, checkpoint],
+            plugins=[AtomicCheckpointIO()],
+            logger=_logger(settings.logger, folder),
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            default_root_dir=os.fspath(folder),
+        )
+        module = TrainingModule(model, settings, seed)
+        trainer.fit(module, ckpt_path=resume if resume.exists() else None, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    load_model(model, folder)
+    model.eval()
+    seconds = [row["seconds"] for row in keeper.history]
+    return {
+        "best_epoch": keeper.best_epoch,
+        "best": keeper.best,
+        "epochs": len(keeper.history),
+        "train_epoch_median": statistics.median(seconds),
+    }
+
+
+def _logger(kind: str, folder: Path) -> Any:
+    if kind == "csv":
+        return False
+    try:
+        if kind == "tensorboard":
+            return pl.loggers.TensorBoardLogger(folder, name="tensorboard", version="")
+        return pl.loggers.MLFlowLogger(tracking_uri=(folder / "mlruns").resolve().as_uri())
+    except ModuleNotFoundError as error:
+        raise UserError(f"logger={kind} needs a package: pip install {kind} ({error})") from None
