@@ -1,0 +1,245 @@
+"""Cards: one YAML per data set (name, reader, files with SHA-256, licence, where to get it), and the way from a
+data set's name to a Dataset.
+
+A card is found, in this order: the YAML file itself where a path is given; `<data root>/<name>/card.yaml`; the
+cards shipped here; entry points of the group `recsys.datasets` (a Card, or the path of a YAML); and a folder
+`<data root>/<name>/` whose files look like those of a known reader.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable
+from importlib.metadata import entry_points
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from .dataset import Dataset
+from .errors import DataError
+from .files import one_line, read_text, sha256
+from .readers import READERS, get_reader, guess_reader
+
+BUILTIN = Path(__file__).with_name("cards")
+GROUP = "recsys.datasets"
+CHECKED_ON_LOAD = 256 * 2**20
+"""Files above this many bytes are hashed by `verify` alone, so that loading stays fast."""
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class NoOptions(BaseModel):
+    """For readers that have none."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?`, or, where nothing is near, `; known: ...`."""
+    known = sorted(known)
+    if close := difflib.get_close_matches(name, known, n=3, cutoff=0.5):
+        return "; did you mean " + " or ".join(f"'{c}'" for c in close) + "?"
+    return "; known: " + ", ".join(known)
+
+
+def parsed(model: type[Model], values: Any, source: str) -> Model:
+    """`values` as `model`; DataError in one line, unknown keys with the nearest known ones."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            last = str(first["loc"][-1])
+            known = model.model_fields if len(first["loc"]) == 1 else ()
+            hint = nearest(last, known) if known else ""
+            raise DataError(f"{source}: unknown key '{key}'{hint}") from None
+        raise DataError(f"{source}: {key or 'card'}: {one_line(ValueError(first['msg']))}") from None
+
+
+class Card(BaseModel):
+    """What is known of a data set, apart from its data.
+
+    Attributes:
+        name: its folder under the data root, and its name on the command line.
+        title: one line for people.
+        reader, options: how to read it; each reader checks its own options.
+        files: relative path -> SHA-256, or None where unknown.
+        modalities: those that the reader must find or make.
+        licence, citation, homepage: as its publisher states them.
+        get: in words, how to come by the files.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    reader: str
+    title: str = ""
+    options: dict[str, Any] = {}
+    files: dict[str, str | None] = {}
+    modalities: tuple[str, ...] = ()
+    licence: str = ""
+    citation: str = ""
+    homepage: str = ""
+    get: str = ""
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, name: str) -> str:
+        if not is_plain(name):
+            raise ValueError(f"'{name}' must be letters, digits, '.', '_' or '-', the first a letter or digit")
+        return name
+
+    @field_validator("reader")
+    @classmethod
+    def _known_reader(cls, reader: str) -> str:
+        if reader not in READERS:
+            raise ValueError(f"there is no reader '{reader}'{nearest(reader, READERS)}")
+        return reader
+
+    @field_validator("files")
+    @classmethod
+    def _inside(cls, files: dict[str, str | None]) -> dict[str, str | None]:
+        for path in files:
+            if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+                raise ValueError(f"'{path}' must lie inside the data set's folder")
+        return files
+
+    def options_as(self, model: type[Model]) -> Model:
+        """The options checked by the reader's `model`; DataError for an unknown or ill-typed one."""
+        return parsed(model, self.options, f"options of card {self.name}")
+
+
+def is_plain(name: str) -> bool:
+    return name[:1].isalnum() and all(c.isalnum() or c in "._-" for c in name)
+
+
+def read_card(path: Path) -> Card:
+    """The card in a YAML file; DataError where it is no YAML, or not a card."""
+    try:
+        values = yaml.safe_load(read_text(path))
+    except yaml.YAMLError as error:
+        raise DataError(f"{path}: not valid YAML ({one_line(error)})") from None
+    return parsed(Card, values, str(path))
+
+
+def data_folder(data_root: str | Path | None) -> Path | None:
+    """The folder that holds the data sets: the argument, else RECSYS_DATA, else None."""
+    root = data_root or os.environ.get("RECSYS_DATA")
+    return Path(root) if root else None
+
+
+def _third_party() -> dict[str, Any]:
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def known_names(data_root: str | Path | None = None) -> list[str]:
+    """Names of the shipped and third-party cards and of the readable folders under the data root, sorted."""
+    names = {path.stem for path in BUILTIN.glob("*.yaml")} | set(_third_party())
+    root = data_folder(data_root)
+    if root and root.is_dir():
+        for folder in root.iterdir():
+            if is_plain(folder.name) and ((folder / "card.yaml").is_file() or guess_reader(folder)):
+                names.add(folder.name)
+    return sorted(names)
+
+
+def find_card(name: str, data_root: str | Path | None = None) -> Card:
+    """The card of a data set, by name or by the path of a YAML file.
+
+    Raises:
+        DataError: no such data set (with the nearest names), or a faulty card.
+    """
+    if name.endswith((".yaml", ".yml")):
+        return read_card(Path(name))
+    root = data_folder(data_root)
+    folder = root / name if root and is_plain(name) else None
+    if folder and (folder / "card.yaml").is_file():
+        return read_card(folder / "card.yaml")
+    if is_plain(name) and (BUILTIN / f"{name}.yaml").is_file():
+        return read_card(BUILTIN / f"{name}.yaml")
+    if point := _third_party().get(name):
+        found = point.load()
+        return found if isinstance(found, Card) else read_card(Path(found))
+    if folder and (reader := guess_reader(folder)):
+        return Card(name=name, reader=reader, title=f"{name}, read as {reader}")
+    where = f" under {root}" if root else ""
+    raise DataError(f"there is no data set '{name}'{where}{nearest(name, known_names(data_root))}")
+
+
+def find_folder(card: Card, data_root: str | Path | None = None, beside: Path | None = None) -> Path:
+    """The folder that holds a card's files: `beside` (the card's own) where all of them are there, else
+    `<data root>/<name>`, else the embedded copy where there is one.
+
+    Raises:
+        DataError: no such folder; says where it looked and how to get the data.
+    """
+    if beside and card.files and all((beside / file).is_file() for file in card.files):
+        return beside
+    root = data_folder(data_root)
+    if root and (root / card.name).is_dir():
+        return root / card.name
+    from . import embedded
+
+    if card.name in embedded.EMBEDDED:
+        return embedded.folder(card.name)
+    looked = f"no folder {root / card.name}" if root else "no data root given (--data-root or RECSYS_DATA)"
+    raise DataError(f"data set {card.name}: {looked}{_remedy(card)}")
+
+
+def _remedy(card: Card) -> str:
+    return f"; to get it: {card.get}" if card.get else ""
+
+
+def _check_files(card: Card, folder: Path, largest: float) -> dict[str, str]:
+    sums = {}
+    for file, expected in card.files.items():
+        path = folder / file
+        if not path.is_file():
+            raise DataError(f"data set {card.name}: no file {path}{_remedy(card)}")
+        if expected is None or path.stat().st_size > largest:
+            continue
+        sums[file] = sha256(path)
+        if sums[file] != expected.lower():
+            raise DataError(
+                f"{path}: SHA-256 is {sums[file]}, expected {expected}; the file is damaged or another version"
+                f"{_remedy(card)}"
+            )
+    return sums
+
+
+def _find(name: str, data_root: str | Path | None) -> tuple[Card, Path]:
+    card = find_card(name, data_root)
+    beside = Path(name).parent if name.endswith((".yaml", ".yml")) else None
+    return card, find_folder(card, data_root, beside)
+
+
+def verify(name: str, data_root: str | Path | None = None) -> dict[str, str]:
+    """Hash every file that the card has a sum for: relative path -> SHA-256.
+
+    Raises:
+        DataError: a file is missing, or its sum differs (names file, expected and found).
+    """
+    card, folder = _find(name, data_root)
+    return _check_files(card, folder, float("inf"))
+
+
+def load_dataset(name: str, data_root: str | Path | None = None) -> Dataset:
+    """Read a data set by name (or by the path of its card).
+
+    Args:
+        data_root: the folder that holds `<name>/`; RECSYS_DATA where None.
+
+    Raises:
+        DataError: no such data set or file, a checksum that does not match, or bad data.
+    """
+    card, folder = _find(name, data_root)
+    _check_files(card, folder, CHECKED_ON_LOAD)
+    dataset = get_reader(card.reader)(folder, card)
+    if missing := [m for m in card.modalities if m not in dataset.modalities]:
+        found = ", ".join(dataset.modalities) or "none"
+        raise DataError(f"{folder}: no modality {', '.join(missing)}; the card names it, found {found}")
+    return dataset

@@ -1,0 +1,317 @@
+"""Checks that every reader shares: columns, ids, numbers, features, and the assembly of a Dataset.
+
+A frame's index says where a row came from (`frame.index.name` is "line", "row" or "user"), so that each message
+names the place in the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from .dataset import Dataset, Modality
+from .errors import DataError
+
+PARTS = ("train", "valid", "test")
+"""Names of the values of the `label` column, in order."""
+
+MAX_GAP = 100
+"""Row-number ids may leave gaps; ids this many times sparser than the rows are no row numbers."""
+
+
+class Catalogue(NamedTuple):
+    """How many items the feature files describe, and which file says so."""
+
+    n_items: int
+    source: str
+
+
+class Attributes(NamedTuple):
+    """One row per user and one row per item, in the order of the ids; None where there are no attributes."""
+
+    users: pd.DataFrame | None = None
+    items: pd.DataFrame | None = None
+
+
+def place(index: pd.Index, bad: np.ndarray) -> str:
+    """The first row marked in `bad`, as "line 7" after the index's name ("row" where it has none)."""
+    return f"{index.name or 'row'} {index[int(np.argmax(bad))]}"
+
+
+def need_columns(found: Iterable[str], expected: Iterable[str], source: str) -> None:
+    """Raise DataError naming file, expected and found columns unless all `expected` are in `found`."""
+    found, expected = [str(f) for f in found], list(expected)
+    missing = [c for c in expected if c not in found]
+    if missing:
+        raise DataError(
+            f"{source}: no column {', '.join(missing)}; expected {', '.join(expected)}, found {', '.join(found)}"
+        )
+
+
+def to_numbers(column: pd.Series, source: str) -> np.ndarray:
+    """(n,) float64; DataError names the first entry that is no finite number."""
+    numeric = np.asarray(pd.to_numeric(column, errors="coerce"), dtype=np.float64)
+    bad = ~np.isfinite(numeric)
+    if bad.any():
+        value = column.iloc[int(np.argmax(bad))]
+        raise DataError(f"{source}: {place(column.index, bad)}: {column.name} is '{value}', expected a number")
+    return numeric
+
+
+def row_numbers(column: pd.Series, source: str, catalogue: Catalogue | None = None) -> np.ndarray:
+    """(n,) int64 ids that are row numbers; DataError for one that is no integer, negative, or (of items) at or
+    beyond the end of the feature files."""
+    if column.dtype.kind in "iu":
+        ids = column.to_numpy().astype(np.int64)
+    else:
+        numeric = np.asarray(pd.to_numeric(column, errors="coerce"), dtype=np.float64)
+        bad = ~(np.abs(numeric) < 2**53) | (np.floor(numeric) != numeric)
+        if bad.any():
+            value = column.iloc[int(np.argmax(bad))]
+            raise DataError(
+                f"{source}: {place(column.index, bad)}: {column.name} is '{value}', expected an integer"
+            )
+        ids = numeric.astype(np.int64)
+    if (bad := ids < 0).any():
+        raise DataError(
+            f"{source}: {place(column.index, bad)}: {column.name} is {ids[np.argmax(bad)]}, expected 0 or more"
+        )
+    if catalogue and (bad := ids >= catalogue.n_items).any():
+        raise DataError(
+            f"{source}: {place(column.index, bad)}: {column.name} {ids[np.argmax(bad)]} is beyond the "
+            f"{catalogue.n_items:,} rows of {catalogue.source}; ids must be row numbers of that file"
+        )
+    if not catalogue and len(ids) and ids.max() >= 1_000_000 + MAX_GAP * len(ids):
+        raise DataError(
+            f"{source}: {column.name} {ids.max()} cannot be a row number among {len(ids):,} interactions; "
+            "renumber the ids from 0, or read the file with the 'table' reader"
+        )
+    return ids
+
+
+def to_tokens(column: pd.Series, source: str) -> np.ndarray:
+    """(n,) raw ids as str; DataError names the first empty one."""
+    bad = (column.isna() | (column.astype(str) == "")).to_numpy()
+    if bad.any():
+        raise DataError(f"{source}: {place(column.index, bad)}: {column.name} is empty, expected an id")
+    return column.astype(str).to_numpy(dtype=object)
+
+
+def number_ids(*columns: np.ndarray) -> np.ndarray:
+    """The distinct raw ids of all `columns`, as str: in numeric order where all are integers, else in
+    lexicographic order. The order of a file's rows has no say."""
+    unique = np.unique(np.concatenate([pd.unique(c) for c in columns]).astype(str))
+    try:
+        return unique[np.argsort(unique.astype(np.int64), kind="stable")]
+    except (ValueError, OverflowError):
+        return unique
+
+
+def positions(ids: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+    """(n,) int64 place of each token in `ids`, -1 where it is not there."""
+    return pd.Index(ids.astype(object)).get_indexer(tokens).astype(np.int64)
+
+
+def to_labels(column: pd.Series, source: str) -> np.ndarray:
+    """(n,) int8 from 0, 1, 2 or the parts' names."""
+    codes = {str(i): i for i in range(3)} | {"train": 0, "valid": 1, "val": 1, "validation": 1, "test": 2}
+    text = column.astype(str).str.strip().str.lower().str.replace(r"\.0$", "", regex=True)
+    labels = text.map(codes).to_numpy(dtype=np.float64)
+    if (bad := np.isnan(labels)).any():
+        raise DataError(
+            f"{source}: {place(column.index, bad)}: {column.name} is '{column.iloc[int(np.argmax(bad))]}', "
+            "expected 0 (train), 1 (valid) or 2 (test)"
+        )
+    return labels.astype(np.int8)
+
+
+def align(frame: pd.DataFrame, key: str, ids: np.ndarray, source: str) -> pd.DataFrame:
+    """Attribute rows in the order of `ids`; where an id has none, text is "" and numbers are NaN.
+
+    Raises DataError where an id has two rows."""
+    tokens = to_tokens(frame[key], source)
+    if (bad := pd.Series(tokens).duplicated().to_numpy()).any():
+        raise DataError(f"{source}: {place(frame.index, bad)}: {key} '{tokens[np.argmax(bad)]}' occurs twice")
+    rows = frame.drop(columns=key).set_axis(pd.Index(tokens), axis=0).reindex(ids.astype(object))
+    rows = rows.reset_index(drop=True)
+    texts = [c for c in rows.columns if not pd.api.types.is_numeric_dtype(rows[c])]
+    return rows.assign(**{c: rows[c].fillna("") for c in texts})
+
+
+def check_catalogue(features: Mapping[str, np.ndarray | sp.csr_array]) -> Catalogue | None:
+    """The number of items by the feature files (`features`: file name -> matrix); None without features.
+
+    Raises DataError naming the file that has fewer rows than the longest."""
+    rows = {source: matrix.shape[0] for source, matrix in features.items()}
+    if not rows:
+        return None
+    longest = max(rows, key=lambda source: rows[source])
+    for source, n in rows.items():
+        if n < rows[longest]:
+            raise DataError(
+                f"{source} has {n:,} rows, fewer than the {rows[longest]:,} items of {longest}; "
+                "give each item a row, of zeros where it has none"
+            )
+    return Catalogue(rows[longest], longest)
+
+
+def make_modality(
+    values: np.ndarray | sp.csr_array, source: str, mask: np.ndarray | None = None
+) -> tuple[Modality, list[str]]:
+    """Features as float32 with their mask, and a note where rows that should be there are zero.
+
+    Args:
+        values: (n_items, width), any real dtype; half precision is widened before anything is summed.
+        mask: (n_items,) bool, items known to have the modality; all where None.
+
+    Raises:
+        DataError: not a numeric matrix, or NaN or infinite entries (names the first row).
+    """
+    if values.ndim != 2 or values.dtype.kind not in "fiub" or not all(values.shape):
+        raise DataError(
+            f"{source}: expected a numeric matrix of items x width, found {values.dtype} of shape {values.shape}"
+        )
+    with np.errstate(over="ignore"):
+        features = values.astype(np.float32)
+    if sp.issparse(features):
+        features = sp.csr_array(features)
+        features.sum_duplicates()
+        row_of = np.repeat(np.arange(features.shape[0]), np.diff(features.indptr))
+        bad = np.bincount(row_of[~np.isfinite(features.data)], minlength=features.shape[0]) > 0
+    else:
+        features = np.ascontiguousarray(features)
+        bad = ~np.isfinite(features).all(axis=1)
+    if bad.any():
+        raise DataError(
+            f"{source}: row {np.argmax(bad)} (counted from 0) holds NaN or infinity, or overflows float32; "
+            "expected finite features (a row of zeros where an item has none)"
+        )
+    if sp.issparse(features):
+        features.eliminate_zeros()
+        present = np.diff(features.indptr) > 0
+    else:
+        present = features.any(axis=1)
+    notes = []
+    expected = np.ones(len(present), dtype=bool) if mask is None else mask
+    if n_zero := int((expected & ~present).sum()):
+        notes.append(f"{source}: {n_zero:,} of {len(present):,} rows are zero; those items count as missing")
+    if (stray := present & ~expected).any():
+        features[stray] = 0
+        if sp.issparse(features):
+            features.eliminate_zeros()
+    return Modality(features, present & expected), notes
+
+
+def _merge_duplicates(frame: pd.DataFrame, source: str, ids: tuple[np.ndarray, np.ndarray]):
+    """Sort by user and item and keep one row per pair: the earliest, then the lowest rated, so that the
+    order of the file's rows has no say. DataError for a pair in two parts."""
+    order = [c for c in ("user", "item", "label", "timestamp", "rating") if c in frame]
+    frame = frame.sort_values(order, kind="stable", ignore_index=True)
+    user, item = frame["user"].to_numpy(), frame["item"].to_numpy()
+    again = np.zeros(len(frame), dtype=bool)
+    again[1:] = (user[1:] == user[:-1]) & (item[1:] == item[:-1])
+    if "label" in frame and again.any():
+        label = frame["label"].to_numpy()
+        if (leak := again & np.append(False, label[1:] != label[:-1])).any():
+            at = int(np.argmax(leak))
+            raise DataError(
+                f"{source}: user {ids[0][user[at]]} and item {ids[1][item[at]]} are in both "
+                f"{PARTS[label[at - 1]]} and {PARTS[label[at]]}; a pair may be in one part only"
+            )
+    notes = []
+    if n := int(again.sum()):
+        notes.append(f"{source}: {n:,} duplicate interactions merged")
+    return frame[~again].reset_index(drop=True), notes
+
+
+def assemble(
+    name: str,
+    frame: pd.DataFrame,
+    *,
+    source: str,
+    ids: tuple[np.ndarray, np.ndarray],
+    modalities: Mapping[str, Modality] | None = None,
+    attributes: Attributes | None = None,
+    notes: Iterable[str] = (),
+) -> Dataset:
+    """A checked Dataset, its interactions sorted by user and item, duplicates merged and counted in the notes.
+
+    Args:
+        frame: columns `user`, `item` (numbers into `ids`), optional `rating`, `timestamp`, `label`.
+        source: the file (or files) the interactions came from, for messages.
+        ids: raw ids of users and of items, in order.
+        modalities: of as many rows as there are items.
+
+    Raises:
+        DataError: no interactions, an id beyond `ids`, a feature matrix with fewer rows than items, or a pair
+            in two parts.
+    """
+    users, items = (np.asarray(i).astype(str) for i in ids)
+    if frame.empty:
+        raise DataError(f"{source} holds no interactions; expected at least one row")
+    for column, known in (("user", users), ("item", items)):
+        outside = (frame[column] < 0) | (frame[column] >= len(known))
+        if (bad := outside.to_numpy()).any():
+            value = frame[column].iloc[int(np.argmax(bad))]
+            where = place(frame.index, bad)
+            raise DataError(f"{source}: {where}: {column} {value} is beyond the {len(known):,} known")
+    for key, modality in (modalities or {}).items():
+        if modality.features.shape[0] != len(items):
+            raise DataError(f"modality {key} has {modality.features.shape[0]:,} rows for {len(items):,} items")
+    dtypes = {"user": np.int64, "item": np.int64, "rating": np.float32, "timestamp": np.float64, "label": np.int8}
+    columns = [c for c in dtypes if c in frame]
+    frame = frame[columns].astype({c: dtypes[c] for c in columns})
+    frame, merged = _merge_duplicates(frame, source, (users, items))
+    of_users, of_items = attributes or Attributes()
+    return Dataset(
+        name,
+        frame,
+        users,
+        items,
+        dict(modalities or {}),
+        pd.DataFrame(index=range(len(users))) if of_users is None else of_users,
+        pd.DataFrame(index=range(len(items))) if of_items is None else of_items,
+        (*notes, *merged),
+    )
+
+
+def assemble_rows(
+    name: str,
+    frame: pd.DataFrame,
+    *,
+    source: str,
+    features: Mapping[str, tuple[str, np.ndarray | sp.csr_array]],
+    notes: Iterable[str] = (),
+    n_users: int = 0,
+    attributes: Attributes | None = None,
+) -> Dataset:
+    """`assemble` for formats whose ids are row numbers: index = raw id, gaps kept as users and items without
+    interactions.
+
+    Args:
+        frame: as for `assemble`, ids already checked by `row_numbers`.
+        features: modality -> (file name, matrix with a row for each item).
+        n_users: at least so many users, where the format tells.
+    """
+    catalogue = check_catalogue({file: matrix for file, matrix in features.values()})
+    if frame.empty:
+        raise DataError(f"{source} holds no interactions; expected at least one row")
+    n_users = max(n_users, int(frame["user"].max()) + 1)
+    n_items = catalogue.n_items if catalogue else int(frame["item"].max()) + 1
+    modalities, notes = {}, list(notes)
+    for modality, (file, matrix) in features.items():
+        modalities[modality], more = make_modality(matrix, file)
+        notes += more
+    return assemble(
+        name,
+        frame,
+        source=source,
+        ids=(np.arange(n_users), np.arange(n_items)),
+        modalities=modalities,
+        attributes=attributes,
+        notes=notes,
+    )

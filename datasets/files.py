@@ -1,0 +1,122 @@
+"""Reading files: each failure ends in one DataError that names the file."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from .errors import DataError
+
+
+def one_line(error: BaseException) -> str:
+    """An exception's message without line breaks."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def need_file(path: Path) -> Path:
+    """The path itself; DataError where there is no such file."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    return path
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file, read in blocks."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_text(path: Path, encoding: str = "utf-8") -> str:
+    """A whole text file; DataError where it is missing or not in that encoding."""
+    try:
+        return need_file(path).read_text(encoding=encoding)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not {encoding} text ({one_line(error)})") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({one_line(error)})") from None
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file's content."""
+    try:
+        return json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not valid JSON ({one_line(error)})") from None
+
+
+def read_delimited(path: Path, sep: str = "\t", *, text: bool = False, quoted: bool = False) -> pd.DataFrame:
+    """A delimited file with a header; the index holds line numbers in the file and is named "line".
+
+    Args:
+        text: keep every entry as it is written (str, "" where empty) instead of inferring types.
+        quoted: entries may stand in double quotes and hold the separator (CSV).
+    """
+    options: dict[str, Any] = {"dtype": str, "keep_default_na": False} if text else {"low_memory": False}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            frame = pd.read_csv(
+                need_file(path),
+                sep=sep,
+                index_col=False,
+                skip_blank_lines=False,
+                quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
+                **options,
+            )
+    except (ValueError, pd.errors.ParserWarning, OSError) as error:
+        raise DataError(f"{path}: cannot be read as a table ({one_line(error)})") from None
+    frame.index = pd.RangeIndex(2, len(frame) + 2, name="line")
+    blank = (frame.isna() | (frame == "")).all(axis=1)
+    return frame[~blank] if blank.any() else frame
+
+
+def read_parquet(path: Path) -> pd.DataFrame:
+    """A Parquet file; the index holds row numbers from 0 and is named "row"."""
+    try:
+        frame = pd.read_parquet(need_file(path))
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path}: cannot be read as Parquet ({one_line(error)})") from None
+    frame.index = pd.RangeIndex(len(frame), name="row")
+    return frame
+
+
+def load_npy(path: Path) -> np.ndarray:
+    """An array, never unpickled; DataError where the file is truncated, of another kind, or holds objects."""
+    try:
+        array = np.load(need_file(path), allow_pickle=False)
+    except (ValueError, EOFError, OSError, SyntaxError) as error:
+        raise DataError(
+            f"{path}: not a whole .npy array of numbers ({one_line(error)}); fetch or write the file again"
+        ) from None
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"{path}: expected one .npy array, found an archive of several")
+    return array
+
+
+def load_npz(path: Path) -> sp.csr_array:
+    """A sparse matrix written by `scipy.sparse.save_npz`, its indices checked."""
+    try:
+        matrix = sp.csr_array(sp.load_npz(need_file(path)))
+        matrix.check_format(full_check=True)
+    except Exception as error:  # a damaged archive raises BadZipFile, KeyError, ValueError, zlib.error ...
+        raise DataError(f"{path}: not a whole sparse matrix ({one_line(error)})") from None
+    return matrix
+
+
+def feature_files(folder: Path) -> dict[str, tuple[str, np.ndarray]]:
+    """Every `*_feat.npy` of a folder: modality (the file's prefix) -> (file name, array), sorted by name."""
+    found = {}
+    for path in sorted(folder.glob("*_feat.npy")):
+        array = load_npy(path)
+        if array.ndim != 2:
+            raise DataError(f"{path}: expected a matrix of items x width, found shape {array.shape}")
+        found[path.name.removesuffix("_feat.npy")] = (str(path), array)
+    return found

@@ -1,0 +1,87 @@
+"""citeulike-a's files: line u of `users.dat` is a count, then the items in user u's library; `item-tag.dat`
+and `citations.dat` list each item's tags and linked items likewise; `tags.dat` names the tags.
+
+Tags become the modality `tags` (TF-IDF, unit rows, sparse), links the modality `citations` (items x items,
+either direction counts, no self-links, unit rows, sparse).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from ..cards import Card, NoOptions
+from ..checks import Catalogue, assemble_rows, check_catalogue, row_numbers
+from ..dataset import Dataset
+from ..errors import DataError
+from ..features import normalise_rows
+from ..files import read_text
+
+
+def _read_lists(path: Path, what: str, limit: Catalogue | None = None) -> tuple[pd.DataFrame, int]:
+    """Columns `row` and `what` of a file of counted lists, and its number of lines; the index holds lines."""
+    lines = read_text(path).rstrip("\n").split("\n")
+    tokens = [line.split() for line in lines]
+    lengths = np.fromiter((len(t) for t in tokens), dtype=np.int64, count=len(tokens))
+    flat = pd.Series(np.concatenate([np.asarray(t, dtype=object) for t in tokens]), name=what)
+    flat.index = pd.Index(np.repeat(np.arange(1, len(tokens) + 1), lengths), name="line")
+    numbers = row_numbers(flat, str(path))
+    start = np.cumsum(lengths) - lengths
+    wrong = lengths == 0
+    wrong[~wrong] = numbers[start[~wrong]] != lengths[~wrong] - 1
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        raise DataError(f"{path}: line {at + 1}: expected a count, then as many ids; found {lines[at][:60]!r}")
+    entry = np.ones(len(numbers), dtype=bool)
+    entry[start] = False
+    ids = row_numbers(pd.Series(numbers[entry], index=flat.index[entry], name=what), str(path), limit)
+    row = np.repeat(np.arange(len(tokens)), lengths - 1)
+    return pd.DataFrame({"row": row, what: ids}, index=flat.index[entry]), len(tokens)
+
+
+def _binary(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> sp.csr_array:
+    matrix = sp.coo_array((np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=shape).tocsr()
+    matrix.data[:] = 1
+    return matrix
+
+
+def _tags(folder: Path) -> sp.csr_array:
+    from sklearn.feature_extraction.text import TfidfTransformer
+
+    path, names = folder / "item-tag.dat", folder / "tags.dat"
+    limit = None
+    if names.is_file():
+        limit = Catalogue(len(read_text(names).rstrip("\n").split("\n")), str(names))
+    frame, n_items = _read_lists(path, "tag", limit)
+    width = limit.n_items if limit else int(frame["tag"].max()) + 1 if len(frame) else 1
+    matrix = _binary(frame["row"].to_numpy(), frame["tag"].to_numpy(), (n_items, width))
+    return sp.csr_array(TfidfTransformer().fit_transform(matrix))
+
+
+def _citations(folder: Path) -> sp.csr_array:
+    path = folder / "citations.dat"
+    frame, n_items = _read_lists(path, "item")
+    row_numbers(frame["item"], str(path), Catalogue(n_items, str(path)))
+    frame = frame[frame["row"] != frame["item"]]
+    one, other = frame["row"].to_numpy(), frame["item"].to_numpy()
+    links = _binary(np.append(one, other), np.append(other, one), (n_items, n_items))
+    return normalise_rows(links)
+
+
+def read(folder: Path, card: Card) -> Dataset:
+    """The folder as a Dataset without labels. DataError where anything is amiss."""
+    card.options_as(NoOptions)
+    makers = {"tags": ("item-tag.dat", _tags), "citations": ("citations.dat", _citations)}
+    features = {
+        modality: (str(folder / file), make(folder))
+        for modality, (file, make) in makers.items()
+        if (folder / file).is_file()
+    }
+    catalogue = check_catalogue({file: matrix for file, matrix in features.values()})
+    path = folder / "users.dat"
+    frame, n_users = _read_lists(path, "item", catalogue)
+    frame = frame.rename(columns={"row": "user"})
+    return assemble_rows(card.name, frame, source=str(path), features=features, n_users=n_users)

@@ -1,0 +1,50 @@
+"""LATTICE's and MMSSL's folder: `train.json`, `val.json`, `test.json` (or `5-core/...`), each
+`{user: [items]}`, beside `*_feat.npy`. Ids are row numbers of the feature files."""
+
+from __future__ import annotations
+
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ..cards import Card, NoOptions
+from ..checks import Catalogue, assemble_rows, check_catalogue, row_numbers
+from ..dataset import Dataset
+from ..errors import DataError
+from ..files import feature_files, read_json
+
+FILES = ("train.json", "val.json", "test.json")
+
+
+def _read_part(path: Path, label: int, catalogue: Catalogue | None) -> tuple[pd.DataFrame, int]:
+    """One part's interactions, and how many users the file knows (some may have an empty list)."""
+    lists = read_json(path)
+    if not isinstance(lists, dict) or not all(isinstance(items, list) for items in lists.values()):
+        raise DataError(f"{path}: expected an object of user: [items]")
+    users = pd.Series(list(lists), dtype=object, name="user id")
+    users = row_numbers(users.set_axis(pd.Index(list(lists), name="user")), str(path))
+    lengths = np.fromiter((len(items) for items in lists.values()), dtype=np.int64, count=len(lists))
+    items = list(chain.from_iterable(lists.values()))
+    numbers = np.asarray(items) if all(type(i) is int for i in items) else np.asarray(items, dtype=object)
+    user = pd.Index(np.repeat(users, lengths), name="user")
+    column = pd.Series(numbers if items else np.empty(0, np.int64), index=user, name="item")
+    frame = pd.DataFrame({"user": user.to_numpy(), "item": row_numbers(column, str(path), catalogue)}, index=user)
+    return frame.assign(label=label), int(users.max(initial=-1)) + 1
+
+
+def read(folder: Path, card: Card) -> Dataset:
+    """The folder as a Dataset with the publisher's split as labels. DataError where anything is amiss."""
+    card.options_as(NoOptions)
+    home = folder / "5-core" if (folder / "5-core" / FILES[0]).is_file() else folder
+    features = feature_files(folder) or feature_files(home)
+    catalogue = check_catalogue(dict(features.values()))
+    parts = [_read_part(home / file, label, catalogue) for label, file in enumerate(FILES)]
+    return assemble_rows(
+        card.name,
+        pd.concat([frame for frame, _ in parts]),
+        source=f"{home} ({', '.join(FILES)})",
+        features=features,
+        n_users=max(n for _, n in parts),
+    )

@@ -1,0 +1,44 @@
+"""MMRec's folder: `NAME.inter` (tab-separated `userID itemID x_label`) and any number of `*_feat.npy`.
+
+Ids are row numbers of the feature files; `x_label` is 0 train, 1 valid, 2 test.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from ..cards import Card, NoOptions
+from ..checks import assemble_rows, check_catalogue, need_columns, row_numbers, to_labels, to_numbers
+from ..dataset import Dataset
+from ..errors import DataError
+from ..files import feature_files, read_delimited
+
+
+def inter_file(folder: Path, name: str) -> Path:
+    """`<name>.inter`, or the folder's only `.inter` file."""
+    if (path := folder / f"{name}.inter").is_file():
+        return path
+    found = sorted(folder.glob("*.inter"))
+    if len(found) != 1:
+        raise DataError(f"{folder}: expected {name}.inter, found {', '.join(p.name for p in found) or 'none'}")
+    return found[0]
+
+
+def read(folder: Path, card: Card) -> Dataset:
+    """The folder as a Dataset; each `X_feat.npy` is the modality `X`. DataError where anything is amiss."""
+    card.options_as(NoOptions)
+    path = inter_file(folder, card.name)
+    source = str(path)
+    raw = read_delimited(path)
+    need_columns(raw.columns, ("userID", "itemID", "x_label"), source)
+    features = feature_files(folder)
+    catalogue = check_catalogue(dict(features.values()))
+    columns = {
+        "user": row_numbers(raw["userID"], source),
+        "item": row_numbers(raw["itemID"], source, catalogue),
+        "label": to_labels(raw["x_label"], source),
+    }
+    columns |= {c: to_numbers(raw[c], source) for c in ("rating", "timestamp") if c in raw}
+    return assemble_rows(card.name, pd.DataFrame(columns, index=raw.index), source=source, features=features)

@@ -1,0 +1,91 @@
+"""MovieLens-1M's own files: `ratings.dat`, `users.dat`, `movies.dat`, fields parted by `::`, Latin-1."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, PositiveInt
+
+from ..cards import Card
+from ..checks import Attributes, align, assemble, number_ids, positions, to_numbers, to_tokens
+from ..dataset import Dataset
+from ..errors import DataError
+from ..features import text_modality
+from ..files import one_line, read_text
+
+COLUMNS = {
+    "ratings.dat": ("user", "item", "rating", "timestamp"),
+    "users.dat": ("user", "gender", "age", "occupation", "zip_code"),
+    "movies.dat": ("item", "title", "genres"),
+}
+
+
+class MovieLensOptions(BaseModel):
+    """The card's `options`: the lowest rating that counts as positive (None: all), and the truncated SVD's
+    width and seed for the modality `text` (title and genres)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    positive_from: float | None = 4
+    width: PositiveInt = 64
+    seed: int = 0
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """One file, every entry as str; the index holds line numbers."""
+    names = COLUMNS[path.name]
+    # One-character separators take the fast parser; no field of these files holds a tab.
+    text = read_text(path, "latin-1").replace("::", "\t")
+    try:
+        frame = pd.read_csv(
+            io.StringIO(text), sep="\t", header=None, dtype=str, quoting=3, keep_default_na=False,
+            skip_blank_lines=False,
+        )  # fmt: skip
+    except ValueError as error:
+        raise DataError(f"{path}: cannot be read as a table ({one_line(error)})") from None
+    if frame.shape[1] != len(names):
+        expected = "::".join(names)
+        raise DataError(f"{path}: lines have {frame.shape[1]} fields, expected {len(names)}: {expected}")
+    frame.columns = pd.Index(names)
+    frame.index = pd.RangeIndex(1, len(frame) + 1, name="line")
+    return frame
+
+
+def _movies(folder: Path) -> pd.DataFrame:
+    """Title without its year, the year, genres parted by spaces."""
+    movies = _read(folder / "movies.dat")
+    parts = movies["title"].str.extract(r"^(?P<title>.*?)(?: \((?P<year>\d{4})\))?$")
+    genres = movies["genres"].str.replace("|", " ", regex=False)
+    return movies.assign(title=parts["title"], year=parts["year"].fillna(""), genres=genres)
+
+
+def read(folder: Path, card: Card) -> Dataset:
+    """The folder as a Dataset, ids in numeric order; users and movies without a positive rating stay.
+
+    DataError where anything is amiss."""
+    options = card.options_as(MovieLensOptions)
+    source = str(folder / "ratings.dat")
+    ratings = _read(folder / "ratings.dat")
+    tables = {"user": _read(folder / "users.dat"), "item": _movies(folder)}
+    frame, ids, attributes = pd.DataFrame(index=ratings.index), [], []
+    for key, file in (("user", "users.dat"), ("item", "movies.dat")):
+        tokens = to_tokens(ratings[key], source)
+        ids.append(number_ids(tokens, to_tokens(tables[key][key], str(folder / file))))
+        frame[key] = positions(ids[-1], tokens)
+        attributes.append(align(tables[key], key, ids[-1], str(folder / file)))
+    for column in ("rating", "timestamp"):
+        frame[column] = to_numbers(ratings[column], source)
+    if options.positive_from is not None:
+        frame = frame[frame["rating"] >= options.positive_from]
+    texts = (attributes[1]["title"] + " " + attributes[1]["genres"]).tolist()
+    text = text_modality(texts, options.width, options.seed, str(folder / "movies.dat"))
+    return assemble(
+        card.name,
+        frame,
+        source=source,
+        ids=(ids[0], ids[1]),
+        modalities={"text": text},
+        attributes=Attributes(*attributes),
+    )
