@@ -14,7 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from recsys.graphs.errors import GraphError
-from recsys.graphs.normalise import row_normalise, symmetric_normalise
+from recsys.graphs.normalise import normalised
 from recsys.graphs.operator import canonical
 from recsys.graphs.similarity import DenseRows, DenseSearch, Features, SparseSearch, as_rows, decode
 
@@ -66,7 +66,7 @@ def knn(
     if isinstance(left, DenseRows) and isinstance(right, DenseRows):
         search: DenseSearch | SparseSearch = DenseSearch(left, right, base_ids, k)
     else:
-        search = SparseSearch(left.sparse(), right.sparse(), base_ids, k)
+        search = SparseSearch(left.sparse(), right.sparse(), base_ids, k, positive_only)
     position = np.full(right.count, -1, dtype=np.int64)
     position[base_ids] = np.arange(len(base_ids))
     rows = block or search.default_block
@@ -123,7 +123,7 @@ def knn_graph(
         indices = np.column_stack([own, indices])
         similarities = np.column_stack([(own >= 0).astype(np.float32), similarities])
     graph = neighbour_graph(indices, None if weight == "binary" else similarities, n)
-    return _normalised(graph, normalise)
+    return normalised(graph, normalise)
 
 
 def neighbour_graph(indices: np.ndarray, weights: np.ndarray | None, n_columns: int) -> sp.csr_matrix:
@@ -148,15 +148,3 @@ def item_graph(graphs: Sequence[sp.csr_matrix], weights: Sequence[float]) -> sp.
     total = canonical(total)
     total.eliminate_zeros()
     return total
-
-
-def _normalised(graph: sp.csr_matrix, name: str | None) -> sp.csr_matrix:
-    if name is None:
-        return graph
-    if name == "row":
-        return row_normalise(graph)
-    if name == "symmetric-k":
-        return symmetric_normalise(graph)
-    if name == "symmetric":
-        return symmetric_normalise(canonical(graph.maximum(graph.T)))
-    raise GraphError(f"unknown normalisation {name!r}: expected 'symmetric-k', 'symmetric', 'row' or None")

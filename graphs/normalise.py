@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
+from recsys.graphs.errors import GraphError
+
 
 def inverse_power(degree: np.ndarray, power: float) -> np.ndarray:
     """degree ** -power (float64), and 0 where the degree is 0: an isolated node has no edge to scale."""
@@ -37,3 +39,20 @@ def symmetric_normalise(matrix: sp.csr_matrix) -> sp.csr_matrix:
     """D^-1/2 A D^-1/2 with D the row degree, on either side, of a square A (symmetric or not)."""
     half = inverse_power(degrees(matrix, 1), 0.5)
     return scale(matrix, half, half)
+
+
+def normalised(graph: sp.csr_matrix, name: str | None) -> sp.csr_matrix:
+    """The normalisation `name` of an item graph S whose edges need not be mutual.
+
+    "symmetric-k": D^-1/2 S D^-1/2 with the row sums D on both sides (for k edges of weight 1 a row: S / k);
+    "symmetric": the same of max(S, S^T); "row": D^-1 S; None: S as it is.
+    """
+    if name is None:
+        return graph
+    if name == "row":
+        return row_normalise(graph)
+    if name == "symmetric-k":
+        return symmetric_normalise(graph)
+    if name == "symmetric":
+        return symmetric_normalise(graph.maximum(graph.T).tocsr())
+    raise GraphError(f"unknown normalisation {name!r}: expected 'symmetric-k', 'symmetric', 'row' or None")

@@ -69,17 +69,24 @@ class SparseOperator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """A x, (m, d), in the operator's dtype; x is (n, d)."""
-        if x.dim() != 2 or x.shape[0] != self.shape[1]:
-            raise GraphError(
-                f"a {self.shape[0]} x {self.shape[1]} operator needs ({self.shape[1]}, d) input, "
-                f"got {tuple(x.shape)}"
-            )
+        return _Product.apply(
+            self._checked(x, self.shape[1]), self._forward_csr(), self._transposed_csr(), self.shape
+        )
+
+    def adjoint(self, x: Tensor) -> Tensor:
+        """A^T x, (n, d), as `operator.T(x)` but without making that object; x is (m, d)."""
+        return _Product.apply(
+            self._checked(x, self.shape[0]), self._transposed_csr(), self._forward_csr(), self.shape[::-1]
+        )
+
+    def _checked(self, x: Tensor, height: int) -> Tensor:
+        if x.dim() != 2 or x.shape[0] != height:
+            raise GraphError(f"a {self.shape} operator needs ({height}, d) input, got {tuple(x.shape)}")
         if x.dtype == torch.float64 and self.value.dtype != torch.float64:
             raise GraphError(
                 "float64 input to a float32 operator loses precision: call operator.double() first"
             )
-        x = x.to(self.value.dtype)
-        return _Product.apply(x, self._forward_csr(), self._transposed_csr(), self.shape)
+        return x.to(self.value.dtype)
 
     def __matmul__(self, x: Tensor) -> Tensor:
         return self(x)

@@ -146,19 +146,36 @@ class DenseRows:
 
 
 class SparseSearch:
-    """Keys of whole blocks: the sparse product is summed in float64 in the first place."""
+    """Keys of a block's products, summed in float64 in the first place: all of them, or the non-zero ones."""
 
-    def __init__(self, queries: SparseRows, base: SparseRows, base_ids: np.ndarray, k: int) -> None:
-        self.queries, self.k = queries, min(k, len(base_ids))
+    def __init__(
+        self, queries: SparseRows, base: SparseRows, base_ids: np.ndarray, k: int, positive_only: bool
+    ) -> None:
+        self.queries, self.k, self.positive_only = queries, min(k, len(base_ids)), positive_only
         self.columns = base.unit(base_ids).T.tocsr()
         self.position = torch.arange(len(base_ids))
         self.default_block = max(16, SPARSE_CELLS // len(base_ids))
 
     def best(self, ids: np.ndarray, own: np.ndarray | None) -> Tensor:
         """The k largest keys of queries `ids`, (b, k), descending; positions `own` (-1: none) are hidden."""
-        keys = encode(torch.from_numpy((self.queries.unit(ids) @ self.columns).toarray()), self.position)
+        product = self.queries.unit(ids) @ self.columns
+        if self.positive_only:
+            return self._best_of_nonzeros(product, own)
+        keys = encode(torch.from_numpy(product.toarray()), self.position)
         _hide(keys, own, HIDDEN)
         return keys.topk(self.k, dim=1).values
+
+    def _best_of_nonzeros(self, product: sp.csr_matrix, own: np.ndarray | None) -> Tensor:
+        """Rows pushed to the left and padded to the longest: a zero product cannot be a positive one."""
+        sizes = np.diff(product.indptr)
+        row = np.repeat(np.arange(len(sizes)), sizes)
+        place = np.arange(product.nnz) - product.indptr[row]
+        keys = encode(torch.from_numpy(product.data), torch.from_numpy(product.indices.astype(np.int64)))
+        if own is not None:
+            keys[torch.from_numpy(product.indices == own[row])] = HIDDEN
+        padded = torch.full((len(sizes), max(int(sizes.max()), self.k)), HIDDEN)
+        padded[torch.from_numpy(row), torch.from_numpy(place)] = keys
+        return padded.topk(self.k, dim=1).values
 
 
 class DenseSearch:
