@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
-import torch
 
 from recsys.errors import UserError, nearest
+from recsys.evaluation.candidates import Candidates, ChunkOfLists
 from recsys.evaluation.lists import ListStatistics
 from recsys.evaluation.metrics import LIST_METRICS, METRICS, MetricName, parse_metric
-from recsys.evaluation.ranking import LOWEST, RankedHits, TopK, constant_hits, top_k
-from recsys.evaluation.scorers import Scorer, TableScorer
+from recsys.evaluation.ranking import RankedHits, TopK, constant_hits
+from recsys.evaluation.scorers import Scorer
 
 DEFAULT_METRICS = tuple(
     f"{name}@{k}"
@@ -23,6 +23,7 @@ DEFAULT_METRICS = tuple(
 )
 OVERALL, COLD_POOL = "overall", "cold_pool"
 _CHUNK = 16384  # users whose hits are held at once: bounds memory, while metrics see long arrays
+_BLOCK = 2**23  # scores in a block
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,82 +44,27 @@ class Evaluation:
     chance: dict[str, dict[str, float]]
 
 
-class _Ranking:
-    """Users with ground truth among some candidate items, and the pairs to find in their lists.
-
-    Attributes:
-        users: (b,) int64, ascending.
-        truth, seen: (b, n) CSR, a row for each of `users`, a column for each candidate.
-        pair_row: (p,) int64, for each pair in `truth`, its position in `users`.
-        n_candidates: (b,) int64, candidates that are not masked.
-    """
-
-    def __init__(self, truth: sp.csr_array, seen: sp.csr_array, columns: np.ndarray | None = None):
-        if columns is not None:
-            truth, seen = truth[:, columns], seen[:, columns]
-        self.columns = columns
-        self.users = np.flatnonzero(np.diff(truth.indptr)).astype(np.int64)
-        self.truth, self.seen = truth[self.users], seen[self.users]
-        self.n_items = truth.shape[1]
-        self.pair_row = np.repeat(np.arange(len(self.users)), np.diff(self.truth.indptr))
-        self.n_candidates = self.n_items - np.diff(self.seen.indptr).astype(np.int64)
-
-    def rank(self, scores: torch.Tensor, low: int, high: int, k: int) -> TopK:
-        """Top K of users[low:high], whose scores are the rows of `scores` (overwritten)."""
-        masked = torch.as_tensor(_flat(self.seen, low, high), device=scores.device)
-        flat = scores.view(-1)
-        flat.index_fill_(0, masked, -np.inf)
-        top = top_k(scores, k)
-        bad = np.flatnonzero(np.isnan(top.values[:, 0]))
-        if len(bad):
-            raise UserError(
-                f"scores of user {self.users[low + bad[0]]} are NaN; the model has diverged or its input holds "
-                "NaN: check the features, or lower the learning rate"
-            )
-        last = np.minimum(k, self.n_candidates[low:high]) - 1
-        if np.any((top.values[np.arange(high - low), last] == -np.inf) & (last >= 0)):
-            # A scorer's own -inf means "lowest", not "masked": such items stay candidates.
-            scores.clamp_(min=LOWEST)
-            flat.index_fill_(0, masked, -np.inf)
-            top = top_k(scores, k)
-        return top
-
-    def locate(self, scores: torch.Tensor, top: TopK, low: int, high: int) -> np.ndarray:
-        """For each pair of users[low:high]: start of its tie group, or K outside the top K."""
-        pairs = torch.as_tensor(_flat(self.truth, low, high), device=scores.device)
-        found = scores.view(-1)[pairs].cpu().numpy()
-        first, end = self.truth.indptr[low], self.truth.indptr[high]
-        return top.locate(self.pair_row[first:end] - low, found)
-
-
-def _flat(matrix: sp.csr_array, low: int, high: int) -> np.ndarray:
-    """Flat positions of the entries of rows low..high in the dense block of those rows."""
-    indptr = matrix.indptr[low : high + 1].astype(np.int64)
-    rows = np.repeat(np.arange(high - low, dtype=np.int64) * matrix.shape[1], np.diff(indptr))
-    return rows + matrix.indices[indptr[0] : indptr[-1]]
-
-
 @dataclass(frozen=True, eq=False)
 class _Group:
     """A named part of a ranking's pairs: those with some items, or those of some users."""
 
-    ranking: _Ranking
+    candidates: Candidates
     pairs: np.ndarray | None  # (p,) bool, None for all
 
     def n_relevant(self) -> np.ndarray:
-        rows = self.ranking.pair_row if self.pairs is None else self.ranking.pair_row[self.pairs]
-        return np.bincount(rows, minlength=len(self.ranking.users))
+        rows = self.candidates.pair_row if self.pairs is None else self.candidates.pair_row[self.pairs]
+        return np.bincount(rows, minlength=len(self.candidates.users))
 
     def hits(self, tops: list[TopK], located: np.ndarray, low: int, n_relevant: np.ndarray) -> RankedHits:
         """Hits of those users of the chunk that begins at `low` that have a relevant item in the group."""
         start, size = (np.concatenate([getattr(t, name) for t in tops]) for name in ("start", "size"))
         n_users, k = start.shape
-        indptr = self.ranking.truth.indptr
+        indptr = self.candidates.truth.indptr
         chunk = slice(indptr[low], indptr[low + n_users])
         inside = located < k
         if self.pairs is not None:
             inside &= self.pairs[chunk]
-        cell = (self.ranking.pair_row[chunk][inside] - low) * k + located[inside]
+        cell = (self.candidates.pair_row[chunk][inside] - low) * k + located[inside]
         relevant = np.bincount(cell, minlength=n_users * k).reshape(n_users, k)
         if (size > 1).any():
             relevant = np.take_along_axis(relevant, start, axis=1)
@@ -133,8 +79,8 @@ class Evaluator:
     Args:
         truth: (n_users, n_items) CSR, the items to find. A user without any is skipped, not counted as zero.
         seen: same shape, items never recommended to a user (training, validation, support); None for none.
-        groups: name -> (n_items,) bool. Restricts the ground truth to these items; the ranking stays among all
-            items, and users without ground truth in the group are skipped for it.
+        groups: name -> (n_items,) bool. Restricts the ground truth to these items; the ranking stays among
+            all items, and users without ground truth in the group are skipped for it.
         user_groups: name -> (n_users,) bool. Averages over these users only.
         pool: (n_items,) bool. Adds the group "cold_pool": only these items are ranked, and only they count.
         item_counts: (n_items,) training interactions of each item, for popularity; None counts `seen`.
@@ -175,15 +121,17 @@ class Evaluator:
         names = [OVERALL, *groups, *user_groups, *([COLD_POOL] if pool is not None else [])]
         if len(set(names)) < len(names):
             raise ValueError(f"group names must differ: {', '.join(names)}")
-        ranking = _Ranking(truth, seen)
-        made = {OVERALL: _Group(ranking, None)}
+        candidates = Candidates(truth, seen)
+        made = {OVERALL: _Group(candidates, None)}
         for name, mask in groups.items():
-            made[name] = _Group(ranking, _mask(mask, name, self.n_items)[ranking.truth.indices])
+            made[name] = _Group(candidates, _mask(mask, name, self.n_items)[candidates.truth.indices])
         for name, mask in user_groups.items():
-            made[name] = _Group(ranking, _mask(mask, name, self.n_users)[ranking.users[ranking.pair_row]])
+            made[name] = _Group(
+                candidates, _mask(mask, name, self.n_users)[candidates.users[candidates.pair_row]]
+            )
         if pool is not None:
             columns = np.flatnonzero(_mask(pool, "pool", self.n_items))
-            made[COLD_POOL] = _Group(_Ranking(truth, seen, columns), None)
+            made[COLD_POOL] = _Group(Candidates(truth, seen, columns), None)
         return made
 
     def evaluate(
@@ -191,7 +139,7 @@ class Evaluator:
         scorer: Scorer,
         metrics: Iterable[str] | None = None,
         groups: Iterable[str] | None = None,
-        block_size: int = 512,
+        block_size: int | None = None,
     ) -> Evaluation:
         """Rank and measure.
 
@@ -199,13 +147,14 @@ class Evaluator:
             scorer: scores blocks of users; see `recsys.evaluation.scorers.Scorer`.
             metrics: instead of the evaluator's own; for validation one is enough.
             groups: names of the groups to report beside "overall"; None for all, () for none.
-            block_size: users scored at once; memory is block_size x n_items x 4 bytes.
+            block_size: users scored at once; None for as many as keep a block of scores near 32 MB.
 
         Raises:
             UserError: a score is NaN, a metric or group is unknown.
         """
         if scorer.n_items != self.n_items:
             raise ValueError(f"the scorer has {scorer.n_items} items, the evaluator {self.n_items}")
+        block_size = block_size or min(1024, max(16, _BLOCK // self.n_items))
         wanted = _parse(self.metrics if metrics is None else metrics)
         chosen = self._choose(groups)
         per_user = [name for name in wanted if name.name not in LIST_METRICS]
@@ -232,16 +181,16 @@ class Evaluator:
 
     def _measure(self, scorer, chosen, metrics, lists, k, block_size) -> dict[str, np.ndarray]:
         """Values by group, (users of the group, metrics) float64."""
-        users = chosen[OVERALL].ranking.users
+        users = chosen[OVERALL].candidates.users
         n_relevant = {name: group.n_relevant() for name, group in chosen.items()}
         parts: dict[str, list[np.ndarray]] = {name: [] for name in chosen}
         for first in range(0, len(users), _CHUNK):
-            block = _ChunkOfLists([g.ranking for g in chosen.values()], k, users[first])
+            block = ChunkOfLists([g.candidates for g in chosen.values()], k, users[first])
             chunk = users[first : first + _CHUNK]
             for low in range(0, len(chunk), block_size):
                 block.add(chunk[low : low + block_size], scorer, lists)
             for name, group in chosen.items():
-                tops, located, low = block.of(group.ranking)
+                tops, located, low = block.of(group.candidates)
                 if tops:
                     hits = group.hits(tops, located, low, n_relevant[name])
                     parts[name].append(_values(hits, metrics))
@@ -256,55 +205,12 @@ class Evaluator:
                 n_relevant = group.n_relevant()
                 rows = n_relevant > 0
                 if rows.any():
-                    pairs = np.stack([group.ranking.n_candidates[rows], n_relevant[rows]])
+                    pairs = np.stack([group.candidates.n_candidates[rows], n_relevant[rows]])
                     kinds, back = np.unique(pairs, axis=1, return_inverse=True)
                     hits = constant_hits(kinds[0], kinds[1], max(m.k for m in metrics))
                     chance[name] = _means(_values(hits, metrics)[back], metrics)
             self._chance[key] = chance
         return self._chance.get(key, {})
-
-
-class _ChunkOfLists:
-    """Top-K lists of a run of users, in each of the rankings that the groups need."""
-
-    def __init__(self, rankings: list[_Ranking], k: int, first_user: int):
-        self._k = k
-        # Rankings among fewer candidates come before the one among all, which may mask in place.
-        unique = list(dict.fromkeys(rankings))
-        self._main = next(r for r in unique if r.columns is None)
-        self._rankings = [r for r in unique if r is not self._main]
-        self._low = {r: int(np.searchsorted(r.users, first_user)) for r in unique}
-        self._next = dict(self._low)
-        self._tops: dict[_Ranking, list[TopK]] = {r: [] for r in unique}
-        self._located: dict[_Ranking, list[np.ndarray]] = {r: [] for r in unique}
-
-    def add(self, users: np.ndarray, scorer: Scorer, lists: ListStatistics) -> None:
-        """Score and rank the next users, ascending."""
-        scores = scorer(users)
-        for ranking in self._rankings:
-            low = self._next[ranking]
-            high = int(np.searchsorted(ranking.users, users[-1], side="right"))
-            if high > low:
-                rows = torch.as_tensor(np.searchsorted(users, ranking.users[low:high]), device=scores.device)
-                columns = torch.as_tensor(ranking.columns, device=scores.device)
-                self._rank(ranking, scores[rows[:, None], columns], high)
-        low = self._next[self._main]
-        top = self._rank(self._main, scores, low + len(users))
-        if lists.ks:
-            lists.add(scores, top)
-
-    def _rank(self, ranking: _Ranking, scores: torch.Tensor, high: int) -> TopK:
-        low = self._next[ranking]
-        top = ranking.rank(scores, low, high, self._k)
-        self._tops[ranking].append(top)
-        self._located[ranking].append(ranking.locate(scores, top, low, high))
-        self._next[ranking] = high
-        return top
-
-    def of(self, ranking: _Ranking) -> tuple[list[TopK], np.ndarray, int]:
-        """Lists, places of the ground truth, and the number of the first user."""
-        located = self._located[ranking]
-        return self._tops[ranking], np.concatenate(located) if located else np.empty(0), self._low[ranking]
 
 
 def _binary(matrix: sp.csr_array) -> sp.csr_array:
@@ -343,53 +249,9 @@ def _means(values: np.ndarray, metrics: list[MetricName]) -> dict[str, float]:
 def _frame(
     values: dict[str, np.ndarray], groups: dict[str, _Group], metrics: list[MetricName]
 ) -> pd.DataFrame:
-    users = [groups[name].ranking.users[groups[name].n_relevant() > 0] for name in values]
+    users = [groups[name].candidates.users[groups[name].n_relevant() > 0] for name in values]
     names = np.repeat(np.array(list(values), dtype=object), [len(v) for v in values.values()])
     frame = pd.DataFrame(np.concatenate(list(values.values())), columns=[str(m) for m in metrics])
     frame.insert(0, "user", np.concatenate(users))
     frame.insert(1, "group", pd.Categorical(names, categories=list(values)))
     return frame
-
-
-def evaluate_recommendations(
-    recommendations: pd.DataFrame,
-    truth: sp.csr_array,
-    seen: sp.csr_array | None = None,
-    groups: Mapping[str, np.ndarray] | None = None,
-    metrics: Iterable[str] = DEFAULT_METRICS,
-) -> Evaluation:
-    """Measure any table of recommendations, whoever made it.
-
-    Args:
-        recommendations: frame with int columns `user`, `item` and a numeric `score`, higher first. Items that
-            a user's rows do not name rank last, tied; so does every item of a user without rows.
-        truth, seen, groups, metrics: as in `Evaluator`.
-
-    Raises:
-        UserError: a column is missing, an id is out of range, a score is NaN, or a pair occurs twice.
-    """
-    evaluator = Evaluator(truth, seen, groups, metrics=metrics)
-    return evaluator.evaluate(TableScorer(_table(recommendations, truth.shape)))
-
-
-def _table(frame: pd.DataFrame, shape: tuple[int, int]) -> sp.csr_array:
-    missing = [c for c in ("user", "item", "score") if c not in frame.columns]
-    if missing:
-        raise UserError(f"recommendations have no column '{missing[0]}'; found: {', '.join(frame.columns)}")
-    for column, bound in (("user", shape[0]), ("item", shape[1])):
-        if not pd.api.types.is_integer_dtype(frame[column]):
-            raise UserError(f"recommendations: column '{column}' is {frame[column].dtype}, expected integers")
-        wrong = np.flatnonzero(~frame[column].between(0, bound - 1))
-        if len(wrong):
-            raise UserError(
-                f"recommendations, row {wrong[0]}: {column} {frame[column].iloc[wrong[0]]} is outside 0..{bound - 1}"
-            )
-    if frame["score"].isna().any():
-        raise UserError(f"recommendations, row {np.flatnonzero(frame['score'].isna())[0]}: the score is NaN")
-    twice = np.flatnonzero(frame.duplicated(["user", "item"]))
-    if len(twice):
-        raise UserError(f"recommendations, row {twice[0]}: the pair occurs twice; keep one row of it")
-    # Ranks within a user's rows are exact in float32, where the scores themselves might fall together.
-    ranks = frame.groupby("user")["score"].rank(method="dense").to_numpy(dtype=np.float32)
-    coo = sp.coo_array((ranks, (frame["user"].to_numpy(), frame["item"].to_numpy())), shape=shape)
-    return coo.tocsr()

@@ -47,8 +47,8 @@ class RankedHits:
 
     @cached_property
     def hazard(self) -> np.ndarray:
-        """(b, K) float64: probability that this rank is relevant if no rank before it is: of a group of g
-        items, m of them relevant, whose first j items are irrelevant, the next is relevant with m / (g - j)."""
+        """(b, K) float64: probability that this rank is relevant if no rank before it is. In a group of g
+        items, m of them relevant, that has shown j irrelevant ones, the next is relevant with m / (g - j)."""
         return np.minimum(self.relevant / (self.size - self.offset), 1.0)
 
     @cached_property

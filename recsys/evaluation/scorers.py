@@ -96,26 +96,6 @@ class HistoryScorer:
         return _finish(scores, self._unranked)
 
 
-class TableScorer:
-    """Scores read from a table; items that a user's list does not name rank last, tied.
-
-    Args:
-        table: (n_users, n_items) CSR of scores; a stored zero is a score.
-    """
-
-    def __init__(self, table: sp.csr_array):
-        self.table = table
-        self.n_items = table.shape[1]
-        self.device = torch.device("cpu")
-
-    def __call__(self, users: np.ndarray) -> torch.Tensor:
-        rows = self.table[users]
-        scores = torch.full(rows.shape, LOWEST)
-        flat = np.repeat(np.arange(len(users)) * self.n_items, np.diff(rows.indptr)) + rows.indices
-        scores.view(-1)[torch.from_numpy(flat)] = torch.from_numpy(rows.data.astype(np.float32))
-        return scores
-
-
 class SumScorer:
     """The weighted sum of other scorers' scores."""
 

@@ -1,0 +1,79 @@
+"""Metrics without a model: any table of recommendations can be measured, a rival's too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+import torch
+
+from recsys.errors import UserError
+from recsys.evaluation.evaluator import DEFAULT_METRICS, Evaluation, Evaluator
+from recsys.evaluation.ranking import LOWEST
+
+
+class TableScorer:
+    """Scores read from a table; items that a user's list does not name rank last, tied.
+
+    Args:
+        table: (n_users, n_items) CSR of scores; a stored zero is a score.
+    """
+
+    def __init__(self, table: sp.csr_array):
+        self.table = table
+        self.n_items = table.shape[1]
+        self.device = torch.device("cpu")
+
+    def __call__(self, users: np.ndarray) -> torch.Tensor:
+        rows = self.table[users]
+        scores = torch.full(rows.shape, LOWEST)
+        flat = np.repeat(np.arange(len(users)) * self.n_items, np.diff(rows.indptr)) + rows.indices
+        scores.view(-1)[torch.from_numpy(flat)] = torch.from_numpy(rows.data.astype(np.float32))
+        return scores
+
+
+def evaluate_recommendations(
+    recommendations: pd.DataFrame,
+    truth: sp.csr_array,
+    seen: sp.csr_array | None = None,
+    groups: Mapping[str, np.ndarray] | None = None,
+    metrics: Iterable[str] = DEFAULT_METRICS,
+) -> Evaluation:
+    """Measure any table of recommendations, whoever made it.
+
+    Args:
+        recommendations: frame with int columns `user`, `item` and a numeric `score`, higher first. Items that
+            a user's rows do not name rank last, tied; so does every item of a user without rows.
+        truth, seen, groups, metrics: as in `Evaluator`.
+
+    Raises:
+        UserError: a column is missing, an id is out of range, a score is NaN, or a pair occurs twice.
+    """
+    evaluator = Evaluator(truth, seen, groups, metrics=metrics)
+    return evaluator.evaluate(TableScorer(_table(recommendations, truth.shape)))
+
+
+def _table(frame: pd.DataFrame, shape: tuple[int, int]) -> sp.csr_array:
+    missing = [c for c in ("user", "item", "score") if c not in frame.columns]
+    if missing:
+        raise UserError(f"recommendations have no column '{missing[0]}'; found: {', '.join(frame.columns)}")
+    for column, bound in (("user", shape[0]), ("item", shape[1])):
+        if not pd.api.types.is_integer_dtype(frame[column]):
+            raise UserError(f"recommendations: column '{column}' is {frame[column].dtype}, expected integers")
+        wrong = np.flatnonzero(~frame[column].between(0, bound - 1))
+        if len(wrong):
+            raise UserError(
+                f"recommendations, row {wrong[0]}: {column} {frame[column].iloc[wrong[0]]} is outside "
+                f"0..{bound - 1}"
+            )
+    if frame["score"].isna().any():
+        raise UserError(f"recommendations, row {np.flatnonzero(frame['score'].isna())[0]}: the score is NaN")
+    twice = np.flatnonzero(frame.duplicated(["user", "item"]))
+    if len(twice):
+        raise UserError(f"recommendations, row {twice[0]}: the pair occurs twice; keep one row of it")
+    # Ranks within a user's rows are exact in float32, where the scores themselves might fall together.
+    ranks = frame.groupby("user")["score"].rank(method="dense").to_numpy(dtype=np.float32)
+    coo = sp.coo_array((ranks, (frame["user"].to_numpy(), frame["item"].to_numpy())), shape=shape)
+    return coo.tocsr()
