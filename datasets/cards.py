@@ -90,7 +90,9 @@ class Card(BaseModel):
     @classmethod
     def _plain_name(cls, name: str) -> str:
         if not is_plain(name):
-            raise ValueError(f"'{name}' must be letters, digits, '.', '_' or '-', the first a letter or digit")
+            raise ValueError(
+                f"'{name}' must be letters, digits, '.', '_' or '-', the first a letter or digit"
+            )
         return name
 
     @field_validator("reader")

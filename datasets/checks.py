@@ -7,6 +7,7 @@ names the place in the file.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import PurePath
 from typing import NamedTuple
 
 import numpy as np
@@ -58,7 +59,9 @@ def to_numbers(column: pd.Series, source: str) -> np.ndarray:
     bad = ~np.isfinite(numeric)
     if bad.any():
         value = column.iloc[int(np.argmax(bad))]
-        raise DataError(f"{source}: {place(column.index, bad)}: {column.name} is '{value}', expected a number")
+        raise DataError(
+            f"{source}: {place(column.index, bad)}: {column.name} is '{value}', expected a number"
+        )
     return numeric
 
 
@@ -138,7 +141,7 @@ def align(frame: pd.DataFrame, key: str, ids: np.ndarray, source: str) -> pd.Dat
         raise DataError(f"{source}: {place(frame.index, bad)}: {key} '{tokens[np.argmax(bad)]}' occurs twice")
     rows = frame.drop(columns=key).set_axis(pd.Index(tokens), axis=0).reindex(ids.astype(object))
     rows = rows.reset_index(drop=True)
-    texts = [c for c in rows.columns if not pd.api.types.is_numeric_dtype(rows[c])]
+    texts = [c for c in rows.columns if isinstance(rows[c].dtype, pd.StringDtype) or rows[c].dtype == object]
     return rows.assign(**{c: rows[c].fillna("") for c in texts})
 
 
@@ -198,7 +201,9 @@ def make_modality(
     notes = []
     expected = np.ones(len(present), dtype=bool) if mask is None else mask
     if n_zero := int((expected & ~present).sum()):
-        notes.append(f"{source}: {n_zero:,} of {len(present):,} rows are zero; those items count as missing")
+        notes.append(
+            f"{PurePath(source).name}: {n_zero:,} of {len(present):,} rows are zero; those items count as missing"
+        )
     if (stray := present & ~expected).any():
         features[stray] = 0
         if sp.issparse(features):
@@ -224,7 +229,7 @@ def _merge_duplicates(frame: pd.DataFrame, source: str, ids: tuple[np.ndarray, n
             )
     notes = []
     if n := int(again.sum()):
-        notes.append(f"{source}: {n:,} duplicate interactions merged")
+        notes.append(f"{PurePath(source).name}: {n:,} duplicate interactions merged")
     return frame[~again].reset_index(drop=True), notes
 
 
@@ -261,8 +266,16 @@ def assemble(
             raise DataError(f"{source}: {where}: {column} {value} is beyond the {len(known):,} known")
     for key, modality in (modalities or {}).items():
         if modality.features.shape[0] != len(items):
-            raise DataError(f"modality {key} has {modality.features.shape[0]:,} rows for {len(items):,} items")
-    dtypes = {"user": np.int64, "item": np.int64, "rating": np.float32, "timestamp": np.float64, "label": np.int8}
+            raise DataError(
+                f"modality {key} has {modality.features.shape[0]:,} rows for {len(items):,} items"
+            )
+    dtypes = {
+        "user": np.int64,
+        "item": np.int64,
+        "rating": np.float32,
+        "timestamp": np.float64,
+        "label": np.int8,
+    }
     columns = [c for c in dtypes if c in frame]
     frame = frame[columns].astype({c: dtypes[c] for c in columns})
     frame, merged = _merge_duplicates(frame, source, (users, items))

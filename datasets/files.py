@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +53,21 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path}: not valid JSON ({one_line(error)})") from None
 
 
-def read_delimited(path: Path, sep: str = "\t", *, text: bool = False, quoted: bool = False) -> pd.DataFrame:
+def read_delimited(
+    path: Path, sep: str = "\t", *, text: bool | Iterable[str] = False, quoted: bool = False
+) -> pd.DataFrame:
     """A delimited file with a header; the index holds line numbers in the file and is named "line".
 
     Args:
-        text: keep every entry as it is written (str, "" where empty) instead of inferring types.
+        text: columns whose entries stay as they are written (str, "" where empty) instead of getting an
+            inferred type; True for all.
         quoted: entries may stand in double quotes and hold the separator (CSV).
     """
-    options: dict[str, Any] = {"dtype": str, "keep_default_na": False} if text else {"low_memory": False}
+    if text is True:
+        options: dict[str, Any] = {"dtype": str, "keep_default_na": False}
+    else:
+        # A converter, unlike a dtype, also keeps an id such as "NA" from being read as a missing value.
+        options = {"low_memory": False, "converters": dict.fromkeys(text or (), str)}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)

@@ -142,7 +142,7 @@ def read(folder: Path, card: Card) -> Dataset:
     source, stem = str(path), path.with_suffix("")
     raw = read_typed(path)
     need_columns(raw.columns, ("user_id", "item_id"), source)
-    users, user_types = _entities(stem.with_name(stem.name + ".user"), "user_id", options.rename)
+    users, _ = _entities(stem.with_name(stem.name + ".user"), "user_id", options.rename)
     items, item_types = _entities(stem.with_name(stem.name + ".item"), "item_id", options.rename)
     ids, tokens, tables = [], [], []
     for key, table, kind in (("user_id", users, ".user"), ("item_id", items, ".item")):

@@ -34,7 +34,9 @@ def _read_lists(path: Path, what: str, limit: Catalogue | None = None) -> tuple[
     wrong[~wrong] = numbers[start[~wrong]] != lengths[~wrong] - 1
     if wrong.any():
         at = int(np.argmax(wrong))
-        raise DataError(f"{path}: line {at + 1}: expected a count, then as many ids; found {lines[at][:60]!r}")
+        raise DataError(
+            f"{path}: line {at + 1}: expected a count, then as many ids; found {lines[at][:60]!r}"
+        )
     entry = np.ones(len(numbers), dtype=bool)
     entry[start] = False
     ids = row_numbers(pd.Series(numbers[entry], index=flat.index[entry], name=what), str(path), limit)

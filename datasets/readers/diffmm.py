@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 
 from ..cards import Card, NoOptions
 from ..checks import assemble_rows, check_catalogue, row_numbers
@@ -96,8 +95,8 @@ def _pairs(loaded: _State) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
     return row[kept].astype(np.int64), column[kept].astype(np.int64), (n_rows, n_columns)
 
 
-def load_matrix(path: Path) -> sp.csr_array:
-    """The pickled matrix as binary float32 CSR.
+def load_pairs(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
+    """Rows and columns (int64) of a pickled sparse matrix's entries that are not zero, and its shape.
 
     Raises:
         DataError: the pickle asks for any other class (named), is truncated, or holds no such matrix.
@@ -107,14 +106,11 @@ def load_matrix(path: Path) -> sp.csr_array:
             loaded = _ArrayUnpickler(file, encoding="latin1").load()
             if not isinstance(loaded, _State):
                 raise ValueError(f"it holds {type(loaded).__name__}, expected a sparse matrix")
-            row, column, shape = _pairs(loaded)
+            return _pairs(loaded)
         except DataError as error:
             raise DataError(f"{path}: {error}") from None
         except Exception as error:  # a damaged pickle can fail in any way
             raise DataError(f"{path}: not a whole pickled sparse matrix ({one_line(error)})") from None
-    matrix = sp.coo_array((np.ones(len(row), dtype=np.float32), (row, column)), shape=shape).tocsr()
-    matrix.data[:] = 1
-    return matrix
 
 
 def read(folder: Path, card: Card) -> Dataset:
@@ -124,10 +120,10 @@ def read(folder: Path, card: Card) -> Dataset:
     catalogue = check_catalogue(dict(features.values()))
     frames, n_users = [], 0
     for label, file in enumerate(FILES):
-        matrix = load_matrix(folder / file).tocoo()
-        at = pd.Index(matrix.row, name="matrix row")
-        item = row_numbers(pd.Series(matrix.col, index=at, name="item"), str(folder / file), catalogue)
-        frames.append(pd.DataFrame({"user": matrix.row.astype(np.int64), "item": item, "label": label}, index=at))
-        n_users = max(n_users, matrix.shape[0])
+        user, item, shape = load_pairs(folder / file)
+        at = pd.Index(user, name="matrix row")
+        item = row_numbers(pd.Series(item, index=at, name="item"), str(folder / file), catalogue)
+        frames.append(pd.DataFrame({"user": user, "item": item, "label": label}, index=at))
+        n_users = max(n_users, shape[0])
     source = f"{folder} ({', '.join(FILES)})"
     return assemble_rows(card.name, pd.concat(frames), source=source, features=features, n_users=n_users)

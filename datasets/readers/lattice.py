@@ -30,7 +30,9 @@ def _read_part(path: Path, label: int, catalogue: Catalogue | None) -> tuple[pd.
     numbers = np.asarray(items) if all(type(i) is int for i in items) else np.asarray(items, dtype=object)
     user = pd.Index(np.repeat(users, lengths), name="user")
     column = pd.Series(numbers if items else np.empty(0, np.int64), index=user, name="item")
-    frame = pd.DataFrame({"user": user.to_numpy(), "item": row_numbers(column, str(path), catalogue)}, index=user)
+    frame = pd.DataFrame(
+        {"user": user.to_numpy(), "item": row_numbers(column, str(path), catalogue)}, index=user
+    )
     return frame.assign(label=label), int(users.max(initial=-1)) + 1
 
 

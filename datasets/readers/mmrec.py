@@ -22,7 +22,9 @@ def inter_file(folder: Path, name: str) -> Path:
         return path
     found = sorted(folder.glob("*.inter"))
     if len(found) != 1:
-        raise DataError(f"{folder}: expected {name}.inter, found {', '.join(p.name for p in found) or 'none'}")
+        raise DataError(
+            f"{folder}: expected {name}.inter, found {', '.join(p.name for p in found) or 'none'}"
+        )
     return found[0]
 
 

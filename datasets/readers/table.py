@@ -1,0 +1,211 @@
+"""CSV or Parquet files with a card that maps their columns.
+
+Interactions in one file; optionally attributes of users and items, and features: `.npy` or `.npz` (sparse) with
+a row for each row of the items file, or CSV or Parquet with an id column and numbers.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from pydantic import BaseModel, ConfigDict
+
+from ..cards import Card
+from ..checks import (
+    Attributes,
+    align,
+    assemble,
+    make_modality,
+    need_columns,
+    number_ids,
+    positions,
+    to_labels,
+    to_numbers,
+    to_tokens,
+)
+from ..dataset import Dataset, Modality
+from ..errors import DataError
+from ..files import load_npy, load_npz, read_delimited, read_parquet
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Columns(Strict):
+    """The file's name for each of our columns."""
+
+    user: str = "user"
+    item: str = "item"
+    rating: str | None = None
+    timestamp: str | None = None
+    label: str | None = None
+
+
+class Entities(Strict):
+    """An attribute file: its id column, and new names for its other columns."""
+
+    file: str
+    id: str
+    rename: dict[str, str] = {}
+
+
+class Features(Strict):
+    """A feature file. `id`: the id column of a CSV or Parquet file, whose other columns are all numbers.
+    `mask`: an .npy of bool, a row for each row of the features, False where an item has none."""
+
+    file: str
+    id: str | None = None
+    mask: str | None = None
+
+
+class TableOptions(Strict):
+    """The card's `options`.
+
+    Attributes:
+        interactions: the file of interactions, `.csv`, `.tsv` or `.parquet`.
+        columns: its columns.
+        sep: separator of `.csv` files.
+        positive_from: keep interactions rated at least this; all where None.
+        users, items: attribute files; items that only they name stay in the catalogue.
+        features: modality -> file.
+        numbering: "sorted": ids in numeric (else lexicographic) order; "file": in the order of the users and
+            items files, which must then name every id.
+    """
+
+    interactions: str
+    columns: Columns = Columns()
+    sep: str = ","
+    positive_from: float | None = None
+    users: Entities | None = None
+    items: Entities | None = None
+    features: dict[str, Features] = {}
+    numbering: Literal["sorted", "file"] = "sorted"
+
+
+def read_any(path: Path, sep: str, ids: tuple[str, ...] = ()) -> pd.DataFrame:
+    """A CSV, TSV or Parquet file; the columns `ids` stay as they are written."""
+    if path.suffix == ".parquet":
+        return read_parquet(path)
+    if path.suffix not in (".csv", ".tsv"):
+        raise DataError(f"{path}: expected a .csv, .tsv or .parquet file")
+    sep = "\t" if path.suffix == ".tsv" else sep
+    return read_delimited(path, sep, text=ids, quoted=True)
+
+
+def _timestamps(column: pd.Series, source: str) -> np.ndarray:
+    if pd.api.types.is_datetime64_any_dtype(column):
+        moments = pd.to_datetime(column, utc=True)
+        column = ((moments - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)).rename(column.name)
+    return to_numbers(column, source)
+
+
+class _Side:
+    """Users or items: raw ids in order, attributes, and the order of the attribute file."""
+
+    def __init__(self, folder: Path, entities: Entities | None, tokens: np.ndarray, options: TableOptions):
+        if entities is None:
+            if options.numbering == "file":
+                raise DataError(f"{folder}: numbering 'file' needs a users and an items file")
+            self.ids, self.file_order, self.attributes = number_ids(tokens), None, None
+            return
+        path = folder / entities.file
+        table = read_any(path, options.sep, (entities.id,))
+        need_columns(table.columns, [entities.id], str(path))
+        self.file_order = to_tokens(table[entities.id], str(path))
+        if options.numbering == "file":
+            self.ids = self.file_order.astype(str)
+        else:
+            self.ids = number_ids(self.file_order, tokens)
+        self.attributes = align(table, entities.id, self.ids, str(path)).rename(columns=entities.rename)
+
+
+def _feature_matrix(
+    folder: Path, features: Features, items: _Side, sep: str
+) -> tuple[np.ndarray | sp.csr_array, np.ndarray]:
+    """Rows as they are in the file, and the raw id of each."""
+    path = folder / features.file
+    if path.suffix in (".npy", ".npz"):
+        if items.file_order is None:
+            raise DataError(f"{path}: rows of an array need an items file, whose order they follow")
+        matrix = load_npy(path) if path.suffix == ".npy" else load_npz(path)
+        if matrix.shape[:1] != (len(items.file_order),):
+            n = matrix.shape[0] if matrix.ndim else 0
+            raise DataError(
+                f"{path} has {n:,} rows for the {len(items.file_order):,} of the items file; expected one for each"
+            )
+        return matrix, items.file_order
+    if features.id is None:
+        raise DataError(f"{path}: the card must name its id column (features: id)")
+    table = read_any(path, sep, (features.id,))
+    need_columns(table.columns, [features.id], str(path))
+    tokens = to_tokens(table[features.id], str(path))
+    columns = [to_numbers(table[c], str(path)) for c in table.columns if c != features.id]
+    return np.stack(columns, axis=1) if columns else np.empty((len(table), 0)), tokens
+
+
+def _modality(folder: Path, features: Features, items: _Side, sep: str) -> tuple[Modality, list[str]]:
+    """The features in the order of our item numbers; items without a row are masked."""
+    source = str(folder / features.file)
+    values, tokens = _feature_matrix(folder, features, items, sep)
+    given = np.ones(len(tokens), dtype=bool)
+    if features.mask:
+        given = load_npy(folder / features.mask)
+        if given.dtype != bool or given.shape != (len(tokens),):
+            raise DataError(f"{folder / features.mask}: expected {len(tokens):,} values of type bool")
+    checked, notes = make_modality(values, source, given)
+    at = positions(items.ids, tokens)
+    if (bad := at < 0).any():
+        raise DataError(
+            f"{source}: row {np.argmax(bad)}: item '{tokens[np.argmax(bad)]}' is not in the catalogue"
+        )
+    if len(np.unique(at)) < len(at):
+        raise DataError(f"{source}: an item has two rows of features; expected one")
+    where = np.full(len(items.ids), -1)
+    where[at] = np.arange(len(at))
+    mask = (where >= 0) & checked.mask[where]
+    rows = checked.features[np.where(where >= 0, where, 0)]
+    return make_modality(rows, source, mask)[0], notes
+
+
+def read(folder: Path, card: Card) -> Dataset:
+    """The folder as a Dataset. DataError where anything is amiss."""
+    options = card.options_as(TableOptions)
+    path, columns = folder / options.interactions, options.columns
+    source = str(path)
+    raw = read_any(path, options.sep, (columns.user, columns.item))
+    mapped = {ours: theirs for ours, theirs in columns if theirs is not None}
+    need_columns(raw.columns, mapped.values(), source)
+    frame, sides = pd.DataFrame(index=raw.index), {}
+    for key, entities in (("user", options.users), ("item", options.items)):
+        tokens = to_tokens(raw[mapped[key]], source)
+        sides[key] = _Side(folder, entities, tokens, options)
+        frame[key] = positions(sides[key].ids, tokens)
+        if (bad := (frame[key] < 0).to_numpy()).any():
+            raise DataError(
+                f"{source}: {key} '{tokens[np.argmax(bad)]}' is not in {entities and entities.file}"
+            )
+    convert = {"rating": to_numbers, "timestamp": _timestamps, "label": to_labels}
+    for key, function in convert.items():
+        if key in mapped:
+            frame[key] = function(raw[mapped[key]], source)
+    if options.positive_from is not None:
+        need_columns(mapped, ["rating"], f"options of card {card.name}: columns")
+        frame = frame[frame["rating"] >= options.positive_from]
+    modalities, notes = {}, []
+    for name, features in options.features.items():
+        modalities[name], more = _modality(folder, features, sides["item"], options.sep)
+        notes += more
+    return assemble(
+        card.name,
+        frame,
+        source=source,
+        ids=(sides["user"].ids, sides["item"].ids),
+        modalities=modalities,
+        attributes=Attributes(sides["user"].attributes, sides["item"].attributes),
+        notes=notes,
+    )
