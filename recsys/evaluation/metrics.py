@@ -48,6 +48,12 @@ def parse_metric(text: str) -> MetricName:
     return MetricName(name, int(cut))
 
 
+def _weighted(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    # Not `@`: BLAS adds in an order that depends on the number of rows, so that a user's value would
+    # change in its last bits with the users beside them.
+    return (values * weights).sum(axis=1)
+
+
 def recall(hits: RankedHits, k: int) -> np.ndarray:
     """sum rel_t / R. The denominator is R, not min(k, R): with R > k even a perfect list stays below 1.
     Manning, Raghavan and Schuetze, Introduction to Information Retrieval (2008), section 8.3."""
@@ -66,7 +72,7 @@ def ndcg(hits: RankedHits, k: int) -> np.ndarray:
     discount log2(t + 1) and binary gains, as in the public code of LightGCN and MMRec."""
     discount = 1.0 / np.log2(np.arange(2, k + 2))
     ideal = np.cumsum(discount)[np.minimum(hits.n_relevant, k) - 1]
-    return hits.expected[:, :k] @ discount / ideal
+    return _weighted(hits.expected[:, :k], discount) / ideal
 
 
 def hr(hits: RankedHits, k: int) -> np.ndarray:
@@ -78,7 +84,7 @@ def hr(hits: RankedHits, k: int) -> np.ndarray:
 def mrr(hits: RankedHits, k: int) -> np.ndarray:
     """1 / t of the first relevant item, 0 if there is none in the first k.
     Voorhees, The TREC-8 question answering track report (1999)."""
-    return (hits.none[:, :k] * hits.hazard[:, :k]) @ (1.0 / np.arange(1, k + 1))
+    return _weighted(hits.none[:, :k] * hits.hazard[:, :k], 1.0 / np.arange(1, k + 1))
 
 
 def average_precision(hits: RankedHits, k: int) -> np.ndarray:
@@ -91,4 +97,5 @@ def average_precision(hits: RankedHits, k: int) -> np.ndarray:
     p, offset = hits.expected[:, :k], hits.offset[:, :k]
     above = np.cumsum(p, axis=1) - p * (offset + 1)
     pair = p * (hits.relevant[:, :k] - 1) / np.maximum(hits.size[:, :k] - 1, 1)
-    return (p * (1.0 + above) + offset * pair) @ (1.0 / np.arange(1, k + 1)) / np.minimum(hits.n_relevant, k)
+    total = _weighted(p * (1.0 + above) + offset * pair, 1.0 / np.arange(1, k + 1))
+    return total / np.minimum(hits.n_relevant, k)
