@@ -16,7 +16,8 @@ def bpr(positive_scores: Tensor, negative_scores: Tensor, *, reduction: Reductio
 
     Args:
         positive_scores: (n,) scores of observed pairs.
-        negative_scores: (n,) scores of unobserved pairs of the same users, or (k, n) for k negatives each.
+        negative_scores: (n,) scores of unobserved pairs of the same users. With k negatives each, give
+            (n, 1) and (n, k).
         reduction: "mean", "sum" or "none" (one value per pair).
     """
     return reduce(softplus(negative_scores - positive_scores), reduction)

@@ -1,0 +1,194 @@
+"""Sums of exponentials over all pairs, value and gradient together, in blocks that stay in cache.
+
+A contrastive loss over n vectors needs n x n exponentials and, for its gradient, their products with the
+vectors again. Autograd keeps several n x n tensors for that. Here a loss is a scalar, so its gradient is made
+beside its value while a block is at hand, and backward only scales it: memory is O(block x n), and next to no
+pass but the exponential itself goes over a block between its matrix products. A symmetric matrix is made from
+its upper half, twice, which is no slower than keeping it.
+
+Rows are unit vectors, hence |scale * cos| <= scale, and exponentials need no shift as long as exp(scale) is
+far from overflow: `safe_dtype` says in which precision that holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from recsys.errors import UserError
+
+LOG2E = 1.4426950408889634  # 2^x is several times faster than e^x on CPUs: the factor goes into the scale
+_BLOCK_ENTRIES = {"cpu": 2**21, "cuda": 2**26}
+
+# run(*tensors, wanted: one flag per tensor) -> value and one gradient, or None, per tensor
+Run = Callable[..., tuple[Tensor, Sequence[Tensor | None]]]
+
+
+class _ValueAndGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, run: Run, recorded: bool, *tensors: Tensor) -> Tensor:
+        wanted = tuple(recorded and needed for needed in ctx.needs_input_grad[2:])
+        with torch.autocast(tensors[0].device.type, enabled=False):
+            value, gradients = run(*tensors, wanted)
+        ctx.save_for_backward(*gradients)
+        return value.to(tensors[0].dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, output_gradient: Tensor):
+        return None, None, *(None if g is None else g * output_gradient for g in ctx.saved_tensors)
+
+
+def fused(run: Run, *tensors: Tensor) -> Tensor:
+    """The scalar that `run` computes, with the gradients it returned; those are not differentiable again."""
+    # Grad mode is always off inside forward, so it is read here.
+    return _ValueAndGradient.apply(run, torch.is_grad_enabled(), *tensors)
+
+
+def safe_dtype(dtype: torch.dtype, scale: float) -> torch.dtype:
+    """The precision in which sums of exp(+-scale) neither overflow nor vanish; at least float32.
+
+    Raises:
+        UserError: scale is not positive, or beyond float64's range as well.
+    """
+    if not 0 < scale <= 600:
+        raise UserError(
+            f"an exponent scale of {scale:g} is out of range; a temperature must lie in [1/600, inf)"
+        )
+    return torch.float64 if scale > 60 or dtype == torch.float64 else torch.float32
+
+
+def block_rows(columns: int, device: torch.device, block: int | None) -> int:
+    """`block` if given, else as many rows as keep a block of `columns` columns in a processor's cache."""
+    if block is not None:
+        if block < 1:
+            raise UserError(f"block is {block}; it must be at least 1 row")
+        return block
+    return max(64, _BLOCK_ENTRIES.get(device.type, 2**24) // max(columns, 1))
+
+
+def log_partition(
+    rows: Tensor,
+    keys: Tensor,
+    scale: float,
+    *,
+    own: Tensor | None = None,
+    added: Tensor | None = None,
+    block: int | None = None,
+    wanted: tuple[bool, bool] = (True, True),
+) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor]:
+    """sum_i log D_i with D_i = added_i + sum_{j != own_i} exp(scale rows_i . keys_j), in one pass.
+
+    Args:
+        rows, keys: (m, d) and (n, d).
+        own: (m,) the column left out of each row's sum; None leaves out none.
+        added: (m,) constants that the sums start from; no gradient flows to them.
+        block: rows at a time.
+        wanted: whether the gradients to rows and to keys are made.
+
+    Returns:
+        The sum (float64), its gradients to rows and keys (None unless wanted), and D (m,).
+    """
+    size = min(block_rows(len(keys), rows.device, block), max(len(rows), 1))
+    scaled = rows * (scale * LOG2E)
+    buffer = rows.new_empty(size, len(keys))
+    sums = rows.new_empty(len(rows))
+    to_rows = torch.empty_like(rows) if wanted[0] else None
+    to_keys = torch.zeros_like(keys) if wanted[1] else None
+    for start in range(0, len(rows), size):
+        part = slice(start, min(start + size, len(rows)))
+        tile = torch.mm(scaled[part], keys.t(), out=buffer[: part.stop - start]).exp2_()
+        if own is not None:
+            tile.scatter_(1, own[part, None], 0.0)
+        torch.sum(tile, 1, out=sums[part])
+        if added is not None:
+            sums[part] += added[part]
+        # The weights 1/D go onto the (b, d) factors, never onto the tile.
+        weight = scale / sums[part, None]
+        if to_rows is not None:
+            torch.mm(tile, keys, out=to_rows[part]).mul_(weight)
+        if to_keys is not None:
+            to_keys.addmm_(tile.t(), rows[part] * weight)
+    return sums.log().sum(dtype=torch.float64), to_rows, to_keys, sums
+
+
+def _strips(x: Tensor, scale: float, block: int | None) -> Iterator[tuple[slice, slice, Tensor]]:
+    """K_ij = exp(scale x_i . x_j), zero where i = j, as strips of its upper half.
+
+    Yields the strip's rows, all later rows, and K[rows, rows.start:]: a square with the diagonal, then the
+    pairs with later rows. The strip is a buffer that the next one overwrites.
+    """
+    n = len(x)
+    size = min(block_rows(n, x.device, block), max(n, 1))
+    scaled = x * (scale * LOG2E)
+    buffer = x.new_empty(size * n)
+    for start in range(0, n, size):
+        rows = slice(start, min(start + size, n))
+        height, width = rows.stop - start, n - start
+        strip = buffer[: height * width].view(height, width)
+        torch.mm(scaled[rows], x[start:].t(), out=strip).exp2_()
+        strip[:, :height].fill_diagonal_(0.0)
+        yield rows, slice(rows.stop, n), strip
+
+
+def gram_sums(x: Tensor, scale: float, block: int | None = None) -> Tensor:
+    """(n,) S_i = sum_{j != i} exp(scale x_i . x_j) for x (n, d)."""
+    total = x.new_zeros(len(x))
+    for rows, later, strip in _strips(x, scale, block):
+        total[rows] += strip.sum(1)
+        total[later] += strip[:, len(strip) :].sum(0)
+    return total
+
+
+def gram_gradient(x: Tensor, scale: float, weight: Tensor, block: int | None = None) -> Tensor:
+    """(n, d) scale sum_{j != i} exp(scale x_i . x_j) (w_i + w_j) x_j.
+
+    This is the gradient of sum_i f(S_i) where w_i = f'(S_i) and S = `gram_sums`.
+    """
+    result = torch.zeros_like(x)
+    for rows, later, strip in _strips(x, scale, block):
+        strip.mul_(weight[rows, None] + weight[rows.start :])
+        result[rows].addmm_(strip, x[rows.start :])
+        result[later].addmm_(strip[:, len(strip) :].t(), x[rows])
+    return result.mul_(scale)
+
+
+def log_pair_sum(
+    x: Tensor,
+    scale: float,
+    block: int | None = None,
+    wanted: tuple[bool, ...] = (True,),
+    *,
+    features: Tensor | None = None,
+    limits: tuple[float, float] = (0.0, 1.0),
+) -> tuple[Tensor, list[Tensor | None]]:
+    """log sum_{i<j} exp(scale (x_i . x_j - s_ij)), s_ij = clamp(f_i . f_j, *limits), or 0 without features.
+
+    Args:
+        x: (n, d) unit rows.
+        features: (n, k) unit rows f.
+        wanted: whether the gradient to x, and to the features, is made.
+
+    Returns:
+        The value (float64) and the gradients to x, and to the features where there are any.
+    """
+    gradients = [torch.zeros_like(t) if w else None for t, w in zip((x, features), wanted, strict=False)]
+    total = x.new_zeros((), dtype=torch.float64)
+    for rows, later, strip in _strips(x, scale, block):
+        inside = None
+        if features is not None:
+            similarity = features[rows] @ features[rows.start :].t()
+            inside = (similarity >= limits[0]) & (similarity <= limits[1])
+            strip.mul_(similarity.clamp_(*limits).mul_(-scale * LOG2E).exp2_())
+        pairs = strip[:, len(strip) :]
+        total += strip[:, : len(strip)].sum(dtype=torch.float64) / 2 + pairs.sum(dtype=torch.float64)
+        for vectors, gradient, sign in zip((x, features), gradients, (1, -1), strict=False):
+            if gradient is not None:
+                if sign < 0:
+                    strip.mul_(inside)
+                gradient[rows].addmm_(strip, vectors[rows.start :], alpha=sign)
+                gradient[later].addmm_(pairs.t(), vectors[rows], alpha=sign)
+    return total.log(), [None if g is None else g.mul_(scale / total) for g in gradients]
