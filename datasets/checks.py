@@ -20,6 +20,15 @@ from .errors import DataError
 PARTS = ("train", "valid", "test")
 """Names of the values of the `label` column, in order."""
 
+DTYPES = {
+    "user": np.int64,
+    "item": np.int64,
+    "rating": np.float32,
+    "timestamp": np.float64,
+    "label": np.int8,
+}
+"""The columns of a Dataset's interactions."""
+
 MAX_GAP = 100
 """Row-number ids may leave gaps; ids this many times sparser than the rows are no row numbers."""
 
@@ -215,7 +224,8 @@ def _merge_duplicates(frame: pd.DataFrame, source: str, ids: tuple[np.ndarray, n
     """Sort by user and item and keep one row per pair: the earliest, then the lowest rated, so that the
     order of the file's rows has no say. DataError for a pair in two parts."""
     order = [c for c in ("user", "item", "label", "timestamp", "rating") if c in frame]
-    frame = frame.sort_values(order, kind="stable", ignore_index=True)
+    # Without the index: its name may be that of a column.
+    frame = frame.reset_index(drop=True).sort_values(order, kind="stable", ignore_index=True)
     user, item = frame["user"].to_numpy(), frame["item"].to_numpy()
     again = np.zeros(len(frame), dtype=bool)
     again[1:] = (user[1:] == user[:-1]) & (item[1:] == item[:-1])
@@ -231,6 +241,20 @@ def _merge_duplicates(frame: pd.DataFrame, source: str, ids: tuple[np.ndarray, n
     if n := int(again.sum()):
         notes.append(f"{PurePath(source).name}: {n:,} duplicate interactions merged")
     return frame[~again].reset_index(drop=True), notes
+
+
+def _check_sizes(
+    frame: pd.DataFrame, known: Mapping[str, np.ndarray], modalities: Mapping[str, Modality], source: str
+) -> None:
+    """DataError for a number beyond the known ids, or a feature matrix that has not a row for each item."""
+    for column, ids in known.items():
+        if (bad := ((frame[column] < 0) | (frame[column] >= len(ids))).to_numpy()).any():
+            value = frame[column].iloc[int(np.argmax(bad))]
+            where = place(frame.index, bad)
+            raise DataError(f"{source}: {where}: {column} {value} is beyond the {len(ids):,} known")
+    for name, modality in modalities.items():
+        if (rows := modality.features.shape[0]) != len(known["item"]):
+            raise DataError(f"modality {name} has {rows:,} rows for {len(known['item']):,} items")
 
 
 def assemble(
@@ -258,26 +282,9 @@ def assemble(
     users, items = (np.asarray(i).astype(str) for i in ids)
     if frame.empty:
         raise DataError(f"{source} holds no interactions; expected at least one row")
-    for column, known in (("user", users), ("item", items)):
-        outside = (frame[column] < 0) | (frame[column] >= len(known))
-        if (bad := outside.to_numpy()).any():
-            value = frame[column].iloc[int(np.argmax(bad))]
-            where = place(frame.index, bad)
-            raise DataError(f"{source}: {where}: {column} {value} is beyond the {len(known):,} known")
-    for key, modality in (modalities or {}).items():
-        if modality.features.shape[0] != len(items):
-            raise DataError(
-                f"modality {key} has {modality.features.shape[0]:,} rows for {len(items):,} items"
-            )
-    dtypes = {
-        "user": np.int64,
-        "item": np.int64,
-        "rating": np.float32,
-        "timestamp": np.float64,
-        "label": np.int8,
-    }
-    columns = [c for c in dtypes if c in frame]
-    frame = frame[columns].astype({c: dtypes[c] for c in columns})
+    _check_sizes(frame, {"user": users, "item": items}, modalities or {}, source)
+    columns = [c for c in DTYPES if c in frame]
+    frame = frame[columns].astype({c: DTYPES[c] for c in columns})
     frame, merged = _merge_duplicates(frame, source, (users, items))
     of_users, of_items = attributes or Attributes()
     return Dataset(
