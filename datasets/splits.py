@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
@@ -44,12 +44,12 @@ class Split:
     cold_items: np.ndarray
     valid_pool: np.ndarray
     test_pool: np.ndarray
-    valid_support: np.ndarray = NO_ROWS
-    test_support: np.ndarray = NO_ROWS
+    valid_support: np.ndarray = field(default_factory=lambda: NO_ROWS)
+    test_support: np.ndarray = field(default_factory=lambda: NO_ROWS)
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for part in fields(self):
+            value = getattr(self, part.name)
             if isinstance(value, np.ndarray):
                 value.setflags(write=False)
 

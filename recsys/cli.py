@@ -1,0 +1,200 @@
+"""The command line: `recsys`, or `python run.py` in a checkout. Heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+app = typer.Typer(
+    no_args_is_help=False,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Multimodal recommendations: honest warm and cold-start rankings. Without a command: the demo.",
+)
+data_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="List, describe, verify and convert data sets."
+)
+app.add_typer(data_app, name="data")
+
+DataRoot = Annotated[
+    Path | None,
+    typer.Option("--data-root", envvar="RECSYS_DATA", help="Folder that holds data sets, one folder each."),
+]
+
+
+def console() -> Console:
+    """Where tables go."""
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line. What a user can mend is one line on standard error and exit status 2."""
+    try:
+        app(arguments, standalone_mode=True)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        from recsys.errors import USER_ERRORS
+
+        if not isinstance(error, USER_ERRORS):
+            raise
+        print(f"recsys: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+@app.command()
+def train(
+    model: Annotated[str, typer.Option(help="Name of the model.")],
+    dataset: Annotated[str, typer.Option(help="Name of a data set, or path of its card.")] = "ml-100k",
+    split: Annotated[
+        str, typer.Option(help="Protocol; by default predefined where there is one, else random.")
+    ] = "",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the model and its training.")] = 0,
+    split_seed: Annotated[int, typer.Option(min=0, help="Seed of the split.")] = 0,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting by name; may be repeated."),
+    ] = None,
+    split_options: Annotated[
+        list[str] | None, typer.Option("--split-set", metavar="KEY=VALUE", help="An option of the split.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML with settings by name; --set goes before it.")
+    ] = None,
+    data_root: DataRoot = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run's folder; by default a new one below runs/.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Train one model on one split of one data set, test it once, and keep the run."""
+    from recsys.runs import RunConfig, execute, prepare
+    from recsys.settings import build, parse_assignments
+    from recsys.tables import metrics_table
+
+    values: dict[str, Any] = {
+        "model": model,
+        "dataset": dataset,
+        "split": split,
+        "split_options": parse_assignments(split_options or []),
+        "seed": seed,
+        "split_seed": split_seed,
+        "settings": read_settings(config) | parse_assignments(assignments or []),
+        "data_root": str(data_root) if data_root else None,
+        "device": device,
+    }
+    run = prepare(build(RunConfig, values, "the run"))
+    screen = console()
+    for note in run.dataset.notes:
+        screen.print(f"note: {note}", markup=False)
+    folder = out or new_folder(Path("runs") / run.dataset.name / run.config.split, f"{model}-seed{seed}")
+    metrics = execute(run, folder, resume=resume, console=screen)
+    screen.print(metrics_table(metrics))
+    timing = metrics["timing"]
+    screen.print(
+        f"{metrics['epochs']} epochs, {timing['train_epoch_median']:.2f} s each (median), evaluated in "
+        f"{timing['evaluate']:.2f} s, {timing['total']:.1f} s in all; run kept in {folder}",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def read_settings(path: Path | None) -> dict[str, Any]:
+    """The settings in a YAML file; none without a file.
+
+    Raises:
+        UserError: no such file, or it is not a mapping.
+    """
+    import yaml
+
+    from recsys.errors import UserError
+
+    if path is None:
+        return {}
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise UserError(f"cannot read {path}: {str(error).splitlines()[0]}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: expected settings as `name: value` lines")
+    return values
+
+
+def new_folder(parent: Path, name: str) -> Path:
+    """`parent`/`name`, or with -2, -3, … behind it where that is taken."""
+    folder, number = parent / name, 2
+    while folder.exists():
+        folder, number = parent / f"{name}-{number}", number + 1
+    return folder
+
+
+@app.command()
+def recommend(
+    run: Annotated[Path, typer.Option(help="Folder of a trained run.")],
+    user: Annotated[str, typer.Option(help="Raw id of the user.")],
+    k: Annotated[int, typer.Option("-k", "--k", min=1, help="How many items.")] = 10,
+    data_root: DataRoot = None,
+) -> None:
+    """Print the items that a trained run ranks highest for a user."""
+    from recsys.recommend import recommend_table
+    from recsys.runs import load_run
+
+    console().print(recommend_table(load_run(run, str(data_root) if data_root else None), user, k))
+
+
+@data_app.command("list")
+def data_list(data_root: DataRoot = None) -> None:
+    """The data sets that have a card, and those found below --data-root."""
+    from recsys.tables import datasets_table
+
+    console().print(datasets_table(data_root))
+
+
+@data_app.command("info")
+def data_info(
+    name: Annotated[str, typer.Argument(help="Name of the data set, or path of its card.")],
+    seed: Annotated[int, typer.Option(help="Seed of the splits.")] = 0,
+    data_root: DataRoot = None,
+) -> None:
+    """Users, items, interactions, sparsity, modalities, and cold items per split."""
+    from recsys.tables import info_tables
+
+    screen = console()
+    for table in info_tables(name, data_root, seed):
+        screen.print(table)
+
+
+@data_app.command("verify")
+def data_verify(
+    name: Annotated[str, typer.Argument(help="Name of the data set, or path of its card.")],
+    data_root: DataRoot = None,
+) -> None:
+    """Check every file against its card's SHA-256."""
+    from recsys.datasets.cards import verify
+
+    for path, digest in verify(name, data_root).items():
+        console().print(f"{digest}  {path}", markup=False, soft_wrap=True)
+
+
+@data_app.command("convert")
+def data_convert(
+    source: Annotated[str, typer.Argument(help="Name of a data set, or path of its card.")],
+    target: Annotated[Path, typer.Argument(help="Folder to make; must not exist.")],
+    data_root: DataRoot = None,
+) -> None:
+    """Write a data set as Parquet and npy files with a card."""
+    from recsys.datasets.cards import load_dataset
+    from recsys.datasets.convert import convert
+
+    convert(load_dataset(source, data_root), target)
+    console().print(f"wrote {target}", markup=False, soft_wrap=True)

@@ -1,0 +1,142 @@
+"""What the command line prints: results and data sets as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+GROUP_NAMES = {
+    "test": "all",
+    "test_warm": "warm items",
+    "test_cold": "cold items",
+    "test_cold_pool": "cold among cold",
+    "test_head": "head items",
+    "test_tail": "tail items",
+    "test_warm_users": "warm users",
+    "test_cold_users": "cold users",
+}
+SHOWN = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")
+
+
+def make_table(title: str, columns: Sequence[str], caption: str | None = None) -> Table:
+    """A table whose first column is text and whose others are numbers."""
+    table = Table(
+        title=title, title_justify="left", caption=caption, caption_justify="left", title_style="bold"
+    )
+    for place, column in enumerate(columns):
+        table.add_column(
+            column, justify="right" if place else "left", overflow="fold", min_width=min(len(column), 14)
+        )
+    return table
+
+
+def number(value: float | None) -> str:
+    """Four digits; empty where there is no value."""
+    return "" if value is None else f"{value:.4f}"
+
+
+def metrics_table(metrics: Mapping[str, Any]) -> Table:
+    """One run's test metrics: a row for each group, the chance level beside Recall@20."""
+    name = f"{metrics['model']} on {metrics['dataset']}, split {metrics['split']}, seed {metrics['seed']}"
+    caption = None
+    if not metrics["ranks_cold_items"] and "test_cold" in metrics:
+        caption = "this model cannot rank items without training interactions: they score lowest, tied"
+    table = make_table(name, ["test", "users", *SHOWN, "chance r@20"], caption)
+    for group, label in GROUP_NAMES.items():
+        if group in metrics:
+            values = [number(metrics[group].get(metric)) for metric in SHOWN]
+            chance = number(metrics["chance"].get(group, {}).get("recall@20"))
+            table.add_row(label, f"{metrics['users'][group]:,}", *values, chance)
+    return table
+
+
+COMPARED = (
+    ("recall@20", "test", "recall@20"),
+    ("ndcg@20", "test", "ndcg@20"),
+    ("warm recall@20", "test_warm", "recall@20"),
+    ("warm ndcg@20", "test_warm", "ndcg@20"),
+    ("cold recall@20", "test_cold", "recall@20"),
+    ("among cold", "test_cold_pool", "recall@20"),
+)
+
+
+def comparison_table(title: str, results: Sequence[Mapping[str, Any]], caption: str | None = None) -> Table:
+    """Several models on one split: a row each, then the chance level; * for models blind to cold items."""
+    columns = [c for c in COMPARED if any(c[1] in r for r in results)]
+    cold = any(group.startswith("test_cold") for _, group, _ in columns)
+    if cold and not all(r["ranks_cold_items"] for r in results):
+        caption = "* cannot rank cold items: they score lowest, tied" + (f"; {caption}" if caption else "")
+    table = make_table(title, ["model", *(label for label, _, _ in columns), "seconds"], caption)
+    best = {c: max(r.get(c[1], {}).get(c[2], 0.0) for r in results) for c in columns}
+    for result in results:
+        star = " *" if cold and not result["ranks_cold_items"] else ""
+        cells = []
+        for column in columns:
+            value = result.get(column[1], {}).get(column[2])
+            text = number(value)
+            cells.append(f"[bold]{text}[/]" if value == best[column] else text)
+        table.add_row(result["model"] + star, *cells, f"{result['timing']['total']:.1f}")
+    chance = [number(results[0]["chance"].get(group, {}).get(metric)) for _, group, metric in columns]
+    table.add_row("chance", *chance, "", style="dim")
+    return table
+
+
+def datasets_table(data_root: Path | None) -> Table:
+    """All data sets that can be named."""
+    from recsys.datasets.cards import data_folder, find_card, known_names
+    from recsys.datasets.errors import DataError
+
+    where = data_folder(data_root)
+    table = make_table(
+        "data sets", ["name", "what", "modalities", "reader"], f"data root: {where or 'none given'}"
+    )
+    for name in known_names(data_root):
+        try:
+            card = find_card(name, data_root)
+            table.add_row(name, card.title, ", ".join(card.modalities), card.reader)
+        except DataError as error:
+            table.add_row(name, f"unreadable: {error}", "", "")
+    for column in table.columns[1:]:
+        column.justify = "left"
+    return table
+
+
+def info_tables(name: str, data_root: Path | None, seed: int) -> list[Table]:
+    """What a data set holds, and what each split that it allows makes of it."""
+    from recsys.datasets.cards import find_card, load_dataset
+    from recsys.datasets.errors import DataError
+    from recsys.datasets.splits import PROTOCOLS, make_split
+
+    dataset, card = load_dataset(name, data_root), find_card(name, data_root)
+    facts = make_table(f"{dataset.name}: {card.title}", ["what", "value"], "; ".join(dataset.notes) or None)
+    cells = dataset.n_users * dataset.n_items
+    facts.add_row("users", f"{dataset.n_users:,}")
+    facts.add_row("items", f"{dataset.n_items:,}")
+    facts.add_row("interactions", f"{len(dataset.interactions):,}")
+    facts.add_row("sparsity", f"{1 - len(dataset.interactions) / cells:.4%}")
+    for key, modality in dataset.modalities.items():
+        kind = "sparse" if modality.is_sparse else "dense"
+        facts.add_row(
+            f"modality {key}", f"{modality.mask.mean():.1%} of items, {modality.width:,} wide, {kind}"
+        )
+    for noun, frame in (("user", dataset.user_attributes), ("item", dataset.item_attributes)):
+        if len(frame.columns):
+            facts.add_row(f"{noun} attributes", ", ".join(frame.columns))
+    facts.add_row("licence", card.licence)
+    columns = ["split", "train", "valid", "test", "cold users", "cold items", "tested cold"]
+    splits, skipped = make_table(f"splits, seed {seed}", columns), []
+    for protocol in PROTOCOLS:
+        try:
+            split = make_split(dataset, protocol, seed)
+        except DataError as error:
+            skipped.append(str(error))
+            continue
+        tested = dataset.interactions["item"].to_numpy()[split.test]
+        counts = [len(split.train), len(split.valid), len(split.test), split.cold_users.sum()]
+        counts += [split.cold_items.sum(), len(set(tested[split.cold_items[tested]]))]
+        splits.add_row(protocol, *(f"{count:,}" for count in counts))
+    splits.caption = "; ".join(skipped) or None
+    return [facts, splits]
