@@ -16,6 +16,9 @@ import scipy.sparse as sp
 
 from .errors import DataError
 
+MISSING = ["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None"]
+"""Entries of columns with an inferred type that stand for no value."""
+
 
 def one_line(error: BaseException) -> str:
     """An exception's message without line breaks."""
@@ -63,21 +66,23 @@ def read_delimited(
             inferred type; True for all.
         quoted: entries may stand in double quotes and hold the separator (CSV).
     """
-    if text is True:
-        options: dict[str, Any] = {"dtype": str, "keep_default_na": False}
-    else:
-        # A converter, unlike a dtype, also keeps an id such as "NA" from being read as a missing value.
-        options = {"low_memory": False, "converters": dict.fromkeys(text or (), str)}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
+            quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+            columns = pd.read_csv(need_file(path), sep=sep, quoting=quoting, index_col=False, nrows=0).columns
+            as_text = set(columns if text is True else text or ())
+            # Per column, so that an id such as "NA" is not read as a missing value.
             frame = pd.read_csv(
-                need_file(path),
+                path,
                 sep=sep,
+                quoting=quoting,
                 index_col=False,
                 skip_blank_lines=False,
-                quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
-                **options,
+                dtype=dict.fromkeys(as_text, str),
+                keep_default_na=False,
+                na_values={column: MISSING for column in columns if column not in as_text},
+                low_memory=False,
             )
     except (ValueError, pd.errors.ParserWarning, OSError) as error:
         raise DataError(f"{path}: cannot be read as a table ({one_line(error)})") from None

@@ -7,9 +7,11 @@ from math import log, sqrt
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 
 from recsys.datasets.cards import Card
-from recsys.datasets.checks import number_ids
+from recsys.datasets.checks import assemble, make_modality, number_ids
+from recsys.datasets.dataset import Modality
 from recsys.datasets.errors import DataError
 from recsys.datasets.readers import get_reader
 
@@ -38,6 +40,12 @@ def test_mmrec_keeps_rating_and_timestamp(tmp_path):
     frame = load(tmp_path, "mmrec").interactions
     assert frame["user"].tolist() == [0, 1] and frame["label"].tolist() == [2, 0]
     assert frame["rating"].tolist() == [3, 4.5] and frame["timestamp"].tolist() == [1_400_000_000, 99]
+
+
+def test_the_folders_only_inter_file_will_do(tmp_path):
+    write_inter(tmp_path)
+    (tmp_path / "tiny.inter").rename(tmp_path / "baby.inter")
+    assert load(tmp_path, "mmrec").n_items == 3
 
 
 def test_mmrec_gaps_are_users_and_items_without_interactions(tmp_path):
@@ -274,6 +282,35 @@ def test_a_threshold_that_leaves_nothing(tmp_path):
         load(tmp_path, "atomic", positive_from=6)
 
 
+# assembly
+
+
+def test_assembly_refuses_numbers_and_features_that_do_not_fit():
+    frame = pd.DataFrame({"user": [0, 1], "item": [0, 2]}).rename_axis("line")
+    ids = (np.array(["a", "b"]), np.array(["x", "y"]))
+    with pytest.raises(DataError, match=r"log: line 1: item 2 is beyond the 2 known"):
+        assemble("d", frame, source="log", ids=ids)
+    ids = (ids[0], np.array(["x", "y", "z"]))
+    image = Modality(np.ones((2, 1), np.float32), np.ones(2, bool))
+    with pytest.raises(DataError, match="modality image has 2 rows for 3 items"):
+        assemble("d", frame, source="log", ids=ids, modalities={"image": image})
+
+
+def test_features_outside_the_mask_are_zero_dense_or_sparse():
+    mask = np.array([True, False, True])
+    for values in (np.eye(3), sp.csr_array(np.eye(3))):
+        modality, notes = make_modality(values, "f.npy", mask)
+        assert not notes and modality.mask.tolist() == mask.tolist()
+        assert np.diag(sp.csr_array(modality.features).toarray()).tolist() == [1, 0, 1]
+    assert modality.features.nnz == 2
+
+
+def test_two_parts_are_named_whatever_the_order():
+    frame = pd.DataFrame({"user": [0, 0], "item": [0, 0], "label": [2, 1]})
+    with pytest.raises(DataError, match="user a and item x are in both valid and test"):
+        assemble("d", frame, source="log", ids=(np.array(["a"]), np.array(["x"])))
+
+
 # movielens
 
 
@@ -360,6 +397,7 @@ def test_table_says_what_is_wrong(tmp_path, options, message):
     (tmp_path / "log.csv").write_text("user,item\na,x\na,y\na,z\n")
     (tmp_path / "users.csv").write_text("user\na\n")
     (tmp_path / "items.csv").write_text("item\nx\ny\n")
+    (tmp_path / "one.csv").write_text("item\nx\n")
     (tmp_path / "f.csv").write_text("item,v\nz,1\nq,2\n")
     (tmp_path / "twice.csv").write_text("item,v\nz,1\nz,2\n")
     (tmp_path / "f.npz").write_bytes(b"PK")
