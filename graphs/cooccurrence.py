@@ -39,5 +39,4 @@ def infuse(
     if semantic.shape != collaborative.shape:
         raise GraphError(f"graphs over different items: {semantic.shape} and {collaborative.shape}")
     mixed = canonical(semantic * (1.0 - beta) + collaborative * beta)
-    mixed.eliminate_zeros()
     return normalised(mixed, normalise)

@@ -145,6 +145,4 @@ def item_graph(graphs: Sequence[sp.csr_matrix], weights: Sequence[float]) -> sp.
     total = graphs[0] * float(weights[0])
     for graph, weight in zip(graphs[1:], weights[1:], strict=True):
         total = total + graph * float(weight)
-    total = canonical(total)
-    total.eliminate_zeros()
-    return total
+    return canonical(total)

@@ -92,7 +92,10 @@ def test_the_builder_forms_the_product_only_where_it_is_cheaper():
 
     crowd = sp.csr_matrix(np.ones((200, 2)))  # 40,000 pairs against 800 reads of H
     pairs = sp.csr_matrix(np.kron(np.eye(50), np.ones((2, 20))))  # 200 pairs against 4,000 reads
+    # 1,280 pairs (2,400 by the bound, so they are counted) and 160 rows against 840 reads of H
+    bundles = sp.csr_matrix(np.kron(np.eye(20), np.ones((8, 2))))
     assert chosen(crowd) is HypergraphOperator
+    assert chosen(bundles) is HypergraphOperator
     assert chosen(pairs) is SparseOperator
 
 

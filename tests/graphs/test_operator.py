@@ -66,7 +66,9 @@ def test_symmetric_keeps_one_copy_and_the_same_gradient():
 
 def test_unsorted_and_duplicate_entries_are_summed():
     matrix = sp.csr_matrix((np.ones(3), np.array([1, 0, 1]), np.array([0, 3])), shape=(1, 2))
-    assert SparseOperator(matrix)(torch.tensor([[1.0], [10.0]])).tolist() == [[21.0]]
+    operator = SparseOperator(matrix)
+    assert operator(torch.tensor([[1.0], [10.0]])).tolist() == [[21.0]]
+    assert operator.nnz == 2
     assert not matrix.has_canonical_format  # the caller's matrix is left as it was
 
 
