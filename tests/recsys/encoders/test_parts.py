@@ -1,0 +1,80 @@
+"""Projection, channel weights, perturbation and seeded linear layers."""
+
+import math
+
+import torch
+from torch.nn.functional import leaky_relu
+
+from recsys.encoders.channels import ChannelWeights, weigh_channels
+from recsys.encoders.linear import linear
+from recsys.encoders.perturbation import perturb
+from recsys.encoders.projection import Projection
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_linear_is_xavier_uniform_from_its_generator():
+    layer = linear(6, 4, seeded())
+    assert torch.equal(layer.weight, linear(6, 4, seeded()).weight)
+    assert layer.weight.abs().max() <= math.sqrt(6 / 10) and not layer.bias.any()
+    assert linear(6, 4, seeded(), bias=False).bias is None
+
+
+def test_projection_equals_its_formula():
+    projection = Projection(7, 3, seeded())
+    assert projection.first.out_features == 12
+    x = torch.randn(5, 7, generator=seeded(1))
+    w1, w2 = projection.first.weight, projection.second.weight
+    torch.testing.assert_close(projection(x), leaky_relu(x @ w1.t()) @ w2.t())
+    single = Projection(7, 3, seeded(), hidden=0)
+    torch.testing.assert_close(single(x), x @ single.first.weight.t())
+
+
+def test_projection_leaves_missing_rows_at_zero():
+    projection = Projection(7, 3, seeded())
+    torch.nn.init.ones_(projection.second.bias)
+    x = torch.randn(3, 7, generator=seeded(1))
+    mask = torch.tensor([True, False, True])
+    whole = projection(x)
+    x[1] = torch.nan
+    result = projection(x, mask)
+    torch.testing.assert_close(result[mask], whole[mask])
+    assert not result[1].any()
+    result.sum().backward()
+    assert all(p.grad.isfinite().all() for p in projection.parameters())
+
+
+def test_channels_by_hand():
+    vectors = torch.tensor([[1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0]])
+    logits = torch.tensor([[0.0, 0.0], [0.0, math.log(3)]])
+    expected = torch.tensor([[0.5, 1.0, 1.5, 2.0], [0.25, 0.5, 2.25, 3.0]])
+    torch.testing.assert_close(weigh_channels(vectors, logits), expected)
+
+
+def test_channel_weights_start_equal_and_learn():
+    channels = ChannelWeights(2, 3)
+    vectors = torch.arange(12.0).view(2, 6)
+    torch.testing.assert_close(channels(vectors), vectors / 3)
+    channels(vectors).sum().backward()
+    assert channels.logits.grad.abs().sum() > 0
+
+
+def test_perturbation_is_as_long_as_the_vector_asks_and_keeps_its_orthant():
+    e = torch.tensor([[3.0, 4.0], [-0.6, 0.8], [0.0, -3.0]], dtype=torch.float64)
+    moved = perturb(e, 0.3, seeded())
+    # lengths 5, 1, 3, mean 3; a zero coordinate has no sign and takes no noise
+    length = (moved - e).norm(dim=1)
+    torch.testing.assert_close(length[:2], 0.3 * torch.tensor([5 / 3, 1 / 3], dtype=torch.float64))
+    assert length[2] < 0.3 and moved[2, 0] == 0
+    assert torch.equal(moved.sign(), e.sign())
+
+
+def test_perturbations_are_independent_views_of_one_gradient():
+    e = torch.randn(6, 4, generator=seeded(), dtype=torch.float64, requires_grad=True)
+    generator = seeded(1)
+    first, second = perturb(e, 0.1, generator), perturb(e, 0.1, generator)
+    assert not torch.equal(first, second)
+    assert torch.equal(torch.autograd.grad(first.sum(), e)[0], torch.ones_like(e))
+    assert not perturb(torch.zeros(2, 3), 0.1, generator).any()

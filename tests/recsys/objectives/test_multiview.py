@@ -1,0 +1,184 @@
+"""The objectives that can stand in for InfoNCE."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import normalize
+
+from recsys.errors import UserError
+from recsys.objectives.gradient_harmonisation import gradient_harmonisation, harmonise
+from recsys.objectives.gram import gram, volumes
+from recsys.objectives.hard_negative import hard_negative
+from recsys.objectives.infonce import infonce
+from recsys.objectives.mixup import mixed_contrast, mixup
+from recsys.objectives.mv_dhel import mv_dhel
+from recsys.objectives.mv_infonce import mv_infonce
+from recsys.objectives.negative_free import move_average, negative_free
+
+N = 6
+
+
+def views(count, n=N, d=5, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(n, d, generator=generator, dtype=torch.float64) for _ in range(count)]
+
+
+def units(count):
+    return [normalize(v, dim=1) for v in views(count)]
+
+
+def agreement(u, i, tau):
+    return sum(math.exp(float(a[i] @ b[i]) / tau) for a, b in itertools.permutations(u, 2))
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_mv_infonce_equals_the_naive_loops(count):
+    u, tau = units(count), 0.4
+    terms = []
+    for i in range(N):
+        total = sum(
+            math.exp(float(u[v][i] @ u[w][j]) / tau)
+            for v in range(count)
+            for w in range(count)
+            for j in range(N)
+            if (j, w) != (i, v)
+        )
+        terms.append(math.log(total) - math.log(agreement(u, i, tau)))
+    assert mv_infonce(views(count), tau, block=4).item() == pytest.approx(sum(terms) / N, rel=1e-12)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_mv_dhel_equals_the_naive_loops(count):
+    u, tau = units(count), 0.4
+    terms = []
+    for i in range(N):
+        within = [sum(math.exp(float(v[i] @ v[j]) / tau) for j in range(N) if j != i) for v in u]
+        terms.append(sum(map(math.log, within)) - math.log(agreement(u, i, tau)))
+    assert mv_dhel(views(count), tau, block=4).item() == pytest.approx(sum(terms) / N, rel=1e-12)
+
+
+@pytest.mark.parametrize("objective", [mv_infonce, mv_dhel])
+def test_multiview_is_stable_at_low_temperature(objective):
+    x = [v.float().requires_grad_() for v in views(3)]
+    exact = objective([v.double() for v in x], 0.01)
+    value = objective(x, 0.01)
+    torch.testing.assert_close(value.double(), exact, rtol=1e-5, atol=1e-5)
+    assert all(g.isfinite().all() for g in torch.autograd.grad(value, x))
+
+
+def test_multiview_refuses_too_little():
+    with pytest.raises(UserError, match="at least two of one shape"):
+        mv_infonce(views(1))
+    with pytest.raises(UserError, match="at least two"):
+        mv_dhel(views(2, n=1))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_gram_volumes_equal_determinants(count):
+    anchor, *others = units(count + 1)
+    result = volumes(anchor, torch.stack(others))
+    for i, j in itertools.product(range(N), repeat=2):
+        span = torch.stack([anchor[i], *(o[j] for o in others)])
+        assert result[i, j].item() == pytest.approx(math.sqrt(torch.linalg.det(span @ span.t())), rel=1e-9)
+
+
+def test_gram_drops_a_missing_modality():
+    anchor, a, b = units(3)
+    mask = torch.ones(2, N, dtype=torch.bool)
+    mask[1, 2] = False
+    result = volumes(anchor, torch.stack([a, b]), mask)
+    torch.testing.assert_close(result[:, 2], volumes(anchor, a[None])[:, 2])
+    torch.testing.assert_close(result[:, 3], volumes(anchor, torch.stack([a, b]))[:, 3])
+
+
+def test_gram_by_hand():
+    # Two orthogonal items, both modalities equal: V = 0 for a match, 1 otherwise.
+    x = torch.eye(2, dtype=torch.float64)
+    assert gram(x, [x], 1.0, eps=0).item() == pytest.approx(math.log(1 + math.exp(-1)))
+
+
+def test_gram_stays_finite_for_dependent_vectors():
+    x = views(1)[0].float().requires_grad_()
+    value = gram(x, [x, x, 2 * x])
+    assert value.isfinite() and torch.autograd.grad(value, x)[0].isfinite().all()
+
+
+def test_mixed_contrast_equals_the_naive_loops():
+    x, y = units(2)
+    ratio = torch.linspace(0, 1, N, dtype=torch.float64)
+    partner = torch.tensor([1, 2, 0, 3, 5, 4])
+    total = 0.0
+    for i in range(N):
+        mixed = normalize(ratio[i] * x[i] + (1 - ratio[i]) * x[partner[i]], dim=0)
+        p = [math.exp(float(mixed @ y[j]) / 0.3) for j in range(N)]
+        b, j = float(ratio[i]), int(partner[i])
+        total -= b * math.log(p[i] / sum(p)) + (1 - b) * math.log(p[j] / sum(p))
+    assert mixed_contrast(*views(2), ratio, partner, 0.3).item() == pytest.approx(total / N, rel=1e-12)
+
+
+def test_unmixed_contrast_is_infonce():
+    x, y = views(2)
+    value = mixed_contrast(x, y, torch.ones(N, dtype=torch.float64), torch.arange(N).flip(0), 0.3)
+    torch.testing.assert_close(value, infonce(x, y, 0.3))
+
+
+def test_mixup_repeats_with_its_generator():
+    values = [mixup(views(3), generator=torch.Generator().manual_seed(s)).item() for s in (0, 0, 1)]
+    assert values[0] == values[1] != values[2]
+
+
+def test_hard_negative_without_concentration_is_infonce():
+    x, y = views(2)
+    torch.testing.assert_close(hard_negative(x, y, 0.3, concentration=0.0), infonce(x, y, 0.3))
+
+
+def test_hard_negative_by_hand():
+    # Anchor (1,0) and negatives at cosines 1 and 0; e^c = 3 gives weights 3/2 and 1/2; e^(1/tau) = 2.
+    x = torch.tensor([[1.0, 0.0]] * 3, dtype=torch.float64)
+    y = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
+    tau, c = 1 / math.log(2), math.log(3)
+    # rows 0 and 1: 2 / (2 + 3/2 * 2 + 1/2 * 1); row 2: 1 / (1 + 2 + 2)
+    expected = (2 * math.log(5.5 / 2) + math.log(5)) / 3
+    assert hard_negative(x, y, tau, concentration=c).item() == pytest.approx(expected)
+
+
+def test_negative_free_by_hand_and_without_a_gradient_to_targets():
+    e1, e2 = torch.eye(2, dtype=torch.float64)[:, None]
+    e1, e2 = e1.requires_grad_(), e2.requires_grad_()
+    # pairs (e1,e1), (e1,-e1), (e2,e1), (e2,-e1): 0, 4, 2, 2
+    assert negative_free([e1, 3 * e2], [e1, -e1]).item() == 2
+    target = views(1)[0].requires_grad_()
+    source = views(1, seed=1)[0].requires_grad_()
+    to_source, to_target = torch.autograd.grad(
+        negative_free([source], [target]), (source, target), allow_unused=True
+    )
+    assert to_target is None and to_source.abs().sum() > 0
+
+
+def test_move_average():
+    slow, fast = nn.Linear(2, 1), nn.Linear(2, 1)
+    before = slow.weight.detach().clone()
+    move_average(slow, fast, decay=0.75)
+    torch.testing.assert_close(slow.weight.detach(), 0.75 * before + 0.25 * fast.weight.detach())
+
+
+def test_harmonise_by_hand():
+    # Row 0 conflicts: (1,0) against (-1,1), inner -1. Row 1 agrees and stays.
+    g = torch.tensor([[[1.0, 0.0], [1.0, 0.0]], [[-1.0, 1.0], [1.0, 1.0]]], dtype=torch.float64)
+    result, share = harmonise(g)
+    expected = torch.tensor([[[0.5, 0.5], [1.0, 0.0]], [[0.0, 1.0], [1.0, 1.0]]], dtype=torch.float64)
+    torch.testing.assert_close(result, expected)
+    assert share.item() == 0.5
+    assert ((result[0] * g[1]).sum(1) >= 0).all() and ((result[1] * g[0]).sum(1) >= 0).all()
+
+
+def test_gradient_harmonisation_hands_on_the_projected_gradient():
+    table = torch.tensor([[2.0, 1.0]], dtype=torch.float64, requires_grad=True)
+    vectors = table * 1
+    losses = [vectors[:, 0].sum(), (vectors[:, 1] - vectors[:, 0]).sum()]
+    total, share = gradient_harmonisation(losses, vectors)
+    assert total.item() == sum(loss.item() for loss in losses) and share.item() == 1
+    torch.testing.assert_close(torch.autograd.grad(total, table)[0], torch.tensor([[0.5, 1.5]]).double())
