@@ -214,9 +214,11 @@ def make_modality(
             f"{PurePath(source).name}: {n_zero:,} of {len(present):,} rows are zero; those items count as missing"
         )
     if (stray := present & ~expected).any():
-        features[stray] = 0
         if sp.issparse(features):
+            features.data[np.repeat(stray, np.diff(features.indptr))] = 0
             features.eliminate_zeros()
+        else:
+            features[stray] = 0
     return Modality(features, present & expected), notes
 
 

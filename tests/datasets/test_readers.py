@@ -13,6 +13,7 @@ from recsys.datasets.cards import Card
 from recsys.datasets.checks import assemble, make_modality, number_ids
 from recsys.datasets.dataset import Modality
 from recsys.datasets.errors import DataError
+from recsys.datasets.features import facts_modality
 from recsys.datasets.readers import get_reader
 
 
@@ -233,6 +234,14 @@ def test_a_reduction_keeps_what_two_components_can(tmp_path):
     one = load(tmp_path, "atomic", knowledge=True, width=1).modalities["knowledge"].features
     # The Gram matrix [[2, 1], [1, 1]] has the largest eigenvalue (3 + sqrt 5) / 2.
     assert one.shape == (3, 1) and (one**2).sum() == pytest.approx((3 + sqrt(5)) / 2, rel=1e-5)
+
+
+def test_an_item_that_no_kept_component_sees_is_masked():
+    # One component: items 0 and 1 share two facts; item 2's only fact is its own.
+    items, facts = np.array([0, 0, 1, 1, 2]), np.array([0, 1, 0, 1, 2])
+    modality = facts_modality(items, facts, n_items=3, width=1, seed=0)
+    assert modality.mask.tolist() == [True, True, False] and modality.features[2].tolist() == [0]
+    np.testing.assert_allclose(np.abs(modality.features[:2]), sqrt(2), rtol=1e-6)
 
 
 def test_atomic_text_masks_items_without_words(tmp_path):
