@@ -167,9 +167,9 @@ def _modality(folder: Path, features: Features, items: _Side, sep: str) -> tuple
         raise DataError(f"{source}: an item has two rows of features; expected one")
     where = np.full(len(items.ids), -1)
     where[at] = np.arange(len(at))
-    mask = (where >= 0) & checked.mask[where]
+    given_row = where >= 0
     rows = checked.features[np.where(where >= 0, where, 0)]
-    return make_modality(rows, source, mask)[0], notes
+    return make_modality(rows, source, given_row)[0], notes
 
 
 def read(folder: Path, card: Card) -> Dataset:
