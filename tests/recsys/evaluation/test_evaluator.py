@@ -178,6 +178,14 @@ def test_an_empty_truth_is_not_a_zero():
     assert "none" not in got.chance
 
 
+def test_stored_zeros_and_repeated_pairs_count_as_what_they_are():
+    # User 0 has item 1 to find, stored twice, and a stored zero at item 0, which is not to be found.
+    truth = sp.csr_array((np.array([0, 1, 1]), np.array([0, 1, 1]), np.array([0, 3])), shape=(1, 3))
+    got = Evaluator(truth, metrics=["recall@1", "map@2"]).evaluate(Fixed([[3, 2, 1]]))
+    assert got.metrics["overall"] == {"recall@1": 0.0, "map@2": 1 / 2}
+    assert truth.nnz == 3
+
+
 def test_masked_items_are_never_recommended():
     # The two best items are seen; the one to find comes next, so it stands first.
     truth, seen = sp.csr_array(np.array([[0, 0, 1, 0]])), sp.csr_array(np.array([[1, 1, 0, 0]]))
