@@ -107,7 +107,10 @@ def temporal(
     """
     _check_shares(valid=valid, test=test)
     time = _timestamps(dataset, "temporal")
-    first_valid, first_test = np.quantile(time, [1 - valid - test, 1 - test], method="higher")
+    n = len(time)
+    first_test = np.sort(time)[n - max(1, round(test * n))]
+    before = np.sort(time[time < first_test])
+    first_valid = before[-max(1, round(valid * n)) :][0] if len(before) else first_test
     return _parts(np.where(time >= first_test, TEST, np.where(time >= first_valid, VALID, TRAIN)))
 
 

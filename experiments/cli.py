@@ -24,3 +24,7 @@ def demo(
         from recsys.experiments.demo import run_demo
 
         run_demo(out, console())
+
+
+if __name__ == "__main__":
+    main()

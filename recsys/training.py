@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import math
 import os
 import statistics
@@ -223,7 +224,9 @@ def train(
         enable_version_counter=False,
     )
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=UserWarning, module="pytorch_lightning")
+        # Advice on hardware and loggers; what goes wrong still raises.
+        warnings.filterwarnings("ignore", module="pytorch_lightning")
+        logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
         trainer = pl.Trainer(
             max_epochs=settings.max_epochs,
             accelerator=device,

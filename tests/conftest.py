@@ -13,3 +13,11 @@ def shared_data() -> Path:
     if not root.is_dir():
         pytest.skip(f"no real data sets at {root}; set RECSYS_DATA to the folder that holds them")
     return root
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Tiny tensors gain nothing from a second thread, and wait for it where the machine is busy."""
+    import torch
+
+    torch.set_num_threads(1)

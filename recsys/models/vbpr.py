@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import torch
@@ -46,7 +45,7 @@ class VBPR(Model):
         self.table("item_table", data.n_items, settings.width)
         self.item_bias = torch.nn.Parameter(torch.zeros(data.n_items, 1))
         depth = self.content.shape[1]
-        self.table("projection", depth, settings.width, std=1 / math.sqrt(depth))
+        self.table("projection", depth, settings.width)
         self.content_bias = torch.nn.Parameter(torch.zeros(depth, 1))
 
     def forward(self) -> Vectors:

@@ -1,0 +1,165 @@
+"""What every registered model must do. A model without a line in CONTRACT fails."""
+
+import numpy as np
+import pytest
+import torch
+
+from recsys.data import TrainingData
+from recsys.datasets.splits import make_split
+from recsys.errors import UserError
+from recsys.evaluation.evaluator import Evaluator
+from recsys.models import MODELS
+from recsys.runs import RunConfig, execute, load_run, make_evaluator, prepare
+
+FAST = {"max_epochs": 40, "batch_size": 64, "learning_rate": 0.03, "patience": 40}
+
+CONTRACT = {
+    "pop": {},
+    "itemknn": {"k": 12},
+    "contentknn": {},
+    "ease": {"regularisation": 20.0},
+    "bpr": {"width": 8, **FAST},
+    "lightgcn": {"width": 8, **FAST},
+    "vbpr": {"width": 8, **FAST},
+}
+PERSONAL = sorted(set(CONTRACT) - {"pop"})
+CLOSED = sorted(name for name in CONTRACT if MODELS.get(name).closed_form)
+
+
+def config(name, split="random", **settings):
+    return RunConfig(model=name, dataset="toy", split=split, settings=CONTRACT[name] | settings)
+
+
+def trained(name, toy, folder, split="random", **settings):
+    run = prepare(config(name, split, **settings), toy)
+    return run, execute(run, folder)
+
+
+def all_scores(model, users):
+    return model.scorer()(np.arange(users)).numpy()
+
+
+def test_every_registered_model_has_a_contract_line():
+    assert set(MODELS) == set(CONTRACT)
+
+
+@pytest.mark.parametrize("name", PERSONAL)
+def test_finds_the_users_own_community(name, toy, tmp_path):
+    """A held-out item is one of 5 of 36 that the user's community has left: chance is 10/28, perfect is 1."""
+    _, metrics = trained(name, toy, tmp_path / "run")
+    assert metrics["chance"]["test"]["recall@10"] < 0.4
+    assert metrics["test"]["recall@10"] > 0.95
+
+
+@pytest.mark.parametrize("name", sorted(CONTRACT))
+def test_the_same_seed_gives_the_same_scores_and_saving_changes_nothing(name, toy, tmp_path):
+    run, metrics = (
+        trained(name, toy, tmp_path / "a", max_epochs=3)
+        if name not in CLOSED
+        else trained(name, toy, tmp_path / "a")
+    )
+    again = prepare(run.config, toy)
+    assert execute(again, tmp_path / "b")["test"] == metrics["test"]
+    scores = all_scores(run.model, toy.n_users)
+    np.testing.assert_array_equal(scores, all_scores(again.model, toy.n_users))
+    loaded = prepare(run.config, toy)
+    from recsys.training import load_model
+
+    load_model(loaded.model, tmp_path / "a")
+    np.testing.assert_array_equal(scores, all_scores(loaded.model.eval(), toy.n_users))
+
+
+@pytest.mark.parametrize("name", sorted(CONTRACT))
+def test_cold_items_are_ranked_from_content_or_lowest_and_alike(name, toy, tmp_path):
+    run, metrics = trained(name, toy, tmp_path / "run", split="cold-item")
+    scores = all_scores(run.model, toy.n_users)
+    assert np.isfinite(scores).all()
+    cold = run.split.cold_items
+    if run.model.ranks_cold_items:
+        assert metrics["test_cold_pool"]["mrr@10"] > 1.3 * metrics["chance"]["test_cold_pool"]["mrr@10"]
+        return
+    cold_scores = scores[:, cold]
+    assert (cold_scores == cold_scores[:, :1]).all()
+    assert (scores[:, ~cold].min(axis=1) >= cold_scores[:, 0]).all()
+    for metric in ("recall@10", "ndcg@10", "mrr@10"):
+        chance = metrics["chance"]["test_cold_pool"][metric]
+        assert metrics["test_cold_pool"][metric] == pytest.approx(chance, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", sorted(set(CONTRACT) - set(CLOSED)))
+def test_cold_rows_stay_as_they_were_drawn(name, toy, tmp_path):
+    run = prepare(config(name, "cold-item", max_epochs=3), toy)
+    before = {n: t.detach().clone() for n, (t, _) in run.model.id_tables().items()}
+    assert before, "an ID model names its ID tables"
+    execute(run, tmp_path / "run")
+    for key, (table, noun) in run.model.id_tables().items():
+        cold = torch.from_numpy(run.split.cold_items if noun == "items" else run.split.cold_users)
+        assert torch.equal(table[cold], before[key][cold])
+        assert not torch.equal(table[~cold], before[key][~cold])
+
+
+@pytest.mark.parametrize("name", PERSONAL)
+def test_new_users_are_ranked_by_their_support(name, toy, tmp_path):
+    """A user with 5 interactions given finds the other 3 of 31 items; without any, all users look alike."""
+    run, metrics = trained(name, toy, tmp_path / "run", split="cold-user")
+    assert metrics["test_cold_users"]["recall@10"] > 1.5 * metrics["chance"]["test_cold_users"]["recall@10"]
+    cold = np.flatnonzero(run.split.cold_users)
+    unsupported = run.model.scorer()(cold).numpy()
+    np.testing.assert_allclose(unsupported, np.broadcast_to(unsupported[0], unsupported.shape))
+
+
+@pytest.mark.parametrize("name", sorted(CONTRACT))
+def test_new_items_get_the_vectors_that_cold_items_have(name, toy, tmp_path):
+    run, _ = trained(name, toy, tmp_path / "run", split="cold-item")
+    model = run.model
+    features = {
+        key: type(m)(m.features[run.split.cold_items], m.mask[run.split.cold_items])
+        for key, m in toy.modalities.items()
+    }
+    if not model.ranks_cold_items:
+        with pytest.raises(UserError, match="cannot rank new items"):
+            model.item_vectors_for(features)
+        return
+    if type(model).item_vectors_for is MODELS.get("pop").item_vectors_for:
+        pytest.skip("scores by similarity, not by vectors")
+    expected = model().items[torch.from_numpy(run.split.cold_items)]
+    torch.testing.assert_close(model.item_vectors_for(features), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", CLOSED)
+def test_renaming_users_and_items_renames_the_scores(name, toy):
+    split = make_split(toy, "random")
+    data = TrainingData.of(toy, split)
+    rng = np.random.default_rng(3)
+    users, items = rng.permutation(toy.n_users), rng.permutation(toy.n_items)
+    modalities = {k: type(m)(m.features[items], m.mask[items]) for k, m in toy.modalities.items()}
+    renamed = TrainingData(data.interactions[users][:, items].tocsr(), modalities)
+    scores = []
+    for part in (data, renamed):
+        part.interactions.sort_indices()
+        model = MODELS.get(name)(MODELS.get(name).Settings(**CONTRACT[name]), part, 0)
+        model.fit()
+        scores.append(all_scores(model, toy.n_users))
+    np.testing.assert_allclose(scores[1], scores[0][users][:, items], atol=1e-5)
+
+
+def test_the_evaluator_of_a_run_masks_what_is_known_by_then(toy):
+    split = make_split(toy, "cold-user")
+    data = TrainingData.of(toy, split)
+    evaluator = make_evaluator(toy, split, data, "test")
+    assert isinstance(evaluator, Evaluator)
+    known = np.concatenate([split.train, split.valid, split.test_support])
+
+    class Oracle:
+        n_items, device = toy.n_items, torch.device("cpu")
+        table = torch.from_numpy(toy.matrix(split.test).todense() + 2 * toy.matrix(known).todense())
+
+        def __call__(self, users):
+            return self.table[users].clone()
+
+    assert evaluator.evaluate(Oracle()).metrics["overall"]["recall@20"] == 1.0
+
+
+def test_load_run_needs_a_run(tmp_path):
+    with pytest.raises(UserError, match="is not a run's folder"):
+        load_run(tmp_path)
