@@ -107,3 +107,13 @@ def test_mismatch_is_refused():
         calibrated_uniformity(rows(), rows(n=3))
     with pytest.raises(UserError, match="exchange them"):
         calibrated_uniformity(rows(), rows(), s_min=1, s_max=0)
+
+
+def test_autocast_does_not_lower_the_precision_of_the_sums():
+    x, f = rows(n=40).float().requires_grad_(), rows(n=40, seed=1).float().requires_grad_()
+    expected = calibrated_uniformity(x, f)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        value = calibrated_uniformity(x, f)
+    torch.testing.assert_close(value, expected)
+    for a, b in zip(torch.autograd.grad(value, (x, f)), torch.autograd.grad(expected, (x, f)), strict=True):
+        torch.testing.assert_close(a, b)
