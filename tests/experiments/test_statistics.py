@@ -95,6 +95,11 @@ def test_equivalence_is_two_one_sided_tests():
         assert st.equivalence_test(d, margin) == pytest.approx(max(sides))
 
 
+def test_equal_differences_are_equivalent_only_inside_the_margin():
+    d = np.full(5, 0.25)
+    assert [st.equivalence_test(d, margin) for margin in (0.2, 0.25, 0.3)] == [1, 1, 0]
+
+
 @pytest.mark.parametrize(("alpha", "power"), [(0.05, 0.8), (0.001, 0.9)])
 def test_smallest_detectable_is_seen_with_that_power(alpha, power):
     n = 40
@@ -164,6 +169,11 @@ def test_interval_excludes_zero_exactly_where_p_says(values, alpha):
     low, high = st.interval(draws, alpha)
     if abs(st.p_zero(draws) - alpha) > 1e-9:
         assert (not low <= 0 <= high) == (st.p_zero(draws) <= alpha)
+
+
+def test_interval_on_paper():
+    # 99 draws: a tail of alpha / 2 = 5 in a hundred leaves four draws below the fifth and above the 95th.
+    assert st.interval(np.arange(1.0, 100.0), 0.1) == (5.0, 95.0)
 
 
 def test_p_outside_counts_the_larger_tail():
