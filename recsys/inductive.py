@@ -1,0 +1,65 @@
+"""How an item without interactions joins the items that have some: through its content's nearest neighbours.
+
+A cold item has no edge in the interaction graph and an untrained ID row. Its vector is what its k nearest
+training items, by each modality that it has, say on average. An item of the catalogue and one that arrives after
+training take the same path, and one item's vector never depends on which others arrive with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from recsys.content import unit_rows
+from recsys.data import TrainingData
+from recsys.datasets.dataset import Modality
+from recsys.graphs.knn import knn, neighbour_graph
+
+
+class ContentNeighbours:
+    """The training items' content, ready to find any item's nearest training items.
+
+    Args:
+        data: what training may see; the bank is built on its warm items.
+        modalities: those to use, by name.
+        k: neighbours by each modality.
+    """
+
+    def __init__(self, data: TrainingData, modalities: Mapping[str, Modality], k: int):
+        self.k, self._warm = k, data.warm_items
+        self._bank = {name: unit_rows(m.features) for name, m in modalities.items()}
+        self._mask = {name: m.mask & data.warm_items for name, m in modalities.items()}
+        for name, mask in self._mask.items():
+            data.ledger.record("neighbour bank", name, items=mask)
+
+    def graph(self, features: Mapping[str, Modality]) -> sp.csr_array:
+        """(n, n_items) CSR: row i averages, over the modalities that item i has, its k nearest warm items by that
+        modality, 1/k each. Rows sum to 1; the row of an item without any content averages all warm items."""
+        parts = []
+        for name, bank in self._bank.items():
+            modality = features[name]
+            nearest, _ = knn(
+                modality.features, bank, self.k, query_mask=modality.mask, base_mask=self._mask[name]
+            )
+            parts.append(_mean_rows(neighbour_graph(nearest, None, bank.shape[0])))
+        total = sp.csr_array(sum(parts[1:], start=parts[0]))
+        empty = np.diff(total.indptr) == 0
+        if empty.any():
+            everyone = np.outer(empty, self._warm).astype(np.float32)
+            total = sp.csr_array(total + sp.csr_array(everyone))
+        return _mean_rows(total)
+
+    def attach(self, graph: sp.csr_array, vectors: Tensor) -> Tensor:
+        """(n, d): each row's average of its neighbours' vectors; `vectors` is (n_items, d)."""
+        sums = graph @ vectors.detach().cpu().numpy()
+        return torch.from_numpy(np.asarray(sums, dtype=np.float32)).to(vectors)
+
+
+def _mean_rows(graph: sp.csr_array) -> sp.csr_array:
+    sums = np.asarray(graph.sum(axis=1)).ravel()
+    scale = np.divide(1.0, sums, out=np.zeros(len(sums)), where=sums > 0)
+    return sp.csr_array(sp.diags_array(scale) @ graph)
