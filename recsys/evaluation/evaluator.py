@@ -117,7 +117,14 @@ class Evaluator:
         self._groups = self._make_groups(truth, seen, groups or {}, user_groups or {}, pool)
         self._chance: dict[tuple, dict[str, dict[str, float]]] = {}
 
-    def _make_groups(self, truth, seen, groups, user_groups, pool) -> dict[str, _Group]:
+    def _make_groups(
+        self,
+        truth: sp.csr_array,
+        seen: sp.csr_array,
+        groups: Mapping[str, np.ndarray],
+        user_groups: Mapping[str, np.ndarray],
+        pool: np.ndarray | None,
+    ) -> dict[str, _Group]:
         names = [OVERALL, *groups, *user_groups, *([COLD_POOL] if pool is not None else [])]
         if len(set(names)) < len(names):
             raise ValueError(f"group names must differ: {', '.join(names)}")
@@ -179,7 +186,15 @@ class Evaluator:
                 raise UserError(f"there is no group '{name}'{nearest(name, self._groups)}")
         return {name: g for name, g in self._groups.items() if name == OVERALL or name in groups}
 
-    def _measure(self, scorer, chosen, metrics, lists, k, block_size) -> dict[str, np.ndarray]:
+    def _measure(
+        self,
+        scorer: Scorer,
+        chosen: dict[str, _Group],
+        metrics: list[MetricName],
+        lists: ListStatistics,
+        k: int,
+        block_size: int,
+    ) -> dict[str, np.ndarray]:
         """Values by group, (users of the group, metrics) float64."""
         users = chosen[OVERALL].candidates.users
         n_relevant = {name: group.n_relevant() for name, group in chosen.items()}
