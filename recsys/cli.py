@@ -193,8 +193,8 @@ def data_convert(
     data_root: DataRoot = None,
 ) -> None:
     """Write a data set as Parquet and npy files with a card."""
-    from recsys.datasets.cards import load_dataset
+    from recsys.datasets.cards import find_card, load_dataset
     from recsys.datasets.convert import convert
 
-    convert(load_dataset(source, data_root), target)
+    convert(load_dataset(source, data_root), target, like=find_card(source, data_root))
     console().print(f"wrote {target}", markup=False, soft_wrap=True)

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import yaml
@@ -21,6 +21,7 @@ from recsys.datasets.dataset import Dataset
 from recsys.datasets.splits import Split, default_protocol, make_split
 from recsys.errors import UserError
 from recsys.evaluation.evaluator import Evaluation, Evaluator
+from recsys.evaluation.metrics import parse_metric
 from recsys.files import atomic, cannot_write, write_text
 from recsys.models import MODELS
 from recsys.models.base import Model
@@ -45,7 +46,7 @@ class RunConfig(Settings):
     seed: int = setting(0, "seed of the model and its training", low=0)
     settings: dict[str, Any] = setting({}, "the model's and the trainer's settings by name")
     data_root: str | None = setting(None, "folder that holds the data sets")
-    device: str = setting("auto", "auto, cpu, cuda or cuda:N")
+    device: Literal["auto", "cpu", "cuda"] = setting("auto", "where training runs")
 
 
 @dataclass
@@ -79,6 +80,11 @@ def prepare(config: RunConfig, dataset: Dataset | None = None) -> Run:
         UserError, DataError: anything in the configuration or data that cannot be.
     """
     model_class = MODELS.get(config.model)
+    if config.device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise UserError("device 'cuda' was asked for, and torch finds none; use --device cpu")
     settings, train_settings = resolve_settings(model_class, config.settings)
     dataset = dataset or load_dataset(config.dataset, config.data_root)
     protocol = config.split or default_protocol(dataset)
@@ -104,7 +110,9 @@ def resolve_settings(model_class: type[Model], values: dict[str, Any]) -> tuple[
     settings = build(model_class.Settings, parts["model"], name)
     if model_class.closed_form:
         return settings, None
-    return settings, build(groups["train"], {**model_class.train_defaults, **parts["train"]}, "training")
+    training = build(groups["train"], {**model_class.train_defaults, **parts["train"]}, "training")
+    parse_metric(training.monitor)
+    return settings, training
 
 
 def make_folder(folder: Path, resume: bool = False) -> None:

@@ -107,36 +107,33 @@ def datasets_table(data_root: Path | None) -> Table:
 def info_tables(name: str, data_root: Path | None, seed: int) -> list[Table]:
     """What a data set holds, and what each split that it allows makes of it."""
     from recsys.datasets.cards import find_card, load_dataset
+    from recsys.datasets.describe import describe
     from recsys.datasets.errors import DataError
     from recsys.datasets.splits import PROTOCOLS, make_split
 
     dataset, card = load_dataset(name, data_root), find_card(name, data_root)
-    facts = make_table(f"{dataset.name}: {card.title}", ["what", "value"], "; ".join(dataset.notes) or None)
-    cells = dataset.n_users * dataset.n_items
-    facts.add_row("users", f"{dataset.n_users:,}")
-    facts.add_row("items", f"{dataset.n_items:,}")
-    facts.add_row("interactions", f"{len(dataset.interactions):,}")
-    facts.add_row("sparsity", f"{1 - len(dataset.interactions) / cells:.4%}")
-    for key, modality in dataset.modalities.items():
-        kind = "sparse" if modality.is_sparse else "dense"
-        facts.add_row(
-            f"modality {key}", f"{modality.mask.mean():.1%} of items, {modality.width:,} wide, {kind}"
-        )
-    for noun, frame in (("user", dataset.user_attributes), ("item", dataset.item_attributes)):
-        if len(frame.columns):
-            facts.add_row(f"{noun} attributes", ", ".join(frame.columns))
-    facts.add_row("licence", card.licence)
-    columns = ["split", "train", "valid", "test", "cold users", "cold items", "tested cold"]
-    splits, skipped = make_table(f"splits, seed {seed}", columns), []
+    splits, impossible = {}, []
     for protocol in PROTOCOLS:
         try:
-            split = make_split(dataset, protocol, seed)
+            splits[protocol] = make_split(dataset, protocol, seed)
         except DataError as error:
-            skipped.append(str(error))
-            continue
-        tested = dataset.interactions["item"].to_numpy()[split.test]
-        counts = [len(split.train), len(split.valid), len(split.test), split.cold_users.sum()]
-        counts += [split.cold_items.sum(), len(set(tested[split.cold_items[tested]]))]
-        splits.add_row(protocol, *(f"{count:,}" for count in counts))
-    splits.caption = "; ".join(skipped) or None
-    return [facts, splits]
+            impossible.append(str(error))
+    told = describe(dataset, splits)
+    facts = make_table(f"{dataset.name}: {card.title}", ["what", "value"], "; ".join(told["notes"]) or None)
+    for key in ("users", "items", "interactions"):
+        facts.add_row(key, f"{told[key]:,}")
+    facts.add_row("sparsity", f"{told['sparsity']:.4%}")
+    for key, modality in told["modalities"].items():
+        kind = "sparse" if modality["sparse"] else "dense"
+        facts.add_row(
+            f"modality {key}", f"{modality['coverage']:.1%} of items, {modality['width']:,} wide, {kind}"
+        )
+    for key in ("user_attributes", "item_attributes"):
+        if told[key]:
+            facts.add_row(key.replace("_", " "), ", ".join(told[key]))
+    facts.add_row("licence", card.licence)
+    columns = ["split", "train", "valid", "test", "cold users", "cold items", "tested cold"]
+    parts = make_table(f"splits, seed {seed}", columns, "; ".join(impossible) or None)
+    for protocol, counts in told["splits"].items():
+        parts.add_row(protocol, *(f"{count:,}" for count in counts.values()))
+    return [facts, parts]
