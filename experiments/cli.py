@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from recsys.cli import app, console, main
+from recsys.cli import DataRoot, app, console, main
 
 __all__ = ["main"]
 
@@ -24,6 +24,36 @@ def demo(
         from recsys.experiments.demo import run_demo
 
         run_demo(out, console())
+
+
+Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Processes on this machine.")]
+Dask = Annotated[str, typer.Option(help="Address of a Dask scheduler, or local:N for N processes here.")]
+Smoke = Annotated[bool, typer.Option("--smoke", help="Run the file's tiny size.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+
+
+@app.command()
+def bench(
+    experiment: Annotated[
+        str, typer.Argument(help="YAML file, or a shipped experiment: demo, tiktok-warm, …")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of cells and tables; by default runs/bench/<name>.")
+    ] = None,
+    jobs: Jobs = 1,
+    smoke: Smoke = False,
+    dask: Dask = "",
+    any_code: Annotated[
+        bool, typer.Option("--any-code", help="Keep cells that another version of the code finished.")
+    ] = False,
+    data_root: DataRoot = None,
+    device: Device = "auto",
+) -> None:
+    """Models x data sets x splits x seeds, each cell once, and one table with verdicts."""
+    from recsys.experiments.bench import BenchOptions, run_bench
+
+    root = str(data_root) if data_root else None
+    run_bench(experiment, BenchOptions(out, jobs, smoke, dask, any_code, root, device), console())
 
 
 if __name__ == "__main__":
