@@ -70,6 +70,9 @@ def train(
     config: Annotated[
         Path | None, typer.Option(help="YAML with settings by name; --set goes before it.")
     ] = None,
+    tuned: Annotated[
+        bool, typer.Option("--tuned", help="Settings found by a recorded search on this data set.")
+    ] = False,
     data_root: DataRoot = None,
     out: Annotated[
         Path | None, typer.Option(help="The run's folder; by default a new one below runs/.")
@@ -89,7 +92,9 @@ def train(
         "split_options": parse_assignments(split_options or []),
         "seed": seed,
         "split_seed": split_seed,
-        "settings": read_settings(config) | parse_assignments(assignments or []),
+        "settings": (tuned_settings(model, dataset) if tuned else {})
+        | read_settings(config)
+        | parse_assignments(assignments or []),
         "data_root": str(data_root) if data_root else None,
         "device": device,
     }
@@ -128,6 +133,24 @@ def read_settings(path: Path | None) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UserError(f"{path}: expected settings as `name: value` lines")
     return values
+
+
+def tuned_settings(model: str, dataset: str) -> dict[str, Any]:
+    """The settings that a recorded search on validation found for this model and data set.
+
+    Raises:
+        UserError: there was no such search.
+    """
+    from importlib.resources import files
+
+    from recsys.errors import UserError
+
+    folder = files("recsys.experiments") / "tuned"
+    path = folder / f"{model}-{dataset}.yaml"
+    if not path.is_file():
+        known = sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml"))
+        raise UserError(f"no tuned settings for {model} on {dataset}; there are some for: {', '.join(known)}")
+    return read_settings(Path(str(path)))
 
 
 def new_folder(parent: Path, name: str) -> Path:
