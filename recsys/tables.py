@@ -38,29 +38,36 @@ def number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
+def times_chance(metrics: Mapping[str, Any], group: str, metric: str) -> str:
+    """How many times the chance level a metric is."""
+    value, chance = (m.get(group, {}).get(metric) for m in (metrics, metrics["chance"]))
+    return f"{value / chance:.1f}x" if value is not None and chance else ""
+
+
 def metrics_table(metrics: Mapping[str, Any]) -> Table:
-    """One run's test metrics: a row for each group, the chance level beside Recall@20."""
+    """One run's test metrics: a row for each group, and how many times the chance level its Recall@20 is."""
     name = f"{metrics['model']} on {metrics['dataset']}, split {metrics['split']}, seed {metrics['seed']}"
     caption = None
     if not metrics["ranks_cold_items"] and "test_cold" in metrics:
         caption = "this model cannot rank items without training interactions: they score lowest, tied"
-    table = make_table(name, ["test", "users", *SHOWN, "chance r@20"], caption)
+    table = make_table(name, ["test", "users", *SHOWN, "x chance"], caption)
     for group, label in GROUP_NAMES.items():
         if group in metrics:
             values = [number(metrics[group].get(metric)) for metric in SHOWN]
-            chance = number(metrics["chance"].get(group, {}).get("recall@20"))
-            table.add_row(label, f"{metrics['users'][group]:,}", *values, chance)
+            table.add_row(
+                label, f"{metrics['users'][group]:,}", *values, times_chance(metrics, group, "recall@20")
+            )
     return table
 
 
 COMPARED = (
     ("recall@20", "test", "recall@20"),
     ("ndcg@20", "test", "ndcg@20"),
-    ("warm recall@20", "test_warm", "recall@20"),
-    ("warm ndcg@20", "test_warm", "ndcg@20"),
-    ("cold recall@20", "test_cold", "recall@20"),
+    ("warm", "test_warm", "recall@20"),
+    ("cold", "test_cold", "recall@20"),
     ("among cold", "test_cold_pool", "recall@20"),
 )
+"""Column, group and metric; the last three are Recall@20 of warm items, of cold items, and among cold items."""
 
 
 def comparison_table(title: str, results: Sequence[Mapping[str, Any]], caption: str | None = None) -> Table:
@@ -69,7 +76,9 @@ def comparison_table(title: str, results: Sequence[Mapping[str, Any]], caption: 
     cold = any(group.startswith("test_cold") for _, group, _ in columns)
     if cold and not all(r["ranks_cold_items"] for r in results):
         caption = "* cannot rank cold items: they score lowest, tied" + (f"; {caption}" if caption else "")
-    table = make_table(title, ["model", *(label for label, _, _ in columns), "seconds"], caption)
+    pool = any("test_cold_pool" in r for r in results)
+    labels = [label for label, _, _ in columns] + (["x chance"] if pool else [])
+    table = make_table(title, ["model", *labels, "seconds"], caption)
     best = {c: max(r.get(c[1], {}).get(c[2], 0.0) for r in results) for c in columns}
     for result in results:
         star = " *" if cold and not result["ranks_cold_items"] else ""
@@ -78,9 +87,11 @@ def comparison_table(title: str, results: Sequence[Mapping[str, Any]], caption: 
             value = result.get(column[1], {}).get(column[2])
             text = number(value)
             cells.append(f"[bold]{text}[/]" if value == best[column] else text)
+        if pool:
+            cells.append(times_chance(result, "test_cold_pool", "recall@20"))
         table.add_row(result["model"] + star, *cells, f"{result['timing']['total']:.1f}")
     chance = [number(results[0]["chance"].get(group, {}).get(metric)) for _, group, metric in columns]
-    table.add_row("chance", *chance, "", style="dim")
+    table.add_row("chance", *chance, *(["1.0x"] if pool else []), "", style="dim")
     return table
 
 
