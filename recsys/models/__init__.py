@@ -13,5 +13,10 @@ MODELS = Registry(
         "bpr": "recsys.models.bpr:BPR",
         "lightgcn": "recsys.models.lightgcn:LightGCN",
         "vbpr": "recsys.models.vbpr:VBPR",
+        "mmhcl": "recsys.models.mmhcl:MMHCL",
+        "freedom": "recsys.models.freedom:FREEDOM",
+        "bm3": "recsys.models.bm3:BM3",
+        "mgcn": "recsys.models.mgcn:MGCN",
+        "sige": "recsys.models.sige:SIGE",
     },
 )

@@ -21,6 +21,11 @@ CONTRACT = {
     "bpr": {"width": 8, **FAST},
     "lightgcn": {"width": 8, **FAST},
     "vbpr": {"width": 8, **FAST},
+    "mmhcl": {"width": 8, **FAST},
+    "freedom": {"width": 8, **FAST},
+    "bm3": {"width": 8, **FAST},
+    "mgcn": {"width": 8, **FAST},
+    "sige": {"width": 8, **FAST},
 }
 PERSONAL = sorted(set(CONTRACT) - {"pop"})
 CLOSED = sorted(name for name in CONTRACT if MODELS.get(name).closed_form)
