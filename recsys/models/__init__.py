@@ -14,6 +14,8 @@ MODELS = Registry(
         "lightgcn": "recsys.models.lightgcn:LightGCN",
         "vbpr": "recsys.models.vbpr:VBPR",
         "mmhcl": "recsys.models.mmhcl:MMHCL",
+        "cm3": "recsys.models.cm3:CM3",
+        "lattice": "recsys.models.lattice:LATTICE",
         "freedom": "recsys.models.freedom:FREEDOM",
         "bm3": "recsys.models.bm3:BM3",
         "mgcn": "recsys.models.mgcn:MGCN",

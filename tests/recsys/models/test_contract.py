@@ -22,6 +22,8 @@ CONTRACT = {
     "lightgcn": {"width": 8, **FAST},
     "vbpr": {"width": 8, **FAST},
     "mmhcl": {"width": 8, **FAST},
+    "cm3": {"width": 8, **FAST},
+    "lattice": {"width": 8, **FAST},
     "freedom": {"width": 8, **FAST},
     "bm3": {"width": 8, **FAST},
     "mgcn": {"width": 8, **FAST},
