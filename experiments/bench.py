@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from recsys.datasets.dataset import Dataset
 from recsys.errors import UserError
-from recsys.experiments.cells import Outcome, finished, in_processes, in_turn, read_result
+from recsys.experiments.cells import Outcome, duration, finished, in_processes, in_turn, read_result
 from recsys.experiments.plan import Cell, find_file, load_datasets, make_cells, read_experiment
 from recsys.experiments.results import summarise, tables_for_screen
 
@@ -129,14 +129,7 @@ class Progressing:
             alike = self.seconds.get((cell.label, cell.config.dataset))
             same = [fmean(s) for (_, d), s in self.seconds.items() if d == cell.config.dataset]
             seconds += fmean(alike) if alike else fmean(same) if same else overall
-        return f"about {_duration(seconds / max(1, self.workers))} left"
-
-
-def _duration(seconds: float) -> str:
-    hours, minutes = divmod(round(seconds / 60), 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min" if seconds >= 90 else f"{seconds:.0f} s"
+        return f"about {duration(seconds / max(1, self.workers))} left"
 
 
 def _states(cells: Sequence[Cell], any_code: bool) -> dict[Cell, Path | UserError | None]:

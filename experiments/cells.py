@@ -172,6 +172,14 @@ def in_processes(cells: Sequence[Cell], jobs: int) -> Iterator[tuple[Cell, Outco
             process.join()
 
 
+def duration(seconds: float) -> str:
+    """A span of time as people say it."""
+    hours, minutes = divmod(round(seconds / 60), 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min" if seconds >= 90 else f"{seconds:.0f} s"
+
+
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

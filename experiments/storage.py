@@ -1,0 +1,89 @@
+"""Where a scan's trials are kept: a journal file in its folder, or a PostgreSQL database."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+from filelock import FileLock
+from optuna.storages import JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+
+from recsys.errors import UserError
+from recsys.files import cannot_write
+
+JOURNAL_FILE = "journal.log"
+
+
+class Journal(JournalFileBackend):
+    """The journal file. Its lock is the kernel's, which takes it back from a killed writer at once, and half a
+    line that such a writer left is cut off before the next one is appended."""
+
+    def __init__(self, path: Path):
+        super().__init__(str(path))
+        self._path, self._kernel_lock = path, FileLock(f"{path}.lock")
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
+        with self._kernel_lock, open(self._path, "rb+") as file:
+            if end := file.seek(0, os.SEEK_END):
+                file.seek(end - 1)
+                if file.read(1) != b"\n":
+                    file.seek(0)
+                    file.truncate(file.read().rfind(b"\n") + 1)
+            file.seek(0, os.SEEK_END)
+            file.write(lines)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def told_in_a_line(url: str) -> Iterator[None]:
+    """Turn a full disk or a lost database into one line; finished trials stay where they are."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
+        reason = " ".join(str(error.__cause__ or error).split())[:200]
+        raise UserError(
+            f"lost the database {_masked(url)} ({reason}); finished trials stay: run the command again"
+        ) from error
+    except OSError as error:
+        raise cannot_write(Path(error.filename or JOURNAL_FILE), error) from error
+
+
+def _masked(url: str) -> str:
+    return re.sub(r"://([^:/@]*):[^@]*@", r"://\1:***@", url)
+
+
+def open_study(folder: Path, name: str, url: str) -> optuna.Study:
+    """The scan's study, made where it is not there yet: in `url`, or in `folder`/journal.log where empty.
+
+    Raises:
+        UserError: the database does not answer, or its driver is missing; the file cannot be written.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    with told_in_a_line(url):
+        if url:
+            try:
+                storage: Any = RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+            except (ImportError, ValueError) as error:
+                raise UserError(
+                    f"--storage {_masked(url)}: {' '.join(str(error).split())[:200]}; expected "
+                    f"postgresql://user@host/database, and pip install 'recsys[postgresql]'"
+                ) from None
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            storage = JournalStorage(Journal(folder / JOURNAL_FILE))
+        return optuna.create_study(
+            storage=storage, study_name=name, direction="maximize", load_if_exists=True
+        )

@@ -1,0 +1,100 @@
+"""Tuning: settings in, validation value out. The test set is not there: its rows are cut out beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recsys.data import TrainingData
+from recsys.datasets.cards import load_dataset
+from recsys.datasets.dataset import Dataset
+from recsys.datasets.splits import NO_ROWS, Split, default_protocol, make_split
+from recsys.models import MODELS
+from recsys.models.base import Model
+from recsys.runs import RunConfig, make_evaluator, resolve_settings
+
+MONITOR = "ndcg@20"
+"""What a closed-form model is tuned by; a trained one goes by its setting `monitor`."""
+
+
+def without_test(dataset: Dataset, split: Split) -> tuple[Dataset, Split]:
+    """The data set with the rows of training and validation alone, and the split over them.
+
+    Which items and users are cold stays known (they have no training row); which of them the test asks for
+    does not.
+    """
+    kept = np.sort(np.concatenate([split.train, split.valid, split.valid_support]))
+    parts = {
+        name: np.searchsorted(kept, getattr(split, name)) for name in ("train", "valid", "valid_support")
+    }
+    blind = replace(
+        split, **parts, test=NO_ROWS, test_support=NO_ROWS, test_pool=np.zeros_like(split.test_pool)
+    )
+    rows = dataset.interactions.iloc[kept].reset_index(drop=True)
+    return replace(dataset, interactions=rows), blind
+
+
+@dataclass(frozen=True, eq=False)
+class Tuning:
+    """What a trial has: one data set and split without test rows. Use `of`.
+
+    Attributes:
+        config: the run's configuration; its settings are what trials do not vary.
+    """
+
+    config: RunConfig
+    dataset: Dataset
+    split: Split
+
+    @classmethod
+    def of(cls, config: RunConfig, dataset: Dataset | None = None) -> Tuning:
+        """Load, split, and forget the test.
+
+        Raises:
+            UserError, DataError: as `recsys.runs.prepare`.
+        """
+        dataset = dataset or load_dataset(config.dataset, config.data_root)
+        protocol = config.split or default_protocol(dataset)
+        split = make_split(dataset, protocol, config.split_seed, **config.split_options)
+        return cls(config.model_copy(update={"split": protocol}), *without_test(dataset, split))
+
+    def value(self, settings: Mapping[str, Any], folder: Path, callbacks: tuple[Any, ...] = ()) -> float:
+        """Train with the configuration's settings overlaid by `settings`; the best validation value.
+
+        Args:
+            folder: where checkpoints and history go; a killed training goes on there.
+            callbacks: of pytorch-lightning; what they raise ends the training.
+        """
+        model_class = MODELS.get(self.config.model)
+        own, training = resolve_settings(model_class, {**self.config.settings, **settings})
+        data = TrainingData.of(self.dataset, self.split)
+        model = model_class(own, data, self.config.seed)
+        evaluator = make_evaluator(self.dataset, self.split, data, "valid")
+        monitor = training.monitor if training else MONITOR
+        rows = self.split.valid_support
+        support = self.dataset.matrix(rows) if len(rows) else None
+
+        def validate(model: Model) -> float:
+            scorer = model.scorer(support)
+            return evaluator.evaluate(scorer, metrics=(monitor,), groups=()).metrics["overall"][monitor]
+
+        if training is None:
+            model.fit()
+            return validate(model)
+        from recsys.training import train
+
+        told = train(
+            model,
+            training,
+            folder,
+            validate,
+            self.config.seed,
+            device=self.config.device,
+            callbacks=callbacks,
+        )
+        data.ledger.audit(self.split.cold_users, self.split.cold_items)
+        return float(told["best"])
