@@ -9,6 +9,7 @@ from rich.table import Table
 from recsys.errors import UserError, nearest
 from recsys.evaluation.ranking import LOWEST
 from recsys.runs import Run
+from recsys.tables import make_table
 
 
 def recommend(run: Run, user: str, k: int = 10) -> pd.DataFrame:
@@ -42,12 +43,10 @@ def recommend_table(run: Run, user: str, k: int) -> Table:
     """`recommend` as a table to print."""
     frame = recommend(run, user, k)
     name = f"{run.config.model} on {run.dataset.name}, user {user}"
-    table = Table(title=name, title_justify="left", caption="* held out for the test", caption_justify="left")
-    for column, justify in (("rank", "right"), ("item", "left"), ("score", "right"), ("", "left")):
-        table.add_column(column, justify=justify)
     shown = [c for c in ("title", "year", "genres") if c in frame]
-    for column in shown:
-        table.add_column(column)
+    table = make_table(name, ["rank", "item", "score", "", *shown], "* held out for the test")
+    for column in table.columns[3:]:
+        column.justify = "left"
     for rank, row in enumerate(frame.to_dict("records"), 1):
         cells = [str(row[c]) for c in shown]
         table.add_row(str(rank), row["item"], f"{row['score']:.4f}", "*" if row["held_out"] else "", *cells)

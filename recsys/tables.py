@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 GROUP_NAMES = {
@@ -24,12 +25,17 @@ SHOWN = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")
 def make_table(title: str, columns: Sequence[str], caption: str | None = None) -> Table:
     """A table whose first column is text and whose others are numbers."""
     table = Table(
-        title=title, title_justify="left", caption=caption, caption_justify="left", title_style="bold"
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        caption=caption,
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
     )
     for place, column in enumerate(columns):
-        table.add_column(
-            column, justify="right" if place else "left", overflow="fold", min_width=min(len(column), 14)
-        )
+        table.add_column(column, justify="right" if place else "left", overflow="fold", no_wrap=not place)
     return table
 
 
@@ -68,17 +74,20 @@ COMPARED = (
     ("among cold", "test_cold_pool", "recall@20"),
 )
 """Column, group and metric; the last three are Recall@20 of warm items, of cold items, and among cold items."""
+SHARE_SHOWN = 0.02
+"""A group that fewer of the test's users have an answer in is left out of comparisons."""
 
 
 def comparison_table(title: str, results: Sequence[Mapping[str, Any]], caption: str | None = None) -> Table:
     """Several models on one split: a row each, then the chance level; * for models blind to cold items."""
-    columns = [c for c in COMPARED if any(c[1] in r for r in results)]
+    users = results[0]["users"]
+    columns = [c for c in COMPARED if users.get(c[1], 0) >= SHARE_SHOWN * users["test"]]
     cold = any(group.startswith("test_cold") for _, group, _ in columns)
     if cold and not all(r["ranks_cold_items"] for r in results):
         caption = "* cannot rank cold items: they score lowest, tied" + (f"; {caption}" if caption else "")
-    pool = any("test_cold_pool" in r for r in results)
+    pool = any(group == "test_cold_pool" for _, group, _ in columns)
     labels = [label for label, _, _ in columns] + (["x chance"] if pool else [])
-    table = make_table(title, ["model", *labels, "seconds"], caption)
+    table = make_table(title, ["model", *labels, "s"], caption)
     best = {c: max(r.get(c[1], {}).get(c[2], 0.0) for r in results) for c in columns}
     for result in results:
         star = " *" if cold and not result["ranks_cold_items"] else ""
