@@ -55,7 +55,8 @@ def as_rows(features: Features, mask: np.ndarray | None, what: str) -> DenseRows
         sparse = canonical(features, np.float64)
         norms = np.sqrt(np.asarray(sparse.multiply(sparse).sum(axis=1))).ravel()
     else:
-        dense = np.ascontiguousarray(features, dtype=np.float32)
+        # Writable, because torch warns of sharing memory that is not.
+        dense = np.require(features, np.float32, ["C", "W"])
         norms = np.sqrt(np.einsum("ij,ij->i", dense, dense, dtype=np.float64))
     bad = np.flatnonzero(allowed & ~np.isfinite(norms))
     if len(bad):

@@ -27,6 +27,23 @@ def choose(modalities: Mapping[str, Modality], names: Sequence[str], model: str)
     return {name: modalities[name] for name in names or modalities}
 
 
+def shares(modalities: Mapping[str, Modality], weights: Mapping[str, float], model: str) -> dict[str, float]:
+    """Each modality's weight, 1 where `weights` does not name it, divided by their sum.
+
+    Raises:
+        UserError: a weight of no modality in use, a negative one, or none above 0.
+    """
+    for name, weight in weights.items():
+        if name not in modalities:
+            raise UserError(f"weights of {model}: no modality '{name}' in use{nearest(name, modalities)}")
+        if weight < 0:
+            raise UserError(f"weights of {model}: '{name}' has {weight}; expected 0 or more")
+    total = sum(weights.get(name, 1.0) for name in modalities)
+    if not total > 0:
+        raise UserError(f"weights of {model} are all 0; give a modality a weight above 0")
+    return {name: weights.get(name, 1.0) / total for name in modalities}
+
+
 def unit_rows(features: np.ndarray | sp.csr_array) -> np.ndarray | sp.csr_array:
     """The rows divided by their L2 norms (taken in float64); zero rows stay zero. Same kind, float32."""
     if sp.issparse(features):

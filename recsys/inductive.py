@@ -27,26 +27,36 @@ class ContentNeighbours:
         data: what training may see; the bank is built on its warm items.
         modalities: those to use, by name.
         k: neighbours by each modality.
+        weights: how much each modality counts; all alike where None.
     """
 
-    def __init__(self, data: TrainingData, modalities: Mapping[str, Modality], k: int):
+    def __init__(
+        self,
+        data: TrainingData,
+        modalities: Mapping[str, Modality],
+        k: int,
+        weights: Mapping[str, float] | None = None,
+    ):
         self.k, self._warm = k, data.warm_items
+        self._weights = weights or dict.fromkeys(modalities, 1.0)
         self._bank = {name: unit_rows(m.features) for name, m in modalities.items()}
         self._mask = {name: m.mask & data.warm_items for name, m in modalities.items()}
         for name, mask in self._mask.items():
             data.ledger.record("neighbour bank", name, items=mask)
 
     def graph(self, features: Mapping[str, Modality]) -> sp.csr_array:
-        """(n, n_items) CSR: row i averages, over the modalities that item i has, its k nearest warm items by that
-        modality, 1/k each. Rows sum to 1; the row of an item without any content averages all warm items."""
+        """(n, n_items) CSR: row i averages, over the modalities that item i has and by their weights, its k
+        nearest warm items by that modality, 1/k each. Rows sum to 1; the row of an item without any content
+        averages all warm items."""
         parts = []
         for name, bank in self._bank.items():
             modality = features[name]
             nearest, _ = knn(
                 modality.features, bank, self.k, query_mask=modality.mask, base_mask=self._mask[name]
             )
-            parts.append(_mean_rows(neighbour_graph(nearest, None, bank.shape[0])))
+            parts.append(_mean_rows(neighbour_graph(nearest, None, bank.shape[0])) * self._weights[name])
         total = sp.csr_array(sum(parts[1:], start=parts[0]))
+        total.eliminate_zeros()
         empty = np.diff(total.indptr) == 0
         if empty.any():
             everyone = np.outer(empty, self._warm).astype(np.float32)

@@ -20,5 +20,7 @@ MODELS = Registry(
         "bm3": "recsys.models.bm3:BM3",
         "mgcn": "recsys.models.mgcn:MGCN",
         "sige": "recsys.models.sige:SIGE",
+        "dropoutnet": "recsys.models.dropoutnet:DropoutNet",
+        "clcrec": "recsys.models.clcrec:CLCRec",
     },
 )
