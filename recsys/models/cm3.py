@@ -116,8 +116,7 @@ class CM3(Model):
         parts = list(zip(content, self.hidden, self.output, self.points, strict=True))
         channels = [normalize(out(leaky_relu(rows(hidden))), dim=1) for rows, hidden, out, _ in parts]
         points = torch.stack([rows(point) for rows, _, _, point in parts])
-        present = torch.stack([rows.present for rows, *_ in parts])
-        fused = bezier(points, s, None if present.all() else present)
+        fused = bezier(points, s)  # zero rows are absent points
         return torch.cat([*channels, fused], dim=1), fused
 
     def _propagate(self, s: Tensor | float) -> State:
