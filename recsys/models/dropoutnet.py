@@ -47,6 +47,9 @@ class Tower(nn.Module):
         self.contents = nn.ModuleList(linear(depth, hidden, generator, bias=False) for depth in contents)
         self.norm = nn.BatchNorm1d(hidden, eps=1e-3, momentum=0.01)
         self.out = linear(hidden, width, generator)
+        with torch.no_grad():
+            # Products of two outputs, sums over `width`, start in the range of the scores they are to meet.
+            self.out.weight *= width**-0.25
 
     def forward(self, preference: Tensor, content: list[Tensor]) -> Tensor:
         """(n, width) preferences and one (n, hidden) product for each content -> (n, width)."""
