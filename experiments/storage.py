@@ -15,6 +15,7 @@ import optuna
 from filelock import FileLock
 from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from recsys.errors import UserError
 from recsys.files import cannot_write
@@ -47,8 +48,6 @@ class Journal(JournalFileBackend):
 @contextlib.contextmanager
 def told_in_a_line(url: str) -> Iterator[None]:
     """Turn a full disk or a lost database into one line; finished trials stay where they are."""
-    from sqlalchemy.exc import SQLAlchemyError
-
     try:
         yield
     except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
@@ -76,7 +75,7 @@ def open_study(folder: Path, name: str, url: str) -> optuna.Study:
         if url:
             try:
                 storage: Any = RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
-            except (ImportError, ValueError) as error:
+            except (ImportError, ValueError, ArgumentError) as error:
                 raise UserError(
                     f"--storage {_masked(url)}: {' '.join(str(error).split())[:200]}; expected "
                     f"postgresql://user@host/database, and pip install 'recsys[postgresql]'"
@@ -84,6 +83,9 @@ def open_study(folder: Path, name: str, url: str) -> optuna.Study:
         else:
             folder.mkdir(parents=True, exist_ok=True)
             storage = JournalStorage(Journal(folder / JOURNAL_FILE))
-        return optuna.create_study(
-            storage=storage, study_name=name, direction="maximize", load_if_exists=True
-        )
+        try:
+            return optuna.load_study(storage=storage, study_name=name)
+        except KeyError:
+            return optuna.create_study(
+                storage=storage, study_name=name, direction="maximize", load_if_exists=True
+            )

@@ -37,7 +37,7 @@ from recsys.files import write_text
 from recsys.tuning import Tuning
 
 GRACE, BEAT, POLL = 120.0, 15.0, 0.5
-UNCLAIMED_GRACE = 30.0
+UNCLAIMED_GRACE = 10.0
 """For a trial that nobody signed: its worker died in the moment after taking it."""
 DEATHS = 5
 """A trial whose worker died this often is given up."""
@@ -148,10 +148,10 @@ class Worker:
         return bool(dead)
 
     def _is_dead(self, trial: FrozenTrial) -> bool:
-        signed = trial.user_attrs.get("worker")
+        host, signed = trial.user_attrs.get("worker", (None, None))
         if signed == self.id:
             return False
-        if signed and trial.user_attrs["host"] == self.host and self._lock_file(signed).exists():
+        if host == self.host and self._lock_file(signed).exists():
             try:
                 with FileLock(self._lock_file(signed), blocking=False):
                     return True
@@ -186,8 +186,7 @@ class Worker:
         if self.points is not None:
             self._queue_next_point()
         trial = self.study.ask()
-        trial.set_user_attr("worker", self.id)
-        trial.set_user_attr("host", self.host)
+        trial.set_user_attr("worker", [self.host, self.id])
         # Everything random in a trial follows from the scan's seed and the trial's number, so that workers do
         # not repeat each other and a scan that was killed goes on as it would have.
         self.study.sampler = self.sampler(trial.number)
@@ -221,20 +220,26 @@ class Worker:
             self._tell(trial, value)
         except optuna.TrialPruned:
             self._tell(trial, state=TrialState.PRUNED)
-        except KeyboardInterrupt:
-            if self._tell(trial, state=TrialState.FAIL):
-                self._again(self.study.get_trials(deepcopy=False)[trial.number], 0)
+        except (KeyboardInterrupt, optuna.exceptions.StorageInternalError):
+            self._give_back(trial)
             raise
         except Exception as error:
-            if isinstance(error, optuna.exceptions.StorageInternalError) or isinstance(
-                error.__cause__, OSError
-            ):
+            if isinstance(error.__cause__, OSError):  # no room for files: not this trial's fault
+                self._give_back(trial)
                 raise
             self._failed(trial, error, folder)
         from recsys.training import BEST_FILE, RESUME_FILE
 
         for name in (BEST_FILE, RESUME_FILE):
             (folder / name).unlink(missing_ok=True)
+
+    def _give_back(self, trial: optuna.Trial) -> None:
+        """Put a trial back in the queue where the storage still allows it; its heartbeat's end does otherwise."""
+        with contextlib.suppress(Exception):
+            if self._tell(trial, state=TrialState.FAIL):
+                trials = self.study.get_trials(deepcopy=False)
+                own = next(t for t in trials if t.number == trial.number)
+                self._again(own, own.user_attrs.get("deaths", 0))
 
     def _failed(self, trial: optuna.Trial, error: Exception, folder: Path) -> None:
         """Record an error as what it is: no score."""

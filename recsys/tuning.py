@@ -87,6 +87,7 @@ class Tuning:
             return validate(model)
         from recsys.training import train
 
+        folder.mkdir(parents=True, exist_ok=True)
         told = train(
             model,
             training,
