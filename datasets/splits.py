@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields
 
 import numpy as np
 
+from recsys.datasets.bundles import BundleView
 from recsys.datasets.dataset import TEST, TRAIN, VALID, Dataset
 from recsys.datasets.errors import DataError
 
@@ -195,6 +196,15 @@ PROTOCOLS: dict[str, Callable[..., dict[str, np.ndarray]]] = {
 }
 
 
+def protocols(dataset: Dataset) -> dict[str, Callable[..., dict[str, np.ndarray]]]:
+    """The protocols by name that split this data set: of a bundle view those that split by bundle."""
+    if not isinstance(dataset, BundleView):
+        return PROTOCOLS
+    from recsys.datasets.bundle_splits import BUNDLE_PROTOCOLS
+
+    return BUNDLE_PROTOCOLS
+
+
 def default_protocol(dataset: Dataset) -> str:
     """`predefined` where the data set comes with its own split, else `random`."""
     return "predefined" if "label" in dataset.interactions else "random"
@@ -206,9 +216,10 @@ def make_split(dataset: Dataset, protocol: str, seed: int = 0, **options: float)
     Raises:
         DataError: an unknown protocol or option, a part without rows, or a split that does not prove itself.
     """
-    if protocol not in PROTOCOLS:
-        raise DataError(f"there is no split '{protocol}'{_nearest(protocol, PROTOCOLS)}")
-    function = PROTOCOLS[protocol]
+    if protocol not in (known_protocols := protocols(dataset)):
+        what = "split of bundles" if isinstance(dataset, BundleView) else "split"
+        raise DataError(f"there is no {what} '{protocol}'{_nearest(protocol, known_protocols)}")
+    function = known_protocols[protocol]
     known = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
     for key in options:
         if key not in known:

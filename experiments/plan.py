@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -20,11 +20,11 @@ from recsys.datasets.cards import load_dataset
 from recsys.datasets.dataset import Dataset
 from recsys.datasets.splits import default_protocol, make_split
 from recsys.errors import USER_ERRORS, UserError, nearest
-from recsys.evaluation.evaluator import DEFAULT_METRICS
+from recsys.evaluation.evaluator import BUNDLE_METRICS, DEFAULT_METRICS
 from recsys.evaluation.metrics import LIST_METRICS
 from recsys.experiments.versions import code_version, data_checksum
 from recsys.models import MODELS
-from recsys.runs import RunConfig, resolve_settings
+from recsys.runs import RunConfig, resolve_settings, task_view
 from recsys.settings import Settings, build, setting
 
 SHIPPED = Path(__file__).parent
@@ -79,6 +79,9 @@ class Experiment(Settings):
     title: str = setting("", "one line for people")
     models: dict[str, Variant] = setting(meaning="label -> variant, or a list of names")
     datasets: list[str] = setting(meaning="names of data sets, or paths of their cards")
+    task: Literal["recommend", "bundle"] = setting(
+        "recommend", "rank items for users, or to complete bundles"
+    )
     splits: list[Splitting] = setting([Splitting()], "protocols, or mappings with options and seeds")
     seeds: list[int] = setting([0], "seeds of the models and their training")
     columns: list[str] = setting([], "what the table shows: metric@k, or group:metric@k; empty: by protocol")
@@ -109,6 +112,8 @@ class Cell:
     def key(self) -> str:
         """Hash of settings and data; together with `code` it decides the figures."""
         values = self.config.model_dump(exclude={"data_root", "device"}) | {"data": self.data}
+        if values["task"] == "recommend":
+            del values["task"]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -226,8 +231,9 @@ def _check(experiment: Experiment, where: str) -> None:
         group, _, metric = column.rpartition(":")
         if group and group not in GROUPS:
             raise UserError(f"column '{column}' of {where}: no group '{group}'{nearest(group, GROUPS)}")
-        if metric not in DEFAULT_METRICS or metric.partition("@")[0] in LIST_METRICS:
-            known = [m for m in DEFAULT_METRICS if m.partition("@")[0] not in LIST_METRICS]
+        metrics = BUNDLE_METRICS if experiment.task == "bundle" else DEFAULT_METRICS
+        if metric not in metrics or metric.partition("@")[0] in LIST_METRICS:
+            known = [m for m in metrics if m.partition("@")[0] not in LIST_METRICS]
             raise UserError(f"column '{column}' of {where}: no metric '{metric}'{nearest(metric, known)}")
     for reported in experiment.paper.reported if experiment.paper else ():
         if reported.model not in experiment.models:
@@ -302,10 +308,11 @@ def make_cells(
     cells = []
     for name in experiment.datasets:
         dataset, data = datasets[name], data_checksum(datasets[name])
+        view = task_view(dataset, experiment.task)
         for splitting in experiment.splits:
-            protocol = splitting.protocol or default_protocol(dataset)
+            protocol = splitting.protocol or default_protocol(view)
             for split_seed in splitting.seeds:
-                make_split(dataset, protocol, split_seed, **splitting.options)
+                make_split(view, protocol, split_seed, **splitting.options)
             for label, variant in experiment.models.items():
                 tuned = tuned_settings(variant, label, dataset.name, protocol, beside)
                 settings = _resolved(classes[label], tuned | variant.settings, label)
@@ -315,6 +322,7 @@ def make_cells(
                         RunConfig(
                             model=variant.model or label,
                             dataset=name,
+                            task=experiment.task,
                             split=protocol,
                             split_options=splitting.options,
                             split_seed=split_seed,

@@ -36,6 +36,10 @@ def data_checksum(dataset: Dataset) -> str:
         parts = ("data", "indices", "indptr") if modality.is_sparse else ()
         for part in parts or ("dense",):
             add(f"{name}.{part}", getattr(features, part) if parts else features)
+    if dataset.bundles is not None:
+        for frame in (dataset.bundles.items, dataset.bundles.owners):
+            for column in sorted(frame):
+                add(f"bundles.{column}", frame[column].to_numpy())
     for frame in (dataset.user_attributes, dataset.item_attributes):
         digest.update(_text(frame))
     for ids in (dataset.user_ids, dataset.item_ids):

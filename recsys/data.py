@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from recsys.datasets.bundles import BundleView, Feedback
 from recsys.datasets.dataset import Dataset, Modality
 from recsys.datasets.splits import Split
 from recsys.errors import LeakError
@@ -71,6 +72,8 @@ class TrainingData:
         warm_users, warm_items: bool masks of those with a training interaction.
         modalities, user_attributes, item_attributes: as in Dataset. Content of cold items is there, for
             scoring; what training makes of content is built on warm items alone and recorded.
+        feedback: of bundles, what people did with items, without what validation and test bundles tell; read it
+            through `use_feedback`. None where there is none.
         ledger: the record that the leak audit reads.
     """
 
@@ -80,6 +83,7 @@ class TrainingData:
         modalities: Mapping[str, Modality] | None = None,
         user_attributes: pd.DataFrame | None = None,
         item_attributes: pd.DataFrame | None = None,
+        feedback: Feedback | None = None,
     ):
         self.interactions = interactions
         self.n_users, self.n_items = interactions.shape
@@ -88,22 +92,37 @@ class TrainingData:
         self.modalities = dict(modalities or {})
         self.user_attributes = pd.DataFrame() if user_attributes is None else user_attributes
         self.item_attributes = pd.DataFrame() if item_attributes is None else item_attributes
+        self.feedback = feedback
         self.ledger = Ledger()
         self.ledger.record("interactions", "train", self.warm_users, self.warm_items)
 
     @classmethod
     def of(cls, dataset: Dataset, split: Split) -> TrainingData:
         """What a model may see of `dataset` under `split`."""
+        feedback = dataset.feedback if isinstance(dataset, BundleView) else None
         return cls(
             dataset.matrix(split.train),
             dataset.modalities,
             dataset.user_attributes,
             dataset.item_attributes,
+            feedback.within(~split.cold_users) if feedback else None,
         )
 
     def item_counts(self) -> np.ndarray:
         """(n_items,) int64: training interactions of each item."""
         return np.bincount(self.interactions.indices, minlength=self.n_items)
+
+    def use_feedback(self, name: str) -> sp.csr_array:
+        """(n_people, n_items) CSR of what people did with items. The ledger notes every bundle that a pair can
+        only have come from, so that the audit finds a pair that only a held-out bundle could tell.
+
+        Args:
+            name: what training makes of it.
+        """
+        if self.feedback is None:
+            return sp.csr_array((0, self.n_items), dtype=np.float32)
+        self.ledger.record("feedback", name, self.feedback.sources(self.warm_users))
+        return self.feedback.matrix
 
     def graph(self, name: str, matrix: sp.csr_array, rows: str, columns: str) -> sp.csr_array:
         """Record a graph that training is about to use and hand it back.

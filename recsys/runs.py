@@ -16,11 +16,12 @@ import numpy as np
 import yaml
 
 from recsys.data import TrainingData
+from recsys.datasets.bundles import BundleView, bundle_view
 from recsys.datasets.cards import load_dataset
 from recsys.datasets.dataset import Dataset
 from recsys.datasets.splits import Split, default_protocol, make_split
 from recsys.errors import UserError
-from recsys.evaluation.evaluator import Evaluation, Evaluator
+from recsys.evaluation.evaluator import BUNDLE_METRICS, DEFAULT_METRICS, Evaluation, Evaluator
 from recsys.evaluation.metrics import parse_metric
 from recsys.files import atomic, cannot_write, write_text
 from recsys.models import MODELS
@@ -40,6 +41,9 @@ class RunConfig(Settings):
 
     model: str = setting(meaning="name of the model")
     dataset: str = setting(meaning="name of the data set, or path of its card")
+    task: Literal["recommend", "bundle"] = setting(
+        "recommend", "rank items for users, or to complete bundles"
+    )
     split: str = setting("", "split protocol; empty: predefined where the data set has one, else random")
     split_options: dict[str, float] = setting({}, "options of the protocol")
     split_seed: int = setting(0, "seed of the split", low=0)
@@ -86,7 +90,7 @@ def prepare(config: RunConfig, dataset: Dataset | None = None) -> Run:
         if not torch.cuda.is_available():
             raise UserError("device 'cuda' was asked for, and torch finds none; use --device cpu")
     settings, train_settings = resolve_settings(model_class, config.settings)
-    dataset = dataset or load_dataset(config.dataset, config.data_root)
+    dataset = task_view(dataset or load_dataset(config.dataset, config.data_root), config.task)
     protocol = config.split or default_protocol(dataset)
     split = make_split(dataset, protocol, config.split_seed, **config.split_options)
     data = TrainingData.of(dataset, split)
@@ -96,6 +100,15 @@ def prepare(config: RunConfig, dataset: Dataset | None = None) -> Run:
     resolved = settings.model_dump() | (train_settings.model_dump() if train_settings else {})
     config = config.model_copy(update={"split": protocol, "settings": resolved})
     return Run(config, dataset, split, data, model, train_settings, seconds)
+
+
+def task_view(dataset: Dataset, task: str) -> Dataset:
+    """The data set as a task sees it: users' items, or bundles in the users' place.
+
+    Raises:
+        DataError: it has no bundles.
+    """
+    return bundle_view(dataset) if task == "bundle" else dataset
 
 
 def resolve_settings(model_class: type[Model], values: dict[str, Any]) -> tuple[Any, Any]:
@@ -209,13 +222,17 @@ def make_evaluator(dataset: Dataset, split: Split, data: TrainingData, part: str
     truth = dataset.matrix(getattr(split, part))
     users = {"warm_users": ~split.cold_users, "cold_users": split.cold_users}
     answers = np.unique(truth.indices)
+    # Every tested bundle is one that training has not seen: there are no two groups of them.
+    bundles = isinstance(dataset, BundleView)
+    tested_cold = not bundles and split.cold_users[np.diff(truth.indptr) > 0].any()
     return Evaluator(
         truth,
         dataset.matrix(np.concatenate(seen)),
         groups={name: mask for name, mask in groups.items() if mask[answers].any()},
-        user_groups=users if split.cold_users[np.diff(truth.indptr) > 0].any() else None,
+        user_groups=users if tested_cold else None,
         pool=pool if pool[answers].any() else None,
         item_counts=counts,
+        metrics=BUNDLE_METRICS if bundles else DEFAULT_METRICS,
     )
 
 
@@ -230,6 +247,7 @@ def _report(run: Run, evaluation: Evaluation) -> dict[str, Any]:
     report: dict[str, Any] = {
         "model": config.model,
         "dataset": run.dataset.name,
+        "task": config.task,
         "split": config.split,
         "seed": config.seed,
         "split_seed": config.split_seed,

@@ -44,7 +44,8 @@ class Sampler:
         negatives: negatives for each positive.
         seed: base seed.
         by: "pairs" visits every training interaction once an epoch; "users" draws, for each of
-            ceil(interactions / batch_size) batches, users without replacement and one of their items each.
+            ceil(interactions / batch_size) batches, users without replacement and one of their items each;
+            "rows" visits every user once an epoch, with one of its items.
     """
 
     def __init__(self, data: TrainingData, batch_size: int, negatives: int, seed: int, by: str = "pairs"):
@@ -63,7 +64,8 @@ class Sampler:
         data.ledger.record("sampler", "negatives", None, pool)
 
     def __len__(self) -> int:
-        return -(-len(self._users) // self._batch_size)
+        visited = len(self._active if self._by == "rows" else self._users)
+        return -(-visited // self._batch_size)
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of one epoch, in order."""
@@ -76,9 +78,13 @@ class Sampler:
         if self._by == "pairs":
             yield from torch.randperm(len(self._users), generator=generator).split(self._batch_size)
             return
-        for _ in range(len(self)):
-            order = torch.randperm(len(self._active), generator=generator)
-            users = self._active[order[: self._batch_size]]
+        order = torch.randperm(len(self._active), generator=generator)
+        for step in range(len(self)):
+            if self._by == "rows":
+                users = self._active[order[step * self._batch_size : (step + 1) * self._batch_size]]
+            else:
+                order = torch.randperm(len(self._active), generator=generator) if step else order
+                users = self._active[order[: self._batch_size]]
             first, last = self._starts[users], self._starts[users + 1]
             offset = torch.rand(len(users), generator=generator, dtype=torch.float64) * (last - first)
             yield first + offset.long()

@@ -56,7 +56,8 @@ def metrics_table(metrics: Mapping[str, Any]) -> Table:
     caption = None
     if not metrics["ranks_cold_items"] and "test_cold" in metrics:
         caption = "this model cannot rank items without training interactions: they score lowest, tied"
-    table = make_table(name, ["test", "users", *SHOWN, "x chance"], caption)
+    whom = "bundles" if metrics.get("task") == "bundle" else "users"
+    table = make_table(name, ["test", whom, *SHOWN, "x chance"], caption)
     for group, label in GROUP_NAMES.items():
         if group in metrics:
             values = [number(metrics[group].get(metric)) for metric in SHOWN]

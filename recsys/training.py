@@ -37,7 +37,9 @@ class TrainSettings(Settings):
     decay: float = setting(1.0, "factor on the learning rate each epoch", low=0.01, high=1)
     weight_decay: float = setting(0.0, "Adam's decoupled decay of all parameters", low=0)
     negatives: int = setting(1, "negatives for each positive", low=1, high=4096)
-    sample_by: Literal["pairs", "users"] = setting("pairs", "what an epoch visits: all pairs, or users")
+    sample_by: Literal["pairs", "users", "rows"] = setting(
+        "pairs", "what an epoch visits: all pairs; users, drawn for as many batches; or each user's row once"
+    )
     eval_every: int = setting(1, "epochs between validations", low=1)
     patience: int = setting(20, "validations without a better one before training stops", low=1)
     monitor: str = setting("ndcg@20", "validation metric that chooses the epoch")

@@ -11,7 +11,9 @@ from pathlib import Path
 
 READERS = {
     "atomic": "recsys.datasets.readers.atomic:read",
+    "bundle-csv": "recsys.datasets.readers.bundle_csv:read",
     "citeulike": "recsys.datasets.readers.citeulike:read",
+    "clhe": "recsys.datasets.readers.clhe:read",
     "diffmm": "recsys.datasets.readers.diffmm:read",
     "lattice": "recsys.datasets.readers.lattice:read",
     "mmrec": "recsys.datasets.readers.mmrec:read",
@@ -48,6 +50,10 @@ def guess_reader(folder: Path) -> str | None:
         return "diffmm"
     if "::" in _first_line(folder / "ratings.dat"):
         return "movielens"
+    if (folder / "bundle_item.csv").is_file():
+        return "bundle-csv"
+    if (folder / "count.json").is_file() and any(folder.glob("bi_train.*")):
+        return "clhe"
     if (folder / "users.dat").is_file():
         return "citeulike"
     return None

@@ -21,6 +21,9 @@ DEFAULT_METRICS = tuple(
     for name in ("recall", "ndcg", "precision", "hr", "mrr", "map", "coverage", "popularity")
     for k in (10, 20)
 )
+BUNDLE_METRICS = tuple(
+    f"{name}@{k}" for name in ("recall", "ndcg", "coverage", "popularity") for k in (5, 10, 20, 40, 80)
+)
 OVERALL, COLD_POOL = "overall", "cold_pool"
 _CHUNK = 16384  # users whose hits are held at once: bounds memory, while metrics see long arrays
 _BLOCK = 2**23  # scores in a block
