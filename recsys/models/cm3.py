@@ -64,15 +64,15 @@ class CM3(Model):
     """align(u, i+) + gamma / 2 (uniform(u) + calibrated(i-; f)) on unit vectors; score = u . i.
 
     "Calibrating Multimodal Recommendation" (CM3), arXiv 2508.01226. A channel for each modality m, items
-    norm(W2 leaky_relu(W1 x^m)), and a shared one, items f: the spherical Bezier fusion of the points
-    norm(V_m x^m), at s ~ Beta(alpha, alpha) in training and s = 1/2 when scoring. Users have a table. The
-    channels side by side go through LightGCN with sum read-out; users weigh them by a softmax of their own, items
-    add one hop over the k-NN item graph. Positives are aligned, negatives kept apart as far as f says.
+    norm(W2 leaky_relu(W1 x^m)), and a shared one, items f: the spherical Bezier fusion of the points norm(V_m
+    x^m), at s ~ Beta(alpha, alpha) in training and s = 1/2 when scoring. Users have a table. The channels
+    side by side go through LightGCN with sum read-out; users weigh them by a softmax of their own, items add
+    one hop over the k-NN item graph. Positives are aligned, negatives kept apart as far as f says.
 
     Departures: any number of modalities, an item being fused from those that it has; features are scaled to
     unit rows; modalities weigh the same in the item graph unless `weights` says otherwise (0.1 visual and 0.9
-    textual in the paper's code); user weights start equal, not at random. A cold item has its own channels and takes
-    the mean of its k nearest warm items for the layers and the hop that need edges.
+    textual in the paper's code); user weights start equal, not at random. A cold item has its own channels
+    and takes the mean of its k nearest warm items for the layers and the hop that need edges.
     """
 
     Settings = CM3Settings
@@ -155,7 +155,7 @@ class CM3(Model):
         return Vectors(state.users, items)
 
     def _from_content(self, features: Mapping[str, Modality], graph: sp.csr_array, state: State) -> Tensor:
-        """(n, (M+1) d): own channels; the neighbours' layers 1.. and, as the hop, their sum over all layers."""
+        """(n, (M+1) d): own channels; the neighbours' layers 1.. and, as the hop, all their layers."""
         content = nn.ModuleList(ContentRows(features[name]) for name in self.modalities).to(self.warm.device)
         own, _ = self._channels(content, 0.5)
         others = state.own.new_zeros(self.data.n_items, own.shape[1])

@@ -41,15 +41,15 @@ class FREEDOMSettings(Settings):
 class FREEDOM(Model):
     """u = u_ui, i = i_ui + S^L e_i; BPR(u . i) + content * sum_m BPR(u . (W_m x_i^m + b_m)).
 
-    "A Tale of Two Graphs: Freezing and Denoising Graph Structures for Multimodal Recommendation", Zhou and Shen,
-    ACM MM 2023, arXiv 2211.06924. u_ui and i_ui are LightGCN's, in training over a graph that each epoch draws
-    anew: (1 - prune) of the interactions, without replacement, in proportion to 1 / sqrt(d_u d_i). S is the weighted
-    sum of the modalities' k-NN graphs, built once from raw features.
+    "A Tale of Two Graphs: Freezing and Denoising Graph Structures for Multimodal Recommendation", Zhou and
+    Shen, ACM MM 2023, arXiv 2211.06924. u_ui and i_ui are LightGCN's, in training over a graph that each
+    epoch draws anew: (1 - prune) of the interactions, without replacement, in proportion to 1 / sqrt(d_u
+    d_i). S is the weighted sum of the modalities' k-NN graphs, built once from raw features.
 
-    Departures. The features themselves are not trained, as in the paper but not in its code, so that an item may
-    arrive later. The modalities weigh the same unless `weights` says otherwise. A modality's BPR leaves out pairs
-    where an item lacks it. A cold item takes the weighted mean of its k nearest warm items' vectors, in S as in
-    i_ui.
+    Departures. The features are scaled to unit rows and not trained themselves (the code does that, which no
+    new item could follow). The modalities weigh the same unless `weights` says otherwise. A modality's BPR
+    leaves out pairs where an item lacks it. A cold item takes the weighted mean of its k nearest warm items'
+    vectors, in S as in i_ui.
     """
 
     Settings = FREEDOMSettings

@@ -58,16 +58,16 @@ class LATTICESettings(Settings):
 class LATTICE(Model):
     """u = u_ui, i = i_ui + norm(A^L e_i), A = skip sum_m w_m S_m + (1 - skip) D^-1/2 (sum_m w_m S'_m) D^-1/2.
 
-    "Mining Latent Structures for Multimedia Recommendation", Zhang et al., ACM MM 2021, arXiv 2104.09036,
-    equations 1 to 11. S_m is the normalised graph of the k largest cosines of raw features, S'_m the same of the
-    projections W_m x^m + b_m, w a softmax of learned logits, u_ui and i_ui LightGCN's. As in the authors' code an
-    epoch's first step searches the neighbours anew and trains w and W_m through the edges' weights; its
-    other steps keep A.
+    "Mining Latent Structures for Multimedia Recommendation", Zhang et al., ACM MM 2021, arXiv 2104.09036.
+    S_m is the normalised graph of the k largest cosines of raw features, S'_m the same of
+    the projections W_m x^m + b_m, w a softmax of learned logits, u_ui and i_ui LightGCN's. As in the authors'
+    code an epoch's first step searches the neighbours anew and trains w and W_m through the edges' weights;
+    its other steps keep A.
 
-    Departures: no similarity is ever formed of all pairs, only the k largest of a row, and of the learned ones
-    only positive ones; the interaction graph is normalised symmetrically and has no self loops, as in
-    LightGCN; features are scaled to unit rows. A cold item has its row of A from its k nearest warm items, raw and
-    projected, and takes the mean of its neighbours' i_ui.
+    Departures: no similarity is ever formed of all pairs, only the k largest of a row, and of the learned
+    ones only positive ones; the interaction graph is normalised symmetrically and has no self loops, as in
+    LightGCN; features are scaled to unit rows. A cold item has its row of A from its k nearest warm items,
+    raw and projected, and takes the mean of its neighbours' i_ui.
     """
 
     Settings = LATTICESettings
@@ -102,7 +102,7 @@ class LATTICE(Model):
         self.item_graph = None
 
     def _latent(self, number: int, features: np.ndarray | sp.csr_array) -> np.ndarray:
-        """(n, d) float32 projections. In float64 first: neighbours that tie must tie whatever rows come along."""
+        """(n, d) float32 projections. In float64 first: ties must not depend on the rows beside."""
         layer = self.projections[number]
         weight, bias = (
             layer.weight.detach().double().cpu().numpy(),

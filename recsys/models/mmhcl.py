@@ -57,7 +57,7 @@ class MMHCLSettings(Settings):
 
 
 class State(NamedTuple):
-    """What one propagation gives: fused, first-order and second-order vectors, and the items' layer before."""
+    """What one propagation gives: fused, first- and second-order vectors, and E_ii a layer earlier."""
 
     users: Tensor
     items: Tensor
@@ -70,14 +70,15 @@ class State(NamedTuple):
 class MMHCL(Model):
     """u = u_ui + norm(E_uu), i = i_ui + norm(E_ii); BPR(u . i) + InfoNCE of u with E_uu and of i with E_ii.
 
-    "Multi-Modal Hypergraph Contrastive Learning for Recommendation", arXiv 2504.16576. E_uu and E_ii are tables
-    of their own, propagated over users joined by items, D^-1 (R R^T - diagonal), and over items joined by the k
-    nearest neighbours of an item in a modality, D^-1/2 H H^T D^-1/2; u_ui and i_ui come from the backbone.
+    "Multi-Modal Hypergraph Contrastive Learning for Recommendation", arXiv 2504.16576. E_uu and E_ii are
+    tables of their own, propagated over users joined by items, D^-1 (R R^T - diagonal), and over items joined
+    by the k nearest neighbours of an item in a modality, D^-1/2 H H^T D^-1/2; u_ui and i_ui come from the
+    backbone.
 
     Departures. With `anchors` the mean of InfoNCE is over nodes drawn for each step, against all nodes: an
-    unbiased estimate of the same loss, many times faster. Only warm nodes take part in graphs and contrast. NGCF
-    has the weights of its own paper's equation 7. A cold item, which the paper does not treat, joins the hyperedges of
-    its k nearest warm items for E_ii, and takes the mean of its neighbours' i_ui.
+    unbiased estimate of the same loss, many times faster. Only warm nodes take part in graphs and contrast.
+    NGCF has the weights of its own paper's equation 7. A cold item, which the paper does not treat, joins the
+    hyperedges of its k nearest warm items for E_ii, and takes the mean of its neighbours' i_ui.
     """
 
     Settings = MMHCLSettings
@@ -125,7 +126,7 @@ class MMHCL(Model):
         self.half_degree = inverse_power(degree, 0.5).astype(np.float32)[:, None]
 
     def _memberships(self, features: Mapping[str, Modality]) -> sp.csr_matrix:
-        """(n, M n_items) binary: column (m, j) holds the items that count warm item j among their k nearest."""
+        """(n, M n_items) binary: column (m, j) holds the items with warm item j among their k nearest."""
         parts = []
         for name, bank in self.modalities.items():
             item, warm = features[name], bank.mask & self.data.warm_items

@@ -74,7 +74,7 @@ def test_an_epoch_keeps_a_share_of_the_interactions_and_normalises_it_anew(model
 
 
 def test_an_edge_between_popular_ends_is_pruned_more_often():
-    """One of four edges is kept, in proportion to 1 / sqrt(d_u d_i); users have 2, 1 and 1, items 2, 1 and 1."""
+    """One of four edges is kept, in proportion to 1 / sqrt(d_u d_i); degrees are 2, 1, 1 on either side."""
     r = sp.csr_array(np.array([[1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0]], dtype=np.float32))
     content = {"x": Modality(np.eye(4, dtype=np.float32) + 1, np.ones(4, bool))}
     model = FREEDOM(FREEDOMSettings(width=2, k=1, prune=0.7), TrainingData(r, content), 0)

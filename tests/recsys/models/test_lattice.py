@@ -89,7 +89,7 @@ def test_the_first_step_of_an_epoch_learns_the_graph_and_the_others_keep_it(mode
     model.zero_grad()
     again = model.loss(batch)
     assert [float(v.detach()) for v in again.values()] == pytest.approx(
-        [float(v) for v in expected], rel=1e-5
+        [float(v.detach()) for v in expected], rel=1e-5
     )
     sum(again.values()).backward()
     assert model.logits.grad is None

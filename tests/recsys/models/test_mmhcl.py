@@ -18,7 +18,7 @@ def build(toy, **settings):
 
 
 def nearest(modality, queries, base, naive):
-    """For each item of `queries` its K items of `base` of largest positive cosine; ties to the lower number."""
+    """Each of `queries` -> its K items of `base` of largest positive cosine; ties to the lower number."""
     similar = naive.similarities(modality, modality.mask)
     np.fill_diagonal(similar, np.where(modality.mask, 1.0, -np.inf))
     lists = {}
