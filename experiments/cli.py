@@ -94,5 +94,20 @@ def scan(
     run_scan(file, options, console())
 
 
+@app.command()
+def rerun(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The new folder; by default the run's name with -rerun.")
+    ] = None,
+    data_root: DataRoot = None,
+    device: Annotated[str | None, typer.Option(help="Instead of the run's.")] = None,
+) -> None:
+    """Repeat a run in a new folder and compare the figures."""
+    from recsys.experiments.rerun import run_again
+
+    run_again(run, out, str(data_root) if data_root else None, device, console())
+
+
 if __name__ == "__main__":
     main()

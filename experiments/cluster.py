@@ -44,7 +44,7 @@ def connected(address: str) -> Iterator[Client]:
             if address.startswith("local:"):
                 address = stack.enter_context(_local(address))
             _knock(address)
-            client = stack.enter_context(Client(address, timeout=ANSWER_WITHIN, set_as_default=False))
+            client = stack.enter_context(Client(address, timeout=ANSWER_WITHIN))
         except (OSError, TimeoutError, ValueError) as error:
             reason = " ".join(str(error).split())[:160]
             raise UserError(

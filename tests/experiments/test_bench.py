@@ -372,7 +372,8 @@ def test_the_time_left_is_what_cells_alike_took(root, tmp_path):
     assert state.left() == "about 30 min left" and state.failed == {cells[1].name: "it failed"}
 
 
-def test_a_killed_process_is_replaced_and_its_cell_goes_on(root, tmp_path):
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_killed_process_is_replaced_and_its_cell_goes_on(root, tmp_path, jobs):
     long = {"model": "lightgcn", "settings": {"width": 4, "max_epochs": 40, "patience": 40}}
     experiment = read_experiment(write(tmp_path, models={"long": long}, splits=["random"], seeds=[0, 1, 2]))
     cells = make_cells(experiment, load_datasets(["toy"], str(root)), tmp_path / "out", data_root=str(root))
@@ -388,7 +389,7 @@ def test_a_killed_process_is_replaced_and_its_cell_goes_on(root, tmp_path):
 
     thread = threading.Thread(target=kill_one)
     thread.start()
-    outcomes = list(in_processes(cells, 2))
+    outcomes = list(in_processes(cells, jobs))
     thread.join()
     assert sorted(c.name for c, _ in outcomes) == sorted(c.name for c in cells)
     assert all(outcome.error == "" for _, outcome in outcomes)
