@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import scipy.sparse as sp
-import torch
-from torch import Tensor
 
 from recsys.datasets.dataset import Modality
 from recsys.errors import UserError, nearest
@@ -52,8 +50,3 @@ def unit_rows(features: np.ndarray | sp.csr_array) -> np.ndarray | sp.csr_array:
         return sp.csr_array(sp.diags_array(scale) @ features).astype(np.float32)
     norms = np.linalg.norm(features.astype(np.float64), axis=1, keepdims=True)
     return np.divide(features, norms, out=np.zeros(features.shape), where=norms > 0).astype(np.float32)
-
-
-def dense_content(modalities: Mapping[str, Modality], width: int = 256) -> Tensor:
-    """(n_items, sum of widths) float32: unit rows of each modality side by side, missing ones zero."""
-    return torch.from_numpy(np.concatenate([unit_rows(m.dense(width)) for m in modalities.values()], axis=1))

@@ -46,8 +46,8 @@ class ContentNeighbours:
 
     def graph(self, features: Mapping[str, Modality]) -> sp.csr_array:
         """(n, n_items) CSR: row i averages, over the modalities that item i has and by their weights, its k
-        nearest warm items by that modality, 1/k each. Rows sum to 1; the row of an item without any content
-        averages all warm items."""
+        nearest warm items by that modality, 1/k each. A row sums to 1; that of an item without any content is
+        empty."""
         parts = []
         for name, bank in self._bank.items():
             modality = features[name]
@@ -57,16 +57,15 @@ class ContentNeighbours:
             parts.append(_mean_rows(neighbour_graph(nearest, None, bank.shape[0])) * self._weights[name])
         total = sp.csr_array(sum(parts[1:], start=parts[0]))
         total.eliminate_zeros()
-        empty = np.diff(total.indptr) == 0
-        if empty.any():
-            everyone = np.outer(empty, self._warm).astype(np.float32)
-            total = sp.csr_array(total + sp.csr_array(everyone))
         return _mean_rows(total)
 
     def attach(self, graph: sp.csr_array, vectors: Tensor) -> Tensor:
-        """(n, d): each row's average of its neighbours' vectors; `vectors` is (n_items, d)."""
-        sums = graph @ vectors.detach().cpu().numpy()
-        return torch.from_numpy(np.asarray(sums, dtype=np.float32)).to(vectors)
+        """(n, d): each row's average of its neighbours' vectors, or of all warm items' where it has no neighbour;
+        `vectors` is (n_items, d)."""
+        values = vectors.detach().cpu().numpy()
+        joined = np.asarray(graph @ values, dtype=np.float32)
+        joined[np.diff(graph.indptr) == 0] = values[self._warm].mean(axis=0)
+        return torch.from_numpy(joined).to(vectors)
 
 
 def _mean_rows(graph: sp.csr_array) -> sp.csr_array:

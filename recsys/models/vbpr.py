@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from recsys.content import choose, dense_content
+from recsys.content import choose
 from recsys.data import TrainingData
 from recsys.datasets.dataset import Modality
+from recsys.encoders.content import ContentRows
+from recsys.encoders.linear import linear
 from recsys.models.base import Model, Vectors, triple_scores, triples
 from recsys.objectives.bpr import bpr
 from recsys.objectives.l2 import l2
@@ -39,34 +41,40 @@ class VBPR(Model):
     def __init__(self, settings: VBPRSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
         self.modalities = choose(data.modalities, settings.modalities, "VBPR")
-        self.register_buffer("content", dense_content(self.modalities), persistent=False)
+        self.content = nn.ModuleDict({name: ContentRows(m) for name, m in self.modalities.items()})
+        # One layer gives (E f_i, beta . f_i): side by side, modalities add up to one long f_i.
+        self.projections = nn.ModuleDict(
+            {
+                name: linear(m.width, settings.width + 1, self.init_generator, bias=False)
+                for name, m in self.modalities.items()
+            }
+        )
         self.register_buffer("warm", torch.from_numpy(data.warm_items).float().unsqueeze(1), persistent=False)
         self.table("user_table", data.n_users, 2 * settings.width)
         self.table("item_table", data.n_items, settings.width)
-        self.item_bias = torch.nn.Parameter(torch.zeros(data.n_items, 1))
-        depth = self.content.shape[1]
-        self.table("projection", depth, settings.width)
-        self.content_bias = torch.nn.Parameter(torch.zeros(depth, 1))
+        self.item_bias = nn.Parameter(torch.zeros(data.n_items, 1))
 
     def forward(self) -> Vectors:
         ones = self.user_table.new_ones(len(self.user_table), 1)
-        return Vectors(
-            torch.cat([self.user_table, ones], 1),
-            self._items(self.content, self.warm * self.item_table, self.warm * self.item_bias),
-        )
+        items = self._items(self.content, self.warm * self.item_table, self.warm * self.item_bias)
+        return Vectors(torch.cat([self.user_table, ones], 1), items)
 
-    def _items(self, content: Tensor, identity: Tensor, bias: Tensor) -> Tensor:
-        return torch.cat([identity, content @ self.projection, bias + content @ self.content_bias], 1)
+    def _items(self, content: nn.ModuleDict, identity: Tensor, bias: Tensor | float) -> Tensor:
+        projected = sum(content[name](layer) for name, layer in self.projections.items())
+        return torch.cat([identity, projected[:, :-1], bias + projected[:, -1:]], 1)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         vectors = self.forward()
         rows = triples(self.user_table, self.item_table, batch)
+        shared = sum(layer.weight.square().sum() for layer in self.projections.values())
         return {
             "bpr": bpr(*triple_scores(*triples(vectors.users, vectors.items, batch))),
-            "l2": self.settings.reg * (l2(*rows) + self.projection.square().sum() / len(batch.users)),
+            "l2": self.settings.reg * (l2(*rows) + shared / len(batch.users)),
         }
 
     @torch.no_grad()
     def item_vectors_for(self, features: Mapping[str, Modality]) -> Tensor:
-        content = dense_content({name: features[name] for name in self.modalities}).to(self.content)
-        return self._items(content, content.new_zeros(len(content), self.item_table.shape[1]), 0.0)
+        content = nn.ModuleDict({name: ContentRows(features[name]) for name in self.modalities})
+        content = content.to(self.item_table.device)
+        first = self.item_table.new_zeros(len(features[next(iter(content))].mask), self.item_table.shape[1])
+        return self._items(content, first, 0.0)
