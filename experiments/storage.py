@@ -74,7 +74,9 @@ def open_study(folder: Path, name: str, url: str) -> optuna.Study:
     with told_in_a_line(url):
         if url:
             try:
-                storage: Any = RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+                # One driver, whatever SQLAlchemy's release takes by default.
+                address = re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url)
+                storage: Any = RDBStorage(address, engine_kwargs={"pool_pre_ping": True})
             except (ImportError, ValueError, ArgumentError) as error:
                 raise UserError(
                     f"--storage {_masked(url)}: {' '.join(str(error).split())[:200]}; expected "
