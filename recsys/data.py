@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,8 @@ from recsys.datasets.bundles import BundleView, Feedback
 from recsys.datasets.dataset import Dataset, Modality
 from recsys.datasets.splits import Split
 from recsys.errors import LeakError
+from recsys.graphs.cache import cached
+from recsys.graphs.knn import knn_graph
 
 
 @dataclass(frozen=True)
@@ -135,3 +138,12 @@ class TrainingData:
             touched[axis] = mask if touched[axis] is None else touched[axis] | mask
         self.ledger.record("graph", name, touched["users"], touched["items"])
         return matrix
+
+    def neighbour_graph(self, name: str, k: int, **how: Any) -> sp.csr_array:
+        """The k-NN graph of modality `name` over warm items, recorded; `how` as in `knn_graph`.
+
+        Built once for the same content and kept on disk: the search is the dearest step before training.
+        """
+        modality = self.modalities[name]
+        graph = cached(knn_graph, modality.features, k, modality.mask & self.warm_items, **how)
+        return self.graph(f"{name} neighbours", graph, "items", "items")

@@ -21,3 +21,9 @@ def one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Graphs that the tests build stay out of the user's cache."""
+    os.environ["RECSYS_CACHE"] = str(tmp_path_factory.mktemp("cache"))

@@ -22,7 +22,7 @@ from recsys.encoders.content import ContentRows
 from recsys.encoders.lightgcn import lightgcn
 from recsys.encoders.linear import linear
 from recsys.graphs.bipartite import normalised_interactions
-from recsys.graphs.knn import item_graph, knn_graph
+from recsys.graphs.knn import item_graph
 from recsys.graphs.operator import SparseOperator
 from recsys.models.base import Model, Vectors
 from recsys.objectives.alignment import alignment
@@ -86,9 +86,7 @@ class CM3(Model):
         warm = np.flatnonzero(data.warm_items)
         graph = data.graph("bipartite", normalised_interactions(data.interactions), "users", "items")
         self.propagation = SparseOperator(graph[:, warm])
-        graphs = [
-            knn_graph(m.features, settings.k, m.mask & data.warm_items) for m in self.modalities.values()
-        ]
+        graphs = [data.neighbour_graph(name, settings.k) for name in self.modalities]
         similar = data.graph("item graph", item_graph(graphs, list(weights.values())), "items", "items")
         self.item_graph = SparseOperator(similar[warm][:, warm])
         # Warm items alone are projected in training: their places among all items, and the way back.

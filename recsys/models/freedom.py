@@ -17,7 +17,7 @@ from recsys.encoders.hypergraph import hypergraph
 from recsys.encoders.lightgcn import lightgcn
 from recsys.encoders.linear import linear
 from recsys.graphs.bipartite import normalised_interactions
-from recsys.graphs.knn import item_graph, knn_graph
+from recsys.graphs.knn import item_graph
 from recsys.graphs.operator import SparseOperator
 from recsys.models.base import Model, Vectors, triple_scores, triples
 from recsys.objectives.bpr import bpr
@@ -64,9 +64,7 @@ class FREEDOM(Model):
         self.pruned = self.full
         # The more popular its two ends, the likelier an edge is left out: it is kept as its weight says.
         self.edge_weights = torch.from_numpy(graph.data)
-        graphs = [
-            knn_graph(m.features, settings.k, m.mask & data.warm_items) for m in self.modalities.values()
-        ]
+        graphs = [data.neighbour_graph(name, settings.k) for name in self.modalities]
         frozen = data.graph("item graph", item_graph(graphs, list(weights.values())), "items", "items")
         self.item_graph = SparseOperator(frozen)
         self.table("user_table", data.n_users, settings.width)

@@ -20,7 +20,7 @@ from recsys.encoders.hypergraph import hypergraph
 from recsys.encoders.lightgcn import lightgcn
 from recsys.encoders.linear import linear
 from recsys.graphs.bipartite import normalised_interactions
-from recsys.graphs.knn import knn, knn_graph, neighbour_graph
+from recsys.graphs.knn import knn, neighbour_graph
 from recsys.graphs.normalise import row_normalise
 from recsys.graphs.operator import SparseOperator
 from recsys.models.base import Model, Vectors, triple_scores, triples
@@ -79,7 +79,7 @@ class LATTICE(Model):
         self.modalities = choose(data.modalities, settings.modalities, "LATTICE")
         graph = data.graph("bipartite", normalised_interactions(data.interactions), "users", "items")
         self.propagation = SparseOperator(graph)
-        self.raw = [self._raw_graph(name, modality) for name, modality in self.modalities.items()]
+        self.raw = [data.neighbour_graph(name, settings.k, weight="cosine") for name in self.modalities]
         self.table("user_table", data.n_users, settings.width)
         self.table("item_table", data.n_items, settings.width)
         self.logits = nn.Parameter(torch.zeros(len(self.modalities)))
@@ -92,11 +92,6 @@ class LATTICE(Model):
         )
         self.cold = ColdItems(data, self.modalities, settings.k)
         self.item_graph: SparseOperator | None = None
-
-    def _raw_graph(self, name: str, modality: Modality) -> sp.csr_matrix:
-        mask = modality.mask & self.data.warm_items
-        graph = knn_graph(modality.features, self.settings.k, mask, weight="cosine")
-        return self.data.graph(f"item graph of {name}", graph, "items", "items")
 
     def start_epoch(self, epoch: int, generator: torch.Generator) -> None:
         self.item_graph = None

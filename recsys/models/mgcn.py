@@ -18,7 +18,6 @@ from recsys.encoders.content import ContentRows
 from recsys.encoders.lightgcn import lightgcn
 from recsys.encoders.linear import linear
 from recsys.graphs.bipartite import normalised_interactions
-from recsys.graphs.knn import knn_graph
 from recsys.graphs.operator import SparseOperator
 from recsys.models.base import Model, Vectors, triple_scores
 from recsys.objectives.bpr import bpr
@@ -103,8 +102,7 @@ class MGCN(Model):
         self.register_buffer("warm", torch.from_numpy(warm), persistent=False)
         self.content, self.graphs = nn.ModuleList(), nn.ModuleList()
         for name, modality in self.modalities.items():
-            graph = knn_graph(modality.features, settings.k, modality.mask & data.warm_items)
-            graph = data.graph(f"{name} neighbours", graph, "items", "items")
+            graph = data.neighbour_graph(name, settings.k)
             self.graphs.append(SparseOperator(graph[:, warm]))
             self.content.append(ContentRows(modality, warm))
         self.register_buffer("absent", absent(self.modalities), persistent=False)

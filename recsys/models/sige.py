@@ -20,6 +20,7 @@ from recsys.encoders.lightgcn import lightgcn
 from recsys.encoders.linear import linear
 from recsys.encoders.perturbation import perturb
 from recsys.graphs.bipartite import normalised_interactions
+from recsys.graphs.cache import cached
 from recsys.graphs.cooccurrence import cooccurrence_graph, infuse
 from recsys.graphs.knn import knn_graph
 from recsys.graphs.operator import SparseOperator
@@ -208,6 +209,6 @@ def enhanced_graph(
 ) -> sp.csr_matrix:
     """(n_items, n_items): the modality's k-NN graph over warm items, infused with co-occurrence among them."""
     held = modality.mask & warm
-    semantic = knn_graph(modality.features, k, held, weight="cosine", normalise=None)
+    semantic = cached(knn_graph, modality.features, k, held, weight="cosine", normalise=None)
     keep = sp.diags_array(held.astype(np.float32))
     return infuse(semantic, sp.csr_matrix(keep @ together @ keep), beta)
