@@ -542,6 +542,7 @@ def test_a_full_disk_ends_in_one_line_and_the_scan_goes_on(recsys, tmp_path, mon
     def full(handle):
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    monkeypatch.setattr(trials_module, "UNCLAIMED_GRACE", 0.1)
     with monkeypatch.context() as patch:
         patch.setattr(files.os, "fsync", full)
         status, _, err = recsys("scan", path, "--out", "scan")
