@@ -18,7 +18,7 @@ from recsys.experiments.plan import Cell
 if TYPE_CHECKING:
     from distributed import Client
 
-    from recsys.experiments.scan import Plan
+    from recsys.experiments.scanfile import Plan
 
 ANSWER_WITHIN = 10.0
 """Seconds that a scheduler has to answer."""

@@ -6,10 +6,10 @@ import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from rich.console import Console
@@ -19,13 +19,13 @@ from recsys.errors import UserError
 from recsys.evaluation.metrics import parse_metric
 from recsys.experiments.cells import duration, start_worker
 from recsys.experiments.extras import require
-from recsys.experiments.plan import find_file, read_yaml
+from recsys.experiments.plan import find_file
+from recsys.experiments.scanfile import Plan, Scan, ScanOptions, monitor, read_scan, total
 from recsys.experiments.versions import data_checksum
 from recsys.files import write_text
 from recsys.models import MODELS
-from recsys.runs import RunConfig, resolve_settings
-from recsys.settings import Settings, build, setting
-from recsys.tuning import MONITOR, Tuning
+from recsys.runs import resolve_settings
+from recsys.tuning import Tuning
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -33,93 +33,6 @@ if TYPE_CHECKING:
 BEST_FILE, SCAN_FILE = "best.yaml", "scan.yaml"
 RESTARTS = 10
 """So many killed workers are replaced before the scan gives up."""
-
-
-class Scan(Settings):
-    """The file: what to tune on what, and how."""
-
-    model: str = setting(meaning="name of the model")
-    dataset: str = setting("ml-100k", "name of the data set, or path of its card")
-    split: str = setting("", "split protocol; empty: predefined where the data set has one, else random")
-    split_options: dict[str, float] = setting({}, "options of the protocol")
-    split_seed: int = setting(0, "seed of the split", low=0)
-    seed: int = setting(0, "seed of the model, its training, and the sampler", low=0)
-    settings: dict[str, Any] = setting({}, "settings that stay as they are")
-    search: dict[str, Any] | None = setting(
-        None, "setting -> nothing (its declared range), choices, or {low, high, log}; empty: all declared"
-    )
-    sampler: Literal["tpe", "random", "grid"] = setting("tpe", "how settings are chosen")
-    points: int = setting(4, "values of a range in a grid", low=2, high=100)
-    pruner: Literal["none", "median", "hyperband"] = setting("median", "how hopeless trials end early")
-    warmup: int = setting(10, "epochs before the median pruner looks", low=0)
-    trials: int | None = setting(30, "trials in all, by all workers", low=1)
-    timeout: float | None = setting(None, "seconds after which a worker takes no new trial", low=0)
-    smoke: dict[str, Any] = setting({}, "what --smoke puts in place of the keys above")
-
-
-@dataclass(frozen=True)
-class ScanOptions:
-    """How to run a scan.
-
-    Attributes:
-        out: its folder; None for runs/scan/<model>-<data set>-<split>.
-        workers: processes on this machine.
-        storage: postgresql://…, or empty for a journal file in the folder.
-        dask: address of a Dask scheduler, or local:N; empty for none.
-        overrides: keys of the file to replace; those that are None are not.
-    """
-
-    out: Path | None = None
-    workers: int = 1
-    storage: str = ""
-    dask: str = ""
-    smoke: bool = False
-    data_root: str | None = None
-    device: str = "auto"
-    overrides: tuple[tuple[str, Any], ...] = ()
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A scan resolved, as every worker gets it."""
-
-    scan: Scan
-    folder: Path
-    storage: str
-    data_root: str | None
-    device: str
-
-    def config(self) -> RunConfig:
-        """The run that trials vary."""
-        s = self.scan
-        return RunConfig(
-            model=s.model,
-            dataset=s.dataset,
-            split=s.split,
-            split_options=s.split_options,
-            split_seed=s.split_seed,
-            seed=s.seed,
-            settings=s.settings,
-            data_root=self.data_root,
-            device=self.device,
-        )
-
-
-def read_scan(path: Path, smoke: bool, overrides: dict[str, Any]) -> Scan:
-    """The scan in a file.
-
-    Raises:
-        UserError: not YAML, an unknown key (the nearest is offered), or a value that cannot be.
-    """
-    values = read_yaml(path)
-    scan = build(Scan, values | overrides, path.name)
-    if smoke:
-        if not scan.smoke:
-            raise UserError(f"{path.name} has no smoke section; add one, or leave out --smoke")
-        scan = build(Scan, values | scan.smoke | overrides, f"smoke of {path.name}")
-    if scan.trials is None and scan.timeout is None and scan.sampler != "grid":
-        raise UserError(f"{path.name}: trials and timeout are both empty; give one of them")
-    return scan
 
 
 def run_scan(name: str, options: ScanOptions, console: Console) -> dict[str, Any]:
@@ -171,12 +84,6 @@ def _check_metric(tuning: Tuning) -> None:
     model_class = MODELS.get(tuning.config.model)
     if not model_class.closed_form:
         parse_metric(resolve_settings(model_class, tuning.config.settings)[1].monitor)
-
-
-def monitor(plan: Plan) -> str:
-    """The validation metric that trials are judged by."""
-    training = resolve_settings(MODELS.get(plan.scan.model), plan.scan.settings)[1]
-    return training.monitor if training else MONITOR
 
 
 def open_scan(plan: Plan, space: dict[str, Any], data: str) -> Study:
@@ -235,13 +142,6 @@ def work(
         after_trial=after_trial,
     )
     worker.run(Budget(total(scan, points), scan.timeout))
-
-
-def total(scan: Scan, points: list[dict[str, Any]] | None = None) -> int | None:
-    """Trials that the scan ends with; None where only time bounds it."""
-    if points is None:
-        return scan.trials
-    return min(scan.trials or len(points), len(points))
 
 
 def _sampler(name: str, seed: int, number: int) -> Any:

@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -24,7 +25,8 @@ from recsys.experiments import scan as scan_module
 from recsys.experiments import trials as trials_module
 from recsys.experiments.extras import require
 from recsys.experiments.plan import find_file
-from recsys.experiments.scan import Plan, Scan, read_scan, work
+from recsys.experiments.scan import work
+from recsys.experiments.scanfile import Plan, Scan, read_scan
 from recsys.experiments.space import grid, search_space
 from recsys.experiments.storage import Journal, open_study, told_in_a_line
 from recsys.experiments.trials import Budget, Worker, ended, stands
@@ -461,7 +463,7 @@ def test_pruning_ends_hopeless_trials_and_counts_them(toy, tmp_path):
 def test_a_killed_training_goes_on_where_it_stopped(toy, tmp_path):
     """What was reported before the kill is reported again, so that the pruner sees the whole curve."""
     plan = Plan(Scan(**FILE | {"search": {"width": [8]}, "trials": 1}), tmp_path / "scan", "", None, "cpu")
-    plan = scan_module.replace(plan, scan=plan.scan.model_copy(update={"settings": TINY | {"max_epochs": 6}}))
+    plan = replace(plan, scan=plan.scan.model_copy(update={"settings": TINY | {"max_epochs": 6}}))
     tuning = Tuning.of(plan.config(), toy)
     killing = SimpleNamespace(value=lambda s, f, c: tuning.value(s, f, (*c, kill_at(3))))
     with pytest.raises(Killed):
