@@ -55,6 +55,9 @@ def main(arguments: list[str] | None = None) -> None:
 def train(
     model: Annotated[str, typer.Option(help="Name of the model.")],
     dataset: Annotated[str, typer.Option(help="Name of a data set, or path of its card.")] = "ml-100k",
+    task: Annotated[
+        str, typer.Option(help="recommend: items for users; bundle: items that complete bundles.")
+    ] = "recommend",
     split: Annotated[
         str, typer.Option(help="Protocol; by default predefined where there is one, else random.")
     ] = "",
@@ -88,6 +91,7 @@ def train(
     values: dict[str, Any] = {
         "model": model,
         "dataset": dataset,
+        "task": task,
         "split": split,
         "split_options": parse_assignments(split_options or []),
         "seed": seed,
@@ -173,6 +177,21 @@ def recommend(
     from recsys.runs import load_run
 
     console().print(recommend_table(load_run(run, str(data_root) if data_root else None), user, k))
+
+
+@app.command()
+def complete(
+    run: Annotated[Path, typer.Option(help="Folder of a run trained with --task bundle.")],
+    items: Annotated[str, typer.Option(help="Raw ids of the items given, separated by commas.")],
+    k: Annotated[int, typer.Option("-k", "--k", min=1, help="How many items.")] = 10,
+    data_root: DataRoot = None,
+) -> None:
+    """Print the items that complete a bundle, by a trained run."""
+    from recsys.bundles.complete import complete_table
+    from recsys.runs import load_run
+
+    trained = load_run(run, str(data_root) if data_root else None)
+    console().print(complete_table(trained, items.split(","), k))
 
 
 @data_app.command("list")

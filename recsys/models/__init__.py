@@ -22,5 +22,12 @@ MODELS = Registry(
         "sige": "recsys.models.sige:SIGE",
         "dropoutnet": "recsys.models.dropoutnet:DropoutNet",
         "clcrec": "recsys.models.clcrec:CLCRec",
+        "cooccurrence": "recsys.models.cooccurrence:Cooccurrence",
+        "cooccurrence-content": "recsys.models.cooccurrence:CooccurrenceContent",
+        "averaged": "recsys.models.averaged:Averaged",
+        "multvae": "recsys.models.multvae:MultVAE",
+        "transformer": "recsys.models.settransformer:SetTransformer",
+        "clhe": "recsys.models.clhe:CLHE",
+        "clhe-signals": "recsys.models.clhe_signals:CLHESignals",
     },
 )

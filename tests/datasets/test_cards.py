@@ -14,7 +14,8 @@ from recsys.datasets.errors import DataError
 from recsys.datasets.readers import READERS
 
 LOG = "user,item\na,x\nb,y\n"
-SHIPPED = ["amazon-clothing", "amazon-sports", "bundle-clothing", "bundle-electronic", "citeulike-a", "ml-100k", "ml-1m", "tiktok"]
+SHIPPED = ["amazon-clothing", "amazon-sports", "bundle-clothing", "bundle-electronic", "citeulike-a"]
+SHIPPED += ["ml-100k", "ml-1m", "tiktok"]
 
 
 @pytest.fixture(autouse=True)

@@ -30,9 +30,16 @@ CONTRACT = {
     "sige": {"width": 8, **FAST},
     "dropoutnet": {"width": 8, "factor_reg": 10.0, **FAST},
     "clcrec": {"width": 8, **FAST},
+    "cooccurrence": {},
+    "cooccurrence-content": {},
+    "averaged": {"options": {"width": 8}, **FAST},
+    "multvae": {"width": 8, "hidden": 16, **FAST},
+    "transformer": {"width": 8, **FAST},
+    "clhe": {"width": 8, **FAST},
+    "clhe-signals": {"width": 8, **FAST},
 }
 PERSONAL = sorted(set(CONTRACT) - {"pop"})
-WITHOUT_TABLES = {"dropoutnet"}  # its preferences are factorised beforehand, not trained
+WITHOUT_TABLES = {"dropoutnet", "clhe-signals"}  # factorised beforehand; counted
 CLOSED = sorted(name for name in CONTRACT if MODELS.get(name).closed_form)
 
 

@@ -1,0 +1,117 @@
+"""What counts and content say, in closed form, of how well items complete a set: the signals a model weighs."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from recsys.content import unit_rows
+from recsys.data import TrainingData
+from recsys.datasets.dataset import Modality
+from recsys.graphs.knn import knn, neighbour_graph
+from recsys.models.cooccurrence import cooccurrences
+
+NEIGHBOURS, TOPICS, WIDTH = 10, 100, 256
+SAME = 0.999
+"""Items whose cosine in a modality is at least this say the same there: substitutes, or of one category."""
+
+
+class Signals:
+    """Signals of candidate items for sets, (sets, candidates, signals) float32.
+
+    Counts: log(1 + c), c > 0 and c / sqrt(count), where c is how often a candidate occurs with the given items
+    in training bundles; the same log after the given items, the candidates, or both are widened to their nearest
+    in content. Content: mean and largest cosine to the given items by modality, whether it is identical to one of
+    them there, and the mean cosine in the leading components of all modalities together.
+
+    A training bundle's own items are left out of the counts when its set is asked about: otherwise every training
+    example would hold its answer.
+
+    Args:
+        data: training data; the graphs made here are recorded there.
+    """
+
+    def __init__(self, data: TrainingData):
+        self.counts = data.item_counts().astype(np.float32)
+        self.together = data.graph("co-occurrence", cooccurrences(data.interactions), "items", "items")
+        self.content = [unit_rows(_dense(m)) for m in data.modalities.values()]
+        n = data.n_items
+        self.near, self.topics = sp.csr_array((n, n), dtype=np.float32), None
+        if self.content:
+            joint = unit_rows(np.concatenate(self.content, axis=1))
+            # Candidates come from content alone, cold ones too; what they are widened to is warm.
+            indices, cosines = knn(
+                joint, joint, NEIGHBOURS, base_mask=data.warm_items, exclude_self=True, positive_only=True
+            )
+            self.near = sp.csr_array(neighbour_graph(indices, cosines, n), dtype=np.float32)
+            self.topics = _leading(joint, joint[data.warm_items], TOPICS)
+        data.ledger.record("graph", "nearest in content", None, np.diff(self.near.tocsc().indptr) > 0)
+        self.names = self._names(list(data.modalities))
+
+    def _names(self, modalities: list[str]) -> list[str]:
+        names = ["count", "together", "conditional", "near given", "near candidate", "near both"]
+        for name in modalities:
+            names += [f"{name} mean", f"{name} largest", f"{name} same"]
+        return [*names, "topics"] if modalities else names
+
+    def __call__(self, given: sp.csr_array, own: sp.csr_array | None, items: np.ndarray) -> Tensor:
+        """(b, c, signals) for sets `given` (b, n_items) and the candidates numbered `items` (c,).
+
+        Args:
+            own: (b, n_items) training rows that the sets are parts of; None where training has not seen them.
+        """
+        parts = [*self._counted(given, own, items), *self._alike(given, items)]
+        return torch.stack([torch.from_numpy(part) for part in parts], dim=2)
+
+    def _counted(self, given: sp.csr_array, own: sp.csr_array | None, items: np.ndarray) -> list[np.ndarray]:
+        wide = sp.csr_array(given @ self.near)
+        plain, widened = (self._occurrences(rows, own) for rows in (given, wide))
+        back = sp.csr_array(self.near.T)
+        count = self.counts[items][None]
+        if own is not None:
+            count = count - own[:, items].toarray()
+        c = _take(plain, items)
+        signals = [np.log1p(c), (c > 0).astype(np.float32), c / np.sqrt(np.maximum(count, 1))]
+        for rows in (widened, plain @ back, widened @ back):
+            signals.append(np.log1p(np.maximum(_take(sp.csr_array(rows), items), 0)))
+        return signals
+
+    def _occurrences(self, rows: sp.csr_array, own: sp.csr_array | None) -> sp.csr_array:
+        """rows @ co-occurrence counts, each row without what its own training row added to them."""
+        counted = sp.csr_array(rows @ self.together)
+        if own is None:
+            return counted
+        inside = sp.csr_array(rows.multiply(own))
+        total = sp.diags_array(np.asarray(inside.sum(axis=1)).ravel())
+        return sp.csr_array(counted - (total @ own - inside))
+
+    def _alike(self, given: sp.csr_array, items: np.ndarray) -> list[np.ndarray]:
+        size = np.maximum(np.diff(given.indptr), 1).astype(np.float32)[:, None]
+        rows = torch.from_numpy(np.repeat(np.arange(given.shape[0]), np.diff(given.indptr)))
+        signals = []
+        for content in self.content:
+            cosines = torch.from_numpy(content[given.indices] @ content[items].T)
+            zeros = cosines.new_zeros(given.shape[0], len(items))
+            places = rows[:, None].expand(cosines.shape)
+            largest = zeros.scatter_reduce(0, places, cosines, "amax", include_self=True).numpy()
+            mean = zeros.index_add(0, rows, cosines).numpy() / size
+            signals += [mean, largest, (largest >= SAME).astype(np.float32)]
+        if self.topics is not None:
+            signals.append((given @ self.topics) @ self.topics[items].T / size)
+        return [signal.astype(np.float32) for signal in signals]
+
+
+def _take(rows: sp.csr_array, items: np.ndarray) -> np.ndarray:
+    return rows[:, items].toarray().astype(np.float32)
+
+
+def _dense(modality: Modality) -> np.ndarray:
+    return np.asarray(modality.dense(WIDTH), dtype=np.float32)
+
+
+def _leading(rows: np.ndarray, sample: np.ndarray, width: int) -> np.ndarray:
+    """(n, <= width) unit rows in the leading right singular directions of `sample`."""
+    _, directions = np.linalg.eigh(sample.T.astype(np.float64) @ sample)
+    return unit_rows(np.ascontiguousarray(rows @ directions[:, ::-1][:, :width], dtype=np.float32))

@@ -1,0 +1,102 @@
+"""CLHE on top of what counts and content say already: the engine's improved form."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from recsys.bundles.sets import Sets, to_rows
+from recsys.bundles.signals import Signals
+from recsys.data import TrainingData
+from recsys.encoders.linear import linear
+from recsys.models.clhe import CLHE, CLHESettings
+from recsys.objectives.multinomial import multinomial
+from recsys.sampling import Batch
+from recsys.settings import setting
+
+_SIGNALS = 2**23  # signal values held at once when scores are asked for
+
+
+class CLHESignalsSettings(CLHESettings):
+    find: Literal["rest"] = setting("rest", "what a set must find: its items that are not given")
+    slots: list[str] = setting(["content"], "feature slots of CLHE's part; empty: the signals alone")
+    hidden: int = setting(16, "hidden units that weigh the signals; 0: a linear weighing", low=0, high=1024)
+    item_weight: float = setting(0.1, "weight of the items' contrast", low=0, search=[0.0, 0.1, 0.5])
+    bundle_weight: float = setting(0.1, "weight of the bundles' contrast", low=0, search=[0.0, 0.1, 0.5])
+
+
+class CLHESignals(CLHE):
+    """score = w . s + MLP(s) + CLHE's inner product, s the signals of `recsys.bundles.signals`.
+
+    Why: on small sets of bundles the sum of co-occurrence counts and content cosines beats CLHE, whose softmax
+    must learn from a thousand bundles what counting knows at once, and whose loss asks for items that it was
+    given. Here the closed forms are inputs, their own bundle left out of the counts, a part of each bundle has to
+    find the rest, and the contrastive encoder adds what neither counts nor cosines tell. Its item table and
+    feedback slot are off by default: they hold, for training bundles, the very answers that counting leaves out.
+    """
+
+    Settings = CLHESignalsSettings
+    train_defaults = CLHE.train_defaults | {"weight_decay": 1e-2, "learning_rate": 5e-3}
+
+    def __init__(self, settings: CLHESignalsSettings, data: TrainingData, seed: int):
+        self.encoded = bool(settings.slots)
+        inner = settings if self.encoded else settings.model_copy(update={"slots": ["content"]})
+        super().__init__(inner, data, seed)
+        self.settings = settings
+        self.signals = Signals(data)
+        width = len(self.signals.names)
+        self.weigh = linear(width, 1, self.init_generator, bias=False)
+        self.first = linear(width, settings.hidden, self.init_generator) if settings.hidden else None
+        self.second = linear(settings.hidden, 1, self.init_generator, bias=False) if settings.hidden else None
+        sample = data.interactions[np.flatnonzero(data.warm_users)[:256]]
+        spread = self.signals(sample, sample, np.flatnonzero(data.warm_items)).std((0, 1))
+        self.register_buffer("scale", torch.where(spread > 1e-6, spread, torch.ones(())))
+
+    def unranked_items(self) -> np.ndarray | None:
+        """Items in no training bundle that no modality tells anything of."""
+        content = [rows.present for rows in self.content.values()]
+        known = torch.stack([self.warm, *content]).any(0).cpu().numpy()
+        return None if known.all() else ~known
+
+    def weighed(self, signals: Tensor) -> Tensor:
+        """(b, c) scores of signals (b, c, s)."""
+        signals = signals.to(self.scale.device) / self.scale
+        score = self.weigh(signals)
+        if self.first is not None:
+            score = score + self.second(torch.relu(self.first(signals)))
+        return score.squeeze(-1)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        sets, given, found = self.sets_of(batch)
+        items = self.candidates(sets)
+        parts = to_rows(sets.without(~given), self.data.n_items)
+        own = self.data.interactions[batch.users.cpu().numpy()]
+        scores = self.weighed(self.signals(parts, own, items.cpu().numpy()))
+        terms = {}
+        if self.encoded:
+            bundles = self.encode(sets.without(~given))
+            scores = scores + bundles @ self.decode(items).T
+            terms = self.contrasts(sets, bundles)
+        return {"likelihood": self._found(scores, sets, given, found, items)} | terms
+
+    def _found(self, scores: Tensor, sets: Sets, given: Tensor, found: Tensor, items: Tensor) -> Tensor:
+        rows, places = sets.pairs(given)
+        hidden = torch.zeros_like(scores, dtype=torch.bool)
+        hidden[rows, torch.searchsorted(items, places)] = True
+        rows, wanted = sets.pairs(found)
+        partition = scores.masked_fill(hidden, -torch.inf).logsumexp(1)
+        return multinomial(partition, scores[rows, torch.searchsorted(items, wanted)], rows)
+
+    def scores(self, rows: sp.csr_array, items: Tensor) -> Tensor:
+        every = np.arange(self.data.n_items)
+        step = max(1, _SIGNALS // (len(every) * len(self.signals.names)))
+        blocks = [
+            self.weighed(self.signals(rows[low : low + step], None, every))
+            for low in range(0, rows.shape[0], step)
+        ]
+        scores = torch.cat(blocks)
+        return scores + super().scores(rows, items) if self.encoded else scores

@@ -1,0 +1,56 @@
+"""Co-occurrence in training rows, alone and with content: the baselines that bundle models must pass."""
+
+from __future__ import annotations
+
+import scipy.sparse as sp
+
+from recsys.evaluation.scorers import FallbackScorer, HistoryScorer, SumScorer
+from recsys.models.base import Model
+from recsys.models.contentknn import ContentKNN, ContentKNNSettings
+from recsys.settings import Settings, setting
+
+
+def cooccurrences(rows: sp.csr_array) -> sp.csr_array:
+    """(n_items, n_items) CSR: in how many rows two items occur together; no diagonal."""
+    counts = sp.csr_array(rows.T @ rows, dtype="float32")
+    counts = sp.csr_array(counts - sp.diags_array(counts.diagonal()))
+    counts.eliminate_zeros()
+    return counts
+
+
+class Cooccurrence(Model):
+    """score = in how many training rows an item occurs with the given ones, summed over these."""
+
+    closed_form = True
+    Settings = Settings
+
+    def fit(self) -> None:
+        """Nothing to learn: the counts are the model. They are recorded here, before the audit."""
+        self.data.graph("co-occurrence", cooccurrences(self.data.interactions), "items", "items")
+
+    def scorer(self, support: sp.csr_array | None = None) -> FallbackScorer:
+        history = self.history(support)
+        counts = cooccurrences(self.data.interactions)
+        return self.with_popularity(HistoryScorer(history, counts, self.unranked_items()), history)
+
+
+class CooccurrenceContentSettings(ContentKNNSettings):
+    content: float = setting(1.0, "weight of the content's similarity", low=0, search=(0.1, 10), log=True)
+
+
+class CooccurrenceContent(ContentKNN):
+    """The sum of co-occurrence counts and content similarities: the bar that bundle models must pass."""
+
+    Settings = CooccurrenceContentSettings
+
+    def fit(self) -> None:
+        """Nothing to learn; what is counted is recorded."""
+        self.data.graph("co-occurrence", cooccurrences(self.data.interactions), "items", "items")
+
+    def scorer(self, support: sp.csr_array | None = None) -> FallbackScorer:
+        history = self.history(support)
+        graph = cooccurrences(self.data.interactions)
+        content = super().scorer(support).scorer
+        parts = [HistoryScorer(history, graph), content]
+        scorer = SumScorer(parts, [1.0, self.settings.content])
+        return self.with_popularity(scorer, history)
