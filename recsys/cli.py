@@ -96,7 +96,7 @@ def train(
         "split_options": parse_assignments(split_options or []),
         "seed": seed,
         "split_seed": split_seed,
-        "settings": (tuned_settings(model, dataset) if tuned else {})
+        "settings": (tuned_settings(model, dataset, split, data_root) if tuned else {})
         | read_settings(config)
         | parse_assignments(assignments or []),
         "data_root": str(data_root) if data_root else None,
@@ -139,22 +139,25 @@ def read_settings(path: Path | None) -> dict[str, Any]:
     return values
 
 
-def tuned_settings(model: str, dataset: str) -> dict[str, Any]:
-    """The settings that a recorded search on validation found for this model and data set.
+def tuned_settings(model: str, dataset: str, split: str, data_root: Path | None) -> dict[str, Any]:
+    """The settings that a recorded search on validation found for this model, data set and split.
 
     Raises:
         UserError: there was no such search.
     """
     from importlib.resources import files
 
+    from recsys.datasets.cards import load_dataset
+    from recsys.datasets.splits import default_protocol
     from recsys.errors import UserError
 
-    folder = files("recsys.experiments") / "tuned"
-    path = folder / f"{model}-{dataset}.yaml"
+    folder = Path(str(files("recsys.experiments"))) / "tuned"
+    split = split or default_protocol(load_dataset(dataset, data_root))
+    path = folder / f"{model}-{dataset}-{split}.yaml"
     if not path.is_file():
-        known = sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml"))
-        raise UserError(f"no tuned settings for {model} on {dataset}; there are some for: {', '.join(known)}")
-    return read_settings(Path(str(path)))
+        known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
+        raise UserError(f"no tuned settings for {model} on {dataset}, {split}; there are: {known}")
+    return read_settings(path)
 
 
 def new_folder(parent: Path, name: str) -> Path:

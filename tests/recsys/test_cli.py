@@ -72,6 +72,15 @@ def test_settings_come_from_a_file_and_set_goes_before_it(recsys, tmp_path):
     assert "regularisation: 5.0" in values[0] and "regularisation: 7.0" in values[1]
 
 
+def test_tuned_settings_are_those_of_the_model_the_data_and_the_split(recsys, shared_data):
+    from recsys.cli import tuned_settings
+
+    assert tuned_settings("lightgcn", "tiktok", "", shared_data)["layers"] == 4
+    status, _, err = recsys("train", "--model", "bpr", "--dataset", "toy", "--tuned")
+    assert status == 2
+    one_line(err, "no tuned settings for bpr on toy, random", "lightgcn-tiktok-predefined")
+
+
 def test_recommend_prints_titles_and_leaves_out_what_was_seen(recsys, toy):
     recsys("train", "--model", "itemknn", "--dataset", "toy", "--out", "run")
     status, out, _ = recsys("recommend", "--run", "run", "--user", "u1", "-k", "5")
