@@ -30,6 +30,7 @@ from ..checks import (
     to_tokens,
 )
 from ..dataset import Dataset, Modality
+from ..errors import DataError
 from ..features import sentence_modality, text_modality
 from ..files import read_delimited
 
@@ -122,6 +123,8 @@ def read(folder: Path, card: Card) -> Dataset:
     options = card.options_as(BundleOptions)
     pairs = _read(folder, "bundle_item.csv", (BUNDLE, ITEM))
     feedback, source = _read(folder, "user_item.csv", (USER, ITEM)), str(folder / "user_item.csv")
+    if feedback.empty:
+        raise DataError(f"{source} holds no interactions; expected at least one row")
     items, users = _catalogue(folder, pairs, feedback), number_ids(to_tokens(feedback[USER], source))
     columns = {
         "user": known_positions(feedback, USER, users, source, "the users"),

@@ -224,7 +224,7 @@ def test_clhe_faults_are_named(tmp_path):
     with pytest.raises(DataError, match="bundle 3 with item 1 lies in two parts"):
         get_reader("clhe")(tmp_path, Card(name="tiny", reader="clhe"))
     write_clhe(tmp_path, test_gt="3,9\n")
-    with pytest.raises(DataError, match=r"bi_test_gt.txt: line 1: item 9 is beyond the 5 rows of count.json"):
+    with pytest.raises(DataError, match=r"bi_test_gt\.txt: line 1: item 9 is beyond the 5 rows of count"):
         get_reader("clhe")(tmp_path, Card(name="tiny", reader="clhe"))
 
 

@@ -96,6 +96,42 @@ TABLE = {
 }
 
 
+def write_bundle_csv(folder: Path, rows: list) -> None:
+    lines = ["user ID,item ID,timestamp", *(f"{u},{i},{100 + i}" for u, i, _ in rows)]
+    (folder / "user_item.csv").write_text("\n".join(lines) + "\n")
+    (folder / "bundle_item.csv").write_text("bundle ID,item ID\n7,0\n7,1\n8,1\n8,3\n")
+    (folder / "user_bundle.csv").write_text("user ID,bundle ID\n0,7\n1,8\n")
+    titles = [f'{i},"{TITLES[i]}"' for i in (4, 3, 2, 1, 0)]
+    (folder / "item_titles.csv").write_text("\n".join(["item ID,titles", *titles]) + "\n")
+
+
+def write_clhe(folder: Path, rows: list) -> None:
+    import torch
+
+    (folder / "count.json").write_text('{"#U": 4, "#B": 3, "#I": 5}')
+    (folder / "ui_full.txt").write_text("".join(f"{u}\t{i}\n" for u, i, _ in rows))
+    parts = {
+        "train": "0, 0",
+        "valid_input": "1, 1",
+        "valid_gt": "1, 3",
+        "test_input": "2, 2",
+        "test_gt": "2, 4",
+    }
+    for part, text in parts.items():
+        (folder / f"bi_{part}.txt").write_text(text + "\n")
+    torch.save(torch.from_numpy(IMAGE), folder / "content_feature.pt")
+
+
+def spoil_clhe(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], None]:
+    import torch
+
+    def fault(folder: Path) -> None:
+        values = change(IMAGE.copy())
+        torch.save(torch.from_numpy(np.ascontiguousarray(values)), folder / "content_feature.pt")
+
+    return fault
+
+
 def edit(file: str, old: str, new: str) -> Callable[[Path], None]:
     def fault(folder: Path) -> None:
         text = (folder / file).read_text()
@@ -232,6 +268,57 @@ CASES = {
         {"missing column": "lists have no columns", **NO_PARTS}
         | {f: "features are made of tags and links" for f in ("nan features", "infinite features")},
         labels=False,
+    ),
+    "bundle-csv": Case(
+        write_bundle_csv,
+        {
+            "missing column": (
+                edit("user_item.csv", "item ID", "thing"),
+                r"user_item\.csv: no column item ID; expected user ID, item ID, found user ID, thing",
+            ),
+            "truncated": (
+                edit("bundle_item.csv", "8,3\n", "8,\n"),
+                "line 5: item ID is empty, expected an id",
+            ),
+            "id beyond": (
+                edit("user_bundle.csv", "1,8", "9,8"),
+                r"user_bundle\.csv: line 3: user ID '9' is not in user_item\.csv",
+            ),
+            "empty": (lambda f: write_bundle_csv(f, []), "holds no interactions"),
+        },
+        {
+            **NO_INTEGER,
+            **NO_PARTS,
+            **{f: "features are made of texts" for f in ("nan features", "infinite features")},
+            "short features": "made of the texts",
+        },
+        labels=False,
+    ),
+    "clhe": Case(
+        write_clhe,
+        {
+            "non-integer id": (
+                edit("ui_full.txt", "2\t2", "2\tx"),
+                "line 4: item is 'x', expected an integer",
+            ),
+            "negative id": (edit("ui_full.txt", "2\t2", "2\t-2"), "line 4: item is -2"),
+            "id beyond": (
+                edit("ui_full.txt", "2\t2", "2\t5"),
+                "line 4: item 5 is beyond the 5 rows of count",
+            ),
+            "short features": (spoil_clhe(lambda a: a[:4]), "expected a tensor of 5 rows, found .4, 2."),
+            "nan features": (spoil_clhe(put(np.nan)), r"row 2 .*NaN"),
+            "infinite features": (spoil_clhe(put(np.inf)), r"row 2 .*infinity"),
+            "truncated": (
+                lambda f: (f / "content_feature.pt").write_bytes(b"PK"),
+                r"content_feature\.pt: not a whole tensor",
+            ),
+            "two parts": (edit("bi_test_gt.txt", "2, 4", "2, 2"), "bundle 2 with item 2 lies in two parts"),
+            "empty": (lambda f: write_clhe(f, []), "holds no interactions"),
+        },
+        {"missing column": "pairs have no names"},
+        labels=False,
+        given={"content": IMAGE},
     ),
     "atomic": Case(
         write_atomic,
