@@ -78,6 +78,6 @@ def draw_given(sets: Sets, generator: torch.Generator, ratio: float | None = Non
     if ratio is None:
         kept = 1 + (torch.rand(len(counts), generator=generator) * (counts - 1)).floor()
     else:
-        kept = (ratio * counts + 0.5).round()
+        kept = (ratio * counts + 0.5).round().clamp(min=1)
     kept = torch.minimum(kept, (counts - 1).clamp(min=1))
     return (order < kept[:, None]).to(sets.present.device) & sets.present
