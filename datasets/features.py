@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.resources import files
 
 import numpy as np
 import scipy.sparse as sp
@@ -44,12 +45,31 @@ def text_modality(texts: Sequence[str], width: int, seed: int, source: str) -> M
 
 
 def sentence_modality(texts: Sequence[str], source: str) -> Modality:
-    """The items' texts as vectors of a static sentence encoder whose weights come inside a pip package.
+    """(n_items, 256) unit rows: the mean vector of a text's tokens, by a static sentence encoder.
+
+    WordLlama, whose weights and tokeniser come inside its pip package: nothing is fetched. Items without a text
+    are masked.
 
     Raises:
-        DataError: the package is not installed, or no item has a text.
+        DataError: the package is not installed.
     """
-    raise DataError(f"{source}: text: sentence needs a package: pip install recsys[text]")
+    try:
+        from safetensors.numpy import load_file
+        from tokenizers import Tokenizer
+
+        package = files("wordllama")
+    except ModuleNotFoundError as error:
+        raise DataError(
+            f"{source}: vectors of sentences need a package: pip install recsys[text] ({error})"
+        ) from None
+    (table,) = load_file(str(package / "weights/l2_supercat_256.safetensors")).values()
+    tokenizer = Tokenizer.from_file(str(package / "tokenizers/l2_supercat_tokenizer_config.json"))
+    features = np.zeros((len(texts), table.shape[1]), dtype=np.float32)
+    for row, tokens in enumerate(tokenizer.encode_batch(list(texts), add_special_tokens=False)):
+        if tokens.ids:
+            mean = table[tokens.ids].astype(np.float32).mean(axis=0)
+            features[row] = mean / max(float(np.linalg.norm(mean)), 1e-12)
+    return Modality(features, features.any(axis=1))
 
 
 def facts_modality(items: np.ndarray, facts: np.ndarray, n_items: int, width: int, seed: int) -> Modality:

@@ -238,3 +238,17 @@ def test_real_feedback_is_what_the_owners_bundles_hold(shared_data):
     kept = view.feedback.within(~split.cold_users)
     assert 0 < kept.matrix.nnz < view.feedback.matrix.nnz
     np.testing.assert_array_equal(kept.sources(~split.cold_users), ~split.cold_users)
+
+
+def test_sentence_vectors_come_from_a_package_or_say_which(tmp_path):
+    write_csv(tmp_path)
+    try:
+        import tokenizers  # noqa: F401
+        import wordllama  # noqa: F401
+    except ModuleNotFoundError:
+        with pytest.raises(DataError, match=r"item_titles\.csv: .* pip install recsys\[text\]"):
+            read_csv(tmp_path, text="sentence")
+        return
+    modality = read_csv(tmp_path, text="sentence").modalities["title"]
+    assert modality.features.shape == (3, 256) and modality.mask.tolist() == [True, True, False]
+    np.testing.assert_allclose(np.linalg.norm(modality.features[:2], axis=1), 1, rtol=1e-5)
