@@ -109,6 +109,10 @@ def train(
     folder = out or new_folder(Path("runs") / run.dataset.name / run.config.split, f"{model}-seed{seed}")
     metrics = execute(run, folder, resume=resume, console=screen)
     screen.print(metrics_table(metrics))
+    if task == "bundle":
+        from recsys.bundles.complete import examples_table
+
+        screen.print(examples_table(run))
     timing = metrics["timing"]
     screen.print(
         f"{metrics['epochs']} epochs, {timing['train_epoch_median']:.2f} s each (median), evaluated in "

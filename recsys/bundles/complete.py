@@ -64,3 +64,26 @@ def complete_table(run: Run, items: Sequence[str], k: int) -> Table:
     for rank, row in enumerate(frame.to_dict("records"), 1):
         table.add_row(str(rank), row["item"], f"{row['score']:.4f}", *(str(row[c]) for c in shown))
     return table
+
+
+def examples_table(run: Run, bundles: int = 3, k: int = 5) -> Table:
+    """The first test bundles that a trained run completes best: what is given, what it adds, * for held out."""
+    dataset, split = run.dataset, run.split
+    truth, given = dataset.matrix(split.test), dataset.matrix(split.test_support)
+    tested = np.flatnonzero(np.diff(truth.indptr) > 0)[:100]
+    scores = run.model.scorer(given)(tested).cpu().numpy()
+    scores[given[tested].nonzero()] = -np.inf
+    top = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    hits = np.take_along_axis(truth[tested].toarray() > 0, top, axis=1)
+    named = dataset.item_attributes.get("title", pd.Series(dataset.item_ids)).to_numpy()
+    purpose = dataset.user_attributes.get("title", pd.Series([""] * dataset.n_users)).to_numpy()
+    table = make_table("some completed bundles", ["bundle", "", "item"], "+ given, * added and held out")
+    table.columns[2].justify = "left"
+    for place in np.argsort(-hits.sum(axis=1), kind="stable")[:bundles]:
+        bundle = tested[place]
+        label = f"{dataset.user_ids[bundle]} {purpose[bundle]}".strip()
+        rows = [("+", named[item]) for item in given[[bundle]].indices]
+        rows += [("*" if hit else "", named[i]) for i, hit in zip(top[place], hits[place], strict=True)]
+        for number, (mark, title) in enumerate(rows):
+            table.add_row(label if number == 0 else "", mark, str(title))
+    return table

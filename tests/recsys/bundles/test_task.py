@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from recsys.bundles.complete import complete
+from recsys.bundles.complete import complete, examples_table
 from recsys.data import TrainingData
 from recsys.datasets.bundles import Feedback, bundle_view
 from recsys.errors import DataError, LeakError, UserError
@@ -124,3 +124,14 @@ def test_the_view_is_what_the_run_trains_on(bundled):
     run = prepare(config("pop"), bundled)
     assert run.dataset.n_users == bundle_view(bundled).n_users == 60
     assert run.config.split == "random" and dataclasses.is_dataclass(run.dataset)
+
+
+def test_examples_mark_what_was_given_and_what_was_held_out(trained):
+    table = examples_table(trained, bundles=2, k=3)
+    marks, items = (list(table.columns[n].cells) for n in (1, 2))
+    assert marks.count("+") == 4 and len(marks) == 2 * (2 + 3) and "*" in marks
+    view, split = trained.dataset, trained.split
+    first = next(n for n, label in enumerate(table.columns[0].cells) if label)
+    bundle = np.flatnonzero(view.user_ids == list(table.columns[0].cells)[first])[0]
+    held = {f"Item {i}" for i in view.matrix(split.test)[[bundle]].indices}
+    assert {i for m, i in zip(marks[:5], items[:5], strict=True) if m == "*"} == held & set(items[:5])
