@@ -21,10 +21,10 @@ SAME = 0.999
 class Signals:
     """Signals of candidate items for sets, (sets, candidates, signals) float32.
 
-    Counts: log(1 + c), c > 0 and c / sqrt(count), where c is how often a candidate occurs with the given items
-    in training bundles; the same log after the given items, the candidates, or both are widened to their nearest
-    in content. Content: mean and largest cosine to the given items by modality, whether it is identical to one of
-    them there, and the mean cosine in the leading components of all modalities together.
+    Counts: log(1 + c), c > 0, c / sqrt(count) and c by given item, where c is how often a candidate occurs with
+    the given items in training bundles; log(1 + c) again after the given items, the candidates, or both are
+    widened to their nearest in content. Content: mean and largest cosine to the given items by modality, whether
+    it is identical to one of them there, and the mean cosine in the leading components of all modalities together.
 
     A training bundle's own items are left out of the counts when its set is asked about: otherwise every training
     example would hold its answer.
@@ -51,7 +51,15 @@ class Signals:
         self.names = self._names(list(data.modalities))
 
     def _names(self, modalities: list[str]) -> list[str]:
-        names = ["count", "together", "conditional", "near given", "near candidate", "near both"]
+        names = [
+            "count",
+            "together",
+            "conditional",
+            "mean count",
+            "near given",
+            "near candidate",
+            "near both",
+        ]
         for name in modalities:
             names += [f"{name} mean", f"{name} largest", f"{name} same"]
         return [*names, "topics"] if modalities else names
@@ -73,7 +81,8 @@ class Signals:
         if own is not None:
             count = count - own[:, items].toarray()
         c = _take(plain, items)
-        signals = [np.log1p(c), (c > 0).astype(np.float32), c / np.sqrt(np.maximum(count, 1))]
+        size = np.maximum(np.diff(given.indptr), 1).astype(np.float32)[:, None]
+        signals = [np.log1p(c), (c > 0).astype(np.float32), c / np.sqrt(np.maximum(count, 1)), c / size]
         for rows in (widened, plain @ back, widened @ back):
             signals.append(np.log1p(np.maximum(_take(sp.csr_array(rows), items), 0)))
         return signals

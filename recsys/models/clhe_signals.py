@@ -11,6 +11,7 @@ from torch import Tensor
 
 from recsys.bundles.sets import Sets, to_rows
 from recsys.bundles.signals import Signals
+from recsys.content import shares
 from recsys.data import TrainingData
 from recsys.encoders.linear import linear
 from recsys.models.clhe import CLHE, CLHESettings
@@ -20,6 +21,8 @@ from recsys.settings import setting
 
 GAIN = 10.0
 """The weights of signals are learnt this many times as fast as CLHE's."""
+PRIOR = 6.0
+"""Scale of the sum of counts and cosines that training starts from."""
 _SIGNALS = 2**23  # signal values held at once when scores are asked for
 
 
@@ -27,6 +30,9 @@ class CLHESignalsSettings(CLHESettings):
     find: Literal["rest"] = setting("rest", "what a set must find: its items that are not given")
     slots: list[str] = setting(
         [], "feature slots of CLHE's encoders beside the signals; empty: the signals alone"
+    )
+    weights: dict[str, float] = setting(
+        {}, "weights of the modalities' cosines in the first scores; 1 if unnamed"
     )
     hidden: int = setting(16, "hidden units that weigh the signals; 0: a linear weighing", low=0, high=1024)
     item_weight: float = setting(0.1, "weight of the items' contrast", low=0, search=[0.0, 0.1, 0.5])
@@ -40,12 +46,18 @@ class CLHESignals(CLHE):
     must learn from a thousand bundles what counting knows at once, and whose loss asks for items that it was
     given. Here CLHE's multinomial objective stays, and its item dropout becomes the task: a part of each bundle
     has to find the rest. Closed forms of CLHE's slots (counts for the item table, cosines for content) take the
-    encoders' place, a bundle's own items left out of its counts. `slots` puts the encoders and their contrasts
-    back beside them: on bundle-electronic that lowered NDCG@20 in validation, so it is off by default.
+    encoders' place, a bundle's own items left out of its counts; training starts from their sum. `slots` puts
+    the encoders and their contrasts back beside them: on bundle-electronic that lowered NDCG@20 in validation,
+    so it is off by default.
     """
 
     Settings = CLHESignalsSettings
-    train_defaults = CLHE.train_defaults | {"batch_size": 64, "learning_rate": 2e-3, "max_epochs": 30}
+    train_defaults = CLHE.train_defaults | {
+        "batch_size": 64,
+        "learning_rate": 2e-3,
+        "max_epochs": 20,
+        "patience": 6,
+    }
 
     def __init__(self, settings: CLHESignalsSettings, data: TrainingData, seed: int):
         self.encoded = bool(settings.slots)
@@ -57,13 +69,19 @@ class CLHESignals(CLHE):
         self.weigh = linear(width, 1, self.init_generator, bias=False)
         self.first = linear(width, settings.hidden, self.init_generator) if settings.hidden else None
         self.second = linear(settings.hidden, 1, self.init_generator, bias=False) if settings.hidden else None
-        with torch.no_grad():
-            for layer in (self.weigh, self.second):
-                if layer is not None:
-                    layer.weight.div_(GAIN)
         sample = data.interactions[np.flatnonzero(data.warm_users)[:256]]
         spread = self.signals(sample, sample, np.flatnonzero(data.warm_items)).std((0, 1))
         self.register_buffer("scale", torch.where(spread > 1e-6, spread, torch.ones(())))
+        self._start_at_the_sum(shares(self.content, settings.weights, "clhe-signals") if self.content else {})
+
+    @torch.no_grad()
+    def _start_at_the_sum(self, weights: dict[str, float]) -> None:
+        """First scores: the counts by given item plus the weighted mean cosines, as the baseline sums them."""
+        prior = {"mean count": 1.0} | {f"{name} mean": weight for name, weight in weights.items()}
+        start = torch.tensor([prior.get(name, 0.0) for name in self.signals.names])
+        self.weigh.weight.copy_(PRIOR / GAIN * start * self.scale)
+        if self.second is not None:
+            self.second.weight.zero_()
 
     def unranked_items(self) -> np.ndarray | None:
         """Items in no training bundle that no modality tells anything of."""

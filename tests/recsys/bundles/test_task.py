@@ -135,3 +135,17 @@ def test_examples_mark_what_was_given_and_what_was_held_out(trained):
     bundle = np.flatnonzero(view.user_ids == list(table.columns[0].cells)[first])[0]
     held = {f"Item {i}" for i in view.matrix(split.test)[[bundle]].indices}
     assert {i for m, i in zip(marks[:5], items[:5], strict=True) if m == "*"} == held & set(items[:5])
+
+
+def test_the_improved_form_starts_at_the_sum_of_counts_and_content(bundled):
+    """Before its first step it ranks as the baseline does: the sum by given item, on another scale."""
+    from recsys.models.clhe_signals import PRIOR
+
+    ours, baseline = (prepare(config(m), bundled) for m in ("clhe-signals", "cooccurrence-content"))
+    baseline.model.fit()
+    support = ours.dataset.matrix(ours.split.test_support)
+    tested = np.flatnonzero(np.diff(support.indptr))
+    scores, expected = (run.model.eval().scorer(support)(tested).numpy() for run in (ours, baseline))
+    offered = np.arange(36)
+    expected = PRIOR * expected / np.diff(support.indptr)[tested][:, None]
+    np.testing.assert_allclose(scores[:, offered], expected[:, offered], atol=1e-3)
