@@ -54,7 +54,7 @@ class CLHESignals(CLHE):
     Settings = CLHESignalsSettings
     train_defaults = CLHE.train_defaults | {
         "batch_size": 64,
-        "learning_rate": 2e-3,
+        "learning_rate": 1e-3,
         "max_epochs": 20,
         "patience": 6,
     }
