@@ -74,8 +74,12 @@ def train(
         Path | None, typer.Option(help="YAML with settings by name; --set goes before it.")
     ] = None,
     tuned: Annotated[
-        bool, typer.Option("--tuned", help="Settings found by a recorded search on this data set.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--tuned/--no-tuned",
+            help="Settings found by a recorded search on this data set and split; by default where there are any.",
+        ),
+    ] = None,
     data_root: DataRoot = None,
     out: Annotated[
         Path | None, typer.Option(help="The run's folder; by default a new one below runs/.")
@@ -84,7 +88,10 @@ def train(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Train one model on one split of one data set, test it once, and keep the run."""
-    from recsys.runs import RunConfig, execute, prepare
+    from recsys.datasets.cards import load_dataset
+    from recsys.datasets.splits import default_protocol
+    from recsys.models import MODELS
+    from recsys.runs import RunConfig, execute, prepare, task_view
     from recsys.settings import build, parse_assignments
     from recsys.tables import metrics_table
 
@@ -96,14 +103,20 @@ def train(
         "split_options": parse_assignments(split_options or []),
         "seed": seed,
         "split_seed": split_seed,
-        "settings": (tuned_settings(model, dataset, split, data_root) if tuned else {})
-        | read_settings(config)
-        | parse_assignments(assignments or []),
+        "settings": read_settings(config) | parse_assignments(assignments or []),
         "data_root": str(data_root) if data_root else None,
         "device": device,
     }
-    run = prepare(build(RunConfig, values, "the run"))
-    screen = console()
+    asked, screen = build(RunConfig, values, "the run"), console()
+    MODELS.get(model)
+    loaded = load_dataset(dataset, data_root)
+    if tuned or (tuned is None and config is None):
+        split = split or default_protocol(task_view(loaded, task))
+        found = tuned_settings(model, loaded.name, split, required=bool(tuned))
+        if found:
+            screen.print(f"settings tuned for {model} on {loaded.name}, {split}; --no-tuned for the defaults")
+        asked = asked.model_copy(update={"settings": found | asked.settings})
+    run = prepare(asked, loaded)
     for note in run.dataset.notes:
         screen.print(f"note: {note}", markup=False)
     folder = out or new_folder(Path("runs") / run.dataset.name / run.config.split, f"{model}-seed{seed}")
@@ -143,25 +156,24 @@ def read_settings(path: Path | None) -> dict[str, Any]:
     return values
 
 
-def tuned_settings(model: str, dataset: str, split: str, data_root: Path | None) -> dict[str, Any]:
+def tuned_settings(model: str, dataset: str, split: str, required: bool = True) -> dict[str, Any]:
     """The settings that a recorded search on validation found for this model, data set and split.
 
     Raises:
-        UserError: there was no such search.
+        UserError: there was no such search, and it is required.
     """
     from importlib.resources import files
 
-    from recsys.datasets.cards import load_dataset
-    from recsys.datasets.splits import default_protocol
     from recsys.errors import UserError
 
     folder = Path(str(files("recsys.experiments"))) / "tuned"
-    split = split or default_protocol(load_dataset(dataset, data_root))
     path = folder / f"{model}-{dataset}-{split}.yaml"
-    if not path.is_file():
+    if path.is_file():
+        return read_settings(path)
+    if required:
         known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
         raise UserError(f"no tuned settings for {model} on {dataset}, {split}; there are: {known}")
-    return read_settings(path)
+    return {}
 
 
 def new_folder(parent: Path, name: str) -> Path:

@@ -72,13 +72,24 @@ def test_settings_come_from_a_file_and_set_goes_before_it(recsys, tmp_path):
     assert "regularisation: 5.0" in values[0] and "regularisation: 7.0" in values[1]
 
 
-def test_tuned_settings_are_those_of_the_model_the_data_and_the_split(recsys, shared_data):
-    from recsys.cli import tuned_settings
+def test_tuned_settings_are_those_of_the_model_the_data_and_the_split(recsys, tmp_path, monkeypatch):
+    from recsys import cli
 
-    assert tuned_settings("lightgcn", "tiktok", "", shared_data)["layers"] == 4
+    assert cli.tuned_settings("lightgcn", "tiktok", "predefined")["layers"] == 4
     status, _, err = recsys("train", "--model", "bpr", "--dataset", "toy", "--tuned")
     assert status == 2
     one_line(err, "no tuned settings for bpr on toy, random", "lightgcn-tiktok-predefined")
+    found = {("ease", "toy", "random"): {"regularisation": 33.0}}
+    monkeypatch.setattr(cli, "tuned_settings", lambda *names, required: found.get(names, {}))
+    for name, options, expected in (
+        ("a", [], "33.0"),
+        ("b", ["--no-tuned"], "50.0"),
+        ("c", ["--set", "regularisation=7"], "7.0"),
+        ("d", ["--split", "leave-one-out"], "50.0"),
+    ):
+        status, out, _ = recsys("train", "--model", "ease", "--dataset", "toy", "--out", name, *options)
+        assert status == 0 and ("settings tuned for" in out) == (name in "ac")
+        assert f"regularisation: {expected}" in (tmp_path / name / "config.yaml").read_text()
 
 
 def test_recommend_prints_titles_and_leaves_out_what_was_seen(recsys, toy):
