@@ -141,7 +141,7 @@ def test_bundles_have_protocols_of_their_own():
         make_split(view, "leave-one-out")
     with pytest.raises(DataError, match="no predefined split of bundles"):
         make_split(view, "predefined")
-    with pytest.raises(DataError, match="given=1.5: expected a share"):
+    with pytest.raises(DataError, match=r"given=1\.5: expected a share"):
         make_split(view, "random", given=1.5)
 
 
