@@ -40,8 +40,6 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line. What a user can mend is one line on standard error and exit status 2."""
     try:
         app(arguments, standalone_mode=True)
-    except KeyboardInterrupt:
-        sys.exit(130)
     except Exception as error:
         from recsys.errors import USER_ERRORS
 
@@ -120,7 +118,11 @@ def train(
     for note in run.dataset.notes:
         screen.print(f"note: {note}", markup=False)
     folder = out or new_folder(Path("runs") / run.dataset.name / run.config.split, f"{model}-seed{seed}")
-    metrics = execute(run, folder, resume=resume, console=screen)
+    try:
+        metrics = execute(run, folder, resume=resume, console=screen)
+    except KeyboardInterrupt:
+        print(f"recsys: interrupted; go on with --out {folder} --resume", file=sys.stderr)
+        raise typer.Exit(130) from None
     screen.print(metrics_table(metrics))
     if task == "bundle":
         from recsys.bundles.complete import examples_table

@@ -6,6 +6,7 @@ import io
 import logging
 import math
 import os
+import signal
 import statistics
 import time
 import warnings
@@ -242,9 +243,12 @@ def train(
             default_root_dir=os.fspath(folder),
         )
         module = TrainingModule(model, settings, seed)
-        trainer.fit(module, ckpt_path=resume if resume.exists() else None, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+        try:
+            trainer.fit(module, ckpt_path=resume if resume.exists() else None, weights_only=True)
+        except SystemExit:
+            # Lightning's answer to Ctrl-C; the caller decides what an interrupted run says.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            raise KeyboardInterrupt from None
     load_model(model, folder)
     model.eval()
     seconds = [row["seconds"] for row in keeper.history]

@@ -57,6 +57,18 @@ def test_train_prints_a_table_and_keeps_the_run(recsys, tmp_path):
     assert {"test_warm", "test_cold", "test_cold_pool"} <= metrics.keys()
 
 
+def test_ctrl_c_says_how_to_go_on(recsys, monkeypatch):
+    from recsys import runs
+
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "execute", interrupted)
+    status, _, err = recsys("train", "--model", "pop", "--dataset", "toy", "--out", "run")
+    assert status == 130
+    one_line(err, "interrupted", "--out run --resume")
+
+
 def test_a_second_run_takes_a_second_folder(recsys, tmp_path):
     for _ in range(2):
         assert recsys("train", "--model", "pop", "--dataset", "toy")[0] == 0

@@ -31,7 +31,9 @@ def test_content_ranks_cold_items_above_chance(shared_data, tmp_path, dataset):
 def test_the_demos_models_beat_popularity_on_ml_100k(tmp_path):
     pytest.importorskip("recbole", reason="the embedded data set comes inside the recbole wheel")
     ndcg = {
-        model: execute(prepare(RunConfig(model=model, dataset="ml-100k")), tmp_path / model)["test"]["ndcg@20"]
+        model: execute(prepare(RunConfig(model=model, dataset="ml-100k")), tmp_path / model)["test"][
+            "ndcg@20"
+        ]
         for model in ("pop", "itemknn", "ease")
     }
     assert ndcg["pop"] < ndcg["itemknn"] < ndcg["ease"]

@@ -19,7 +19,7 @@ def test_every_setting_has_a_meaning_and_a_default(name):
     for key, field in MODELS.get(name).Settings.model_fields.items():
         assert field.description, key
         assert not field.is_required(), key
-    settings, training = resolve_settings(MODELS.get(name), {})
+    _, training = resolve_settings(MODELS.get(name), {})
     assert (training is None) == MODELS.get(name).closed_form
 
 

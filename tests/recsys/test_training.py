@@ -133,6 +133,22 @@ def test_sigkill_and_resume_on_the_command_line(toy, tmp_path):
         assert resumed[key] == whole[key], key
 
 
+def test_ctrl_c_leaves_a_run_that_goes_on(toy, tmp_path, monkeypatch):
+    step, calls = LightGCN.loss, iter(range(10**6))
+
+    def interrupted(self, batch):
+        if next(calls) == 14:
+            signal.raise_signal(signal.SIGINT)
+        return step(self, batch)
+
+    whole = execute(prepare(lightgcn(), toy), tmp_path / "whole")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(LightGCN, "loss", interrupted)
+        execute(prepare(lightgcn(), toy), tmp_path / "run")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert execute(prepare(lightgcn(), toy), tmp_path / "run", resume=True)["test"] == whole["test"]
+
+
 def test_resuming_a_finished_run_changes_nothing(toy, tmp_path):
     first = execute(prepare(lightgcn(), toy), tmp_path / "run")
     before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "run").iterdir()}
