@@ -8,9 +8,7 @@ cards shipped here; entry points of the group `recsys.datasets` (a Card, or the 
 
 from __future__ import annotations
 
-import difflib
 import os
-from collections.abc import Iterable
 from importlib.metadata import entry_points
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
@@ -19,7 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from .dataset import Dataset
-from .errors import DataError
+from .errors import DataError, nearest
 from .files import one_line, read_text, sha256
 from .readers import READERS, get_reader, guess_reader
 
@@ -35,14 +33,6 @@ class NoOptions(BaseModel):
     """For readers that have none."""
 
     model_config = ConfigDict(extra="forbid")
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?`, or, where nothing is near, `; known: ...`."""
-    known = sorted(known)
-    if close := difflib.get_close_matches(name, known, n=3, cutoff=0.5):
-        return "; did you mean " + " or ".join(f"'{c}'" for c in close) + "?"
-    return "; known: " + ", ".join(known)
 
 
 def parsed(model: type[Model], values: Any, source: str) -> Model:

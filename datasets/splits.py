@@ -6,7 +6,6 @@ two parts, no cold user or item in train, no empty part.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -15,7 +14,7 @@ import numpy as np
 
 from recsys.datasets.bundles import BundleView
 from recsys.datasets.dataset import TEST, TRAIN, VALID, Dataset
-from recsys.datasets.errors import DataError
+from recsys.datasets.errors import DataError, nearest
 
 NO_ROWS = np.empty(0, dtype=np.int64)
 UNUSED = -1
@@ -218,12 +217,12 @@ def make_split(dataset: Dataset, protocol: str, seed: int = 0, **options: float)
     """
     if protocol not in (known_protocols := protocols(dataset)):
         what = "split of bundles" if isinstance(dataset, BundleView) else "split"
-        raise DataError(f"there is no {what} '{protocol}'{_nearest(protocol, known_protocols)}")
+        raise DataError(f"there is no {what} '{protocol}'{nearest(protocol, known_protocols)}")
     function = known_protocols[protocol]
     known = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
     for key in options:
         if key not in known:
-            raise DataError(f"split '{protocol}' has no option '{key}'{_nearest(key, known)}")
+            raise DataError(f"split '{protocol}' has no option '{key}'{nearest(key, known)}")
     parts = function(dataset, np.random.default_rng(seed), **options)
     users = dataset.interactions["user"].to_numpy()[parts["train"]]
     items = dataset.interactions["item"].to_numpy()[parts["train"]]
@@ -289,10 +288,3 @@ def _check_shares(**shares: float) -> None:
             raise DataError(f"split option {name}={value}: expected a share between 0 and 1")
     if sum(shares.values()) >= 1:
         raise DataError(f"split options {shares} leave nothing to train on; expected a sum below 1")
-
-
-def _nearest(name: str, known: object) -> str:
-    close = difflib.get_close_matches(name, list(known), n=2, cutoff=0.5)
-    if close:
-        return "; did you mean " + " or ".join(f"'{c}'" for c in close) + "?"
-    return "; known: " + ", ".join(known)

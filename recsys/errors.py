@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
-
-from recsys.datasets.errors import DataError
+from recsys.datasets.errors import DataError, nearest
 from recsys.graphs.errors import GraphError
+
+__all__ = ["USER_ERRORS", "DataError", "GraphError", "LeakError", "UserError", "nearest"]
 
 
 class UserError(Exception):
@@ -18,12 +17,3 @@ class LeakError(Exception):
 
 
 USER_ERRORS = (UserError, DataError, GraphError, LeakError)
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return `; did you mean 'x'?` for the nearest known names, or a list of all of them."""
-    known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    if close:
-        return "; did you mean " + " or ".join(f"'{c}'" for c in close) + "?"
-    return "; known: " + ", ".join(known)
