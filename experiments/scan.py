@@ -102,6 +102,8 @@ def open_scan(plan: Plan, space: dict[str, Any], data: str) -> Study:
     there = study.user_attrs.get("scan")
     if there is None:
         study.set_user_attr("scan", about)
+        if plan.scan.sampler != "grid":
+            study.enqueue_trial(defaults(plan.scan, space), skip_if_exists=True)
     elif there != json.loads(json.dumps(about)):
         key = next(k for k in about if there.get(k) != json.loads(json.dumps(about[k])))
         raise UserError(
@@ -113,6 +115,14 @@ def open_scan(plan: Plan, space: dict[str, Any], data: str) -> Study:
         values = plan.scan.model_dump(exclude={"smoke"})
         write_text(plan.folder / SCAN_FILE, yaml.safe_dump(values, sort_keys=False))
     return study
+
+
+def defaults(scan: Scan, space: dict[str, Any]) -> dict[str, Any]:
+    """The model's own settings, as far as the space holds them: a scan's first trial, so that what it finds is
+    no worse. The sampler chooses the others."""
+    own, training = resolve_settings(MODELS.get(scan.model), scan.settings)
+    values = own.model_dump() | (training.model_dump() if training else {})
+    return {name: values[name] for name, d in space.items() if d._contains(d.to_internal_repr(values[name]))}
 
 
 def work(

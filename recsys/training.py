@@ -34,7 +34,7 @@ class TrainSettings(Settings):
 
     max_epochs: int = setting(1000, "epochs at most", low=1)
     batch_size: int = setting(2048, "positives a step", low=1, search=[512, 1024, 2048, 4096])
-    learning_rate: float = setting(1e-3, "Adam's step size", low=0, high=10, search=(1e-4, 1e-2), log=True)
+    learning_rate: float = setting(1e-3, "Adam's step size", low=0, high=10, search=(5e-4, 5e-3), log=True)
     decay: float = setting(1.0, "factor on the learning rate each epoch", low=0.01, high=1)
     weight_decay: float = setting(0.0, "Adam's decoupled decay of all parameters", low=0)
     negatives: int = setting(1, "negatives for each positive", low=1, high=4096)

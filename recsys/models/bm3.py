@@ -24,7 +24,7 @@ from recsys.settings import Settings, setting
 
 
 class BM3Settings(Settings):
-    width: int = setting(64, "width of the vectors", low=1, high=4096, search=[32, 64, 128])
+    width: int = setting(64, "width of the vectors", low=1, high=4096, search=[64, 128, 256])
     layers: int = setting(1, "propagations over the bipartite graph", low=0, high=10, search=(1, 2))
     dropout: float = setting(0.5, "share of a target's entries dropped", low=0, high=0.99, search=(0.1, 0.6))
     contrast: float = setting(2.0, "weight of the modality terms", low=0, search=(0.1, 10.0), log=True)

@@ -13,7 +13,7 @@ from recsys.settings import Settings, setting
 
 
 class BPRSettings(Settings):
-    width: int = setting(64, "width of the vectors", low=1, high=4096, search=[32, 64, 128])
+    width: int = setting(64, "width of the vectors", low=1, high=4096, search=[64, 128, 256])
     reg: float = setting(
         1e-4, "weight of the L2 penalty on a batch's vectors", low=0, search=(1e-6, 1e-1), log=True
     )

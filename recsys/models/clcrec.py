@@ -21,7 +21,7 @@ from recsys.settings import Settings, setting
 
 
 class CLCRecSettings(Settings):
-    width: int = setting(64, "width of the vectors", low=1, high=4096, search=[32, 64, 128])
+    width: int = setting(64, "width of the vectors", low=1, high=4096, search=[64, 128, 256])
     hidden: int = setting(
         256, "hidden width of the content encoder", low=1, high=8192, search=[128, 256, 512]
     )

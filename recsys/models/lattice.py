@@ -42,7 +42,7 @@ class Edges(NamedTuple):
 
 
 class LATTICESettings(Settings):
-    width: int = setting(64, "width of the vectors", low=1, high=4096, search=[32, 64, 128])
+    width: int = setting(64, "width of the vectors", low=1, high=4096, search=[64, 128, 256])
     layers: int = setting(2, "propagations over the bipartite graph", low=0, high=10, search=(1, 4))
     item_layers: int = setting(1, "propagations over the item graph", low=1, high=10, search=[1, 2, 3])
     k: int = setting(10, "neighbours in an item graph, the item included", low=1, high=1000, search=(5, 30))

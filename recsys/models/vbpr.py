@@ -20,7 +20,7 @@ from recsys.settings import Settings, setting
 
 
 class VBPRSettings(Settings):
-    width: int = setting(32, "width of the ID and of the content half", low=1, high=2048, search=[16, 32, 64])
+    width: int = setting(32, "width of the ID and of the content half", low=1, high=2048, search=[32, 64, 128])
     reg: float = setting(
         1e-4, "weight of the L2 penalty on a batch's rows", low=0, search=(1e-6, 1e-1), log=True
     )
