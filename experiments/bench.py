@@ -15,7 +15,8 @@ from recsys.datasets.dataset import Dataset
 from recsys.errors import UserError
 from recsys.experiments.cells import Outcome, duration, finished, in_processes, in_turn, read_result
 from recsys.experiments.plan import Cell, find_file, load_datasets, make_cells, read_experiment
-from recsys.experiments.results import summarise, tables_for_screen
+from recsys.experiments.results import summarise
+from recsys.experiments.tables import tables_for_screen
 
 
 @dataclass(frozen=True)
@@ -70,13 +71,14 @@ def run_bench(name: str, options: BenchOptions, console: Console) -> dict[str, A
     )
     _run(state, datasets, options, console)
     out.mkdir(parents=True, exist_ok=True)
-    results = summarise(experiment, cells, state.folders, state.failed, out)
+    command = f"recsys bench {name}{' --smoke' if options.smoke else ''}"
+    results = summarise(experiment, cells, state.folders, state.failed, out, command)
     for table in tables_for_screen(results):
         console.print()
         console.print(table)
     for cell, error in results["failed"].items():
         console.print(f"failed: {cell}: {error}", markup=False, soft_wrap=True, style="red")
-    console.print(f"\nkept in {out}", markup=False, soft_wrap=True)
+    console.print(f"\nkept in {out}; report: recsys report {out}", markup=False, soft_wrap=True)
     return results
 
 

@@ -2,30 +2,69 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.table import Table
 
 from recsys.errors import UserError
+from recsys.experiments import statistics, verdicts
 from recsys.experiments.cells import read_result
 from recsys.experiments.plan import Cell, Experiment
+from recsys.experiments.tables import csv_text, markdown
 from recsys.experiments.verdicts import Rules, best_of, compare, estimates
 from recsys.files import write_text
-from recsys.runs import USERS_FILE
-from recsys.tables import make_table, number
+from recsys.runs import METRICS_FILE, USERS_FILE
 
 RESULTS_FILE, MARKDOWN_FILE, CSV_FILE = "results.json", "table.md", "table.csv"
-AGAINST = ("reference", "difference", "p_holm", "p_wilcoxon_holm", "p_bootstrap_holm", "p_equivalence_holm")
-AGAINST += ("d_z", "rank_biserial", "smallest_detectable")
+Draw = tuple[int, int]
+"""Seed of the split, seed of the training."""
 SEED = 20260101
 """Of the bootstrap, so that the same cells give the same table."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """A finished run's figures.
+
+    Attributes:
+        label: the row of the table it belongs to.
+        metrics: what metrics.json holds.
+        users: what per_user.parquet holds: columns `user`, `group` and one for each metric.
+        checksum: of both files.
+    """
+
+    label: str
+    draw: Draw
+    folder: Path
+    metrics: dict[str, Any]
+    users: pd.DataFrame
+    checksum: str
+
+
+def read_scored(folder: Path, label: str, draw: Draw) -> Scored:
+    """A finished run's figures; UserError where a file is broken, with its name."""
+    metrics, users = read_result(folder), folder / USERS_FILE
+    timing, test = metrics["timing"], metrics["test"]
+    if not (isinstance(timing, dict) and isinstance(timing.get("total"), int | float)):
+        raise UserError(f"{folder / METRICS_FILE} has no timing.total; delete the folder and run again")
+    if not (isinstance(test, dict) and all(isinstance(v, int | float) for v in test.values())):
+        raise UserError(f"{folder / METRICS_FILE}: test holds no numbers; delete the folder and run again")
+    try:
+        frame = pd.read_parquet(users)
+        if not {"user", "group"} <= set(frame):
+            raise ValueError("no columns user and group")
+        digest = hashlib.sha256((folder / METRICS_FILE).read_bytes() + users.read_bytes())
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{users} is not readable ({reason}); delete the folder and run again") from None
+    return Scored(label, draw, folder, metrics, frame, digest.hexdigest())
 
 
 def summarise(
@@ -34,12 +73,14 @@ def summarise(
     folders: Mapping[Cell, Path],
     failed: Mapping[str, str],
     out: Path,
+    command: str = "",
 ) -> dict[str, Any]:
     """The experiment's results, also written to results.json, table.md and table.csv below `out`.
 
     Args:
         folders: each finished cell's folder; cells without one did not finish.
         failed: the error of each cell that failed, by the cell's name.
+        command: what makes these results again.
 
     Returns:
         What results.json holds. Where it holds the same cells already, nothing is computed or written.
@@ -48,20 +89,26 @@ def summarise(
     stamp = [[str(folders.get(c)), c.label] for c in cells]
     told = experiment.model_dump(include={"title", "columns", "decide_by", "margin", "paper"})
     key = hashlib.sha256(json.dumps([stamp, dict(failed), told], sort_keys=True).encode()).hexdigest()
-    written = _read(out / RESULTS_FILE)
+    written = read_json(out / RESULTS_FILE)
     if written.get("key") == key and (out / MARKDOWN_FILE).exists() and (out / CSV_FILE).exists():
         return written
     groups: dict[tuple[str, str], list[Cell]] = {}
     for cell in cells:
         groups.setdefault((cell.config.dataset, cell.config.split), []).append(cell)
     broken: dict[str, str] = {}
-    tables = [
-        _table(experiment, members, folders, rules, broken) | {"dataset": Path(dataset).stem, "split": split}
-        for (dataset, split), members in groups.items()
-    ]
+    tables = []
+    for (dataset, split), members in groups.items():
+        scored = _read_cells(members, folders, broken)
+        draws = sorted({(c.config.split_seed, c.config.seed) for c in members})
+        wanted = experiment.columns or default_columns(split)
+        table = table_of(scored, draws, wanted, experiment.decide_by, rules)
+        for row in table["rows"]:
+            row["runs"] = [s.folder.name for s in scored if s.label == row["model"]]
+        tables.append(table | {"dataset": Path(dataset).stem, "split": split})
     results = {
         "key": key,
         "title": experiment.title,
+        "command": command,
         "decide_by": experiment.decide_by,
         "rules": asdict(rules),
         "tables": tables,
@@ -69,12 +116,13 @@ def summarise(
         "paper": _paper(experiment, tables),
     }
     write_text(out / MARKDOWN_FILE, markdown(results))
-    write_text(out / CSV_FILE, _csv(results))
+    write_text(out / CSV_FILE, csv_text(results))
     write_text(out / RESULTS_FILE, json.dumps(results, indent=2) + "\n")
     return results
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON mapping; empty where the file is missing or holds none."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         return values if isinstance(values, dict) else {}
@@ -82,46 +130,69 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
 
 
-def _table(
-    experiment: Experiment,
-    cells: Sequence[Cell],
-    folders: Mapping[Cell, Path],
-    rules: Rules,
-    broken: dict[str, str],
-) -> dict[str, Any]:
-    """One data set under one protocol: a row for each model, highest first."""
-    draws = sorted({(c.config.split_seed, c.config.seed) for c in cells})
-    metrics: dict[str, list[dict[str, Any]]] = {}
-    users: dict[str, dict[tuple[int, int], pd.DataFrame]] = {}
+def _read_cells(cells: Sequence[Cell], folders: Mapping[Cell, Path], broken: dict[str, str]) -> list[Scored]:
+    found = []
     for cell in cells:
-        if cell not in folders:
-            continue
-        try:
-            result, frame = read_result(folders[cell]), _per_user(folders[cell])
-        except UserError as error:
-            broken[cell.name] = str(error)
-            continue
-        metrics.setdefault(cell.label, []).append(result)
-        users.setdefault(cell.label, {})[cell.config.split_seed, cell.config.seed] = frame
+        if cell in folders:
+            try:
+                draw = cell.config.split_seed, cell.config.seed
+                found.append(read_scored(folders[cell], cell.label, draw))
+            except UserError as error:
+                broken[cell.name] = str(error)
+    return found
+
+
+def table_of(
+    scored: Sequence[Scored],
+    draws: Sequence[Draw],
+    wanted: Sequence[str],
+    decide_by: str,
+    rules: Rules,
+    known: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """One data set under one protocol: a row for each model, highest first.
+
+    Args:
+        draws: the seeds that each model should have.
+        wanted: columns to show; `decide_by` is computed besides.
+        known: stamp -> a table computed before, taken where the stamp says that it is the same.
+    """
+    columns = [*dict.fromkeys([decide_by, *wanted])]
+    stamp = _stamp([columns, decide_by, asdict(rules), draws, [[s.label, s.checksum] for s in scored]])
+    if known and stamp in known:
+        return known[stamp]
+    members: dict[str, list[Scored]] = {}
+    for one in scored:
+        members.setdefault(one.label, []).append(one)
     rows = {
         label: {
             "model": label,
-            "seeds": len(results),
+            "seeds": len(runs),
             "seeds_wanted": len(draws),
-            "ranks_cold_items": results[0]["ranks_cold_items"],
-            "seconds": float(np.mean([r["timing"]["total"] for r in results])),
+            "ranks_cold_items": bool(runs[0].metrics.get("ranks_cold_items", True)),
+            "seconds": float(np.mean([s.metrics["timing"]["total"] for s in runs])),
             "columns": {},
         }
-        for label, results in metrics.items()
+        for label, runs in members.items()
     }
-    wanted = experiment.columns or default_columns(cells[0].config.split)
-    columns = [*dict.fromkeys([experiment.decide_by, *wanted])]
-    found = [c for c in columns if _column(rows, users, draws, c, rules)]
-    decide = experiment.decide_by if experiment.decide_by in found else (found or [""])[0]
+    found = [c for c in columns if _column(rows, scored, draws, c, rules)]
+    decide = decide_by if decide_by in found else (found or [""])[0]
     order = sorted(rows.values(), key=lambda row: -row["columns"].get(decide, {}).get("mean", -1.0))
-    chance = {c: _chance(next(iter(metrics.values())), c) for c in found} if metrics else {}
+    chance = {c: _chance(next(iter(members.values())), c) for c in found} if members else {}
     shown = [c for c in wanted if c in found]
-    return {"columns": shown, "decide_by": decide, "chance": chance, "rows": order, "seeds": len(draws)}
+    facts = {"columns": shown, "decide_by": decide, "chance": chance, "rows": order, "seeds": len(draws)}
+    return facts | {"stamp": stamp}
+
+
+def _stamp(told: Any) -> str:
+    return hashlib.sha256((json.dumps(told) + _code()).encode()).hexdigest()
+
+
+@functools.cache
+def _code() -> str:
+    """Checksum of the code that tables come from."""
+    files = (__file__, verdicts.__file__, statistics.__file__)
+    return hashlib.sha256(b"".join(Path(f).read_bytes() for f in files)).hexdigest()
 
 
 def default_columns(protocol: str) -> list[str]:
@@ -133,40 +204,39 @@ def default_columns(protocol: str) -> list[str]:
     return ["recall@10", "recall@20", "ndcg@10", "ndcg@20"]
 
 
-def _per_user(folder: Path) -> pd.DataFrame:
-    try:
-        return pd.read_parquet(folder / USERS_FILE)
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{folder / USERS_FILE} is not readable ({reason}); delete the folder") from None
-
-
-def _column(rows: dict, users: dict, draws: list[tuple[int, int]], column: str, rules: Rules) -> bool:
-    """Put a column's means, intervals and verdicts into the rows; False where no model has it."""
+def matrices(scored: Sequence[Scored], draws: Sequence[Draw], column: str) -> dict[str, np.ndarray]:
+    """Model -> (n_seeds, n_users) float64 values of a column ("metric@k" or "group:metric@k"), NaN where a user
+    was not counted; models that do not have it are left out."""
     group, _, metric = column.rpartition(":")
-    series: dict[str, list[pd.Series | None]] = {}
-    for label, frames in users.items():
-        series[label] = [_values(frames.get(draw), group or "overall", metric) for draw in draws]
-    series = {label: s for label, s in series.items() if any(v is not None for v in s)}
-    if not series:
-        return False
-    size = 1 + max(int(v.index.max()) for s in series.values() for v in s if v is not None)
+    series: dict[str, dict[Draw, pd.Series]] = {}
+    for one in scored:
+        values = _values(one.users, group or "overall", metric)
+        if values is not None:
+            series.setdefault(one.label, {})[one.draw] = values
+    size = 1 + max((int(v.index.max()) for s in series.values() for v in s.values()), default=-1)
     table = {}
-    for label, s in series.items():
+    for label, by_draw in series.items():
         table[label] = np.full((len(draws), size), np.nan)
-        for row, values in zip(table[label], s, strict=True):
-            if values is not None:
-                row[values.index] = values.to_numpy()
+        for row, draw in zip(table[label], draws, strict=True):
+            if draw in by_draw:
+                row[by_draw[draw].index] = by_draw[draw].to_numpy()
+    return table
+
+
+def _column(rows: dict, scored: Sequence[Scored], draws: Sequence[Draw], column: str, rules: Rules) -> bool:
+    """Put a column's means, intervals and verdicts into the rows; False where no model has it."""
+    table = matrices(scored, draws, column)
     for label, values in table.items():
         seen = ~np.isnan(values).all(axis=1)
         per_seed = np.nanmean(values[seen], axis=1)
         rows[label]["columns"][column] = {"mean": float(per_seed.mean()), "per_seed": per_seed.tolist()}
-    _judge(rows, table, column, rules)
-    return True
+    if table:
+        _judge(rows, table, column, rules)
+    return bool(table)
 
 
-def _values(frame: pd.DataFrame | None, group: str, metric: str) -> pd.Series | None:
-    if frame is None or metric not in frame:
+def _values(frame: pd.DataFrame, group: str, metric: str) -> pd.Series | None:
+    if metric not in frame:
         return None
     part = frame[frame["group"] == group]
     return part.set_index("user")[metric] if len(part) else None
@@ -202,10 +272,11 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def _chance(results: Sequence[Mapping[str, Any]], column: str) -> float | None:
+def _chance(scored: Sequence[Scored], column: str) -> float | None:
     group, _, metric = column.rpartition(":")
     name = f"test_{group}" if group and group != "overall" else "test"
-    values = [r["chance"][name][metric] for r in results if metric in r.get("chance", {}).get(name, {})]
+    levels = [s.metrics.get("chance", {}).get(name, {}) for s in scored]
+    values = [level[metric] for level in levels if metric in level]
     return float(np.mean(values)) if values else None
 
 
@@ -224,110 +295,3 @@ def _paper(experiment: Experiment, tables: Sequence[Mapping[str, Any]]) -> list[
                         where | {"column": column, "reported": reported, "ours": ours, "reason": said.reason}
                     )
     return found
-
-
-Grid = tuple[str, list[str], list[list[str]], str]
-"""A table as text: title, header, rows, caption."""
-
-
-def grids(results: Mapping[str, Any]) -> list[Grid]:
-    """The tables as text. Models that may be best stand between `**`."""
-    found: list[Grid] = []
-    for table in results["tables"]:
-        found += [_means(table), _verdicts(table)] if table["rows"] else []
-    return [*found, _beside_paper(results["paper"])] if results["paper"] else found
-
-
-def _means(table: Mapping[str, Any]) -> Grid:
-    columns = table["columns"]
-    cold = any(column.startswith("cold") for column in columns)
-    rows = []
-    for row in table["rows"]:
-        texts = [row["model"] + (" *" if cold and not row["ranks_cold_items"] else "")]
-        for column in columns:
-            cell = row["columns"].get(column, {})
-            text = number(cell.get("mean"))
-            texts.append(f"**{text}**" if cell.get("may_be_best") else text)
-        rows.append([*texts, f"{row['seconds']:.1f}"])
-    rows.append(["chance", *(number(table["chance"].get(c)) for c in columns), ""])
-    caption = "means over seeds; bold: not shown to be worse than any other"
-    if cold and not all(row["ranks_cold_items"] for row in table["rows"]):
-        caption += "; * cannot rank cold items: they score lowest, tied"
-    return f"{table['dataset']}, {table['split']}", ["model", *columns, "seconds"], rows, caption
-
-
-def _verdicts(table: Mapping[str, Any]) -> Grid:
-    decide, rows = table["decide_by"], []
-    for row in table["rows"]:
-        cell = row["columns"].get(decide, {})
-        against = cell.get("against", {})
-        gap = f"{against['difference']:+.4f}" if against else ""
-        seeds = [str(row["seeds"])]
-        if row["seeds"] < row["seeds_wanted"]:
-            seeds += ["of", str(row["seeds_wanted"])]
-        texts = [row["model"], number(cell.get("mean")), _between(cell), gap, _between(against)]
-        rows.append([*texts, cell.get("verdict", ""), " ".join(seeds)])
-    header = ["model", decide, "95% interval", "to the best", "its interval", "verdict", "seeds"]
-    caption = "paired over users and seeds, Holm-corrected"
-    return f"{table['dataset']}, {table['split']}: verdicts on {decide}", header, rows, caption
-
-
-def _beside_paper(paper: Sequence[Mapping[str, Any]]) -> Grid:
-    header = ["model", "data set", "figure", "reported", "ours", "difference", "reason"]
-    rows = []
-    for p in paper:
-        gap = "" if p["ours"] is None else f"{p['ours'] - p['reported']:+.4f}"
-        figures = [number(p["reported"]), number(p["ours"]), gap]
-        rows.append([p["model"], f"{p['dataset']}, {p['split']}", p["column"], *figures, p["reason"]])
-    return "beside the paper", header, rows, ""
-
-
-def _between(cell: Mapping[str, Any]) -> str:
-    return "[{:.4f}, {:.4f}]".format(*cell["interval"]) if "interval" in cell else ""
-
-
-def markdown(results: Mapping[str, Any]) -> str:
-    """The tables as Markdown."""
-    lines = [f"# {results['title'] or 'Results'}", ""]
-    for title, header, rows, caption in grids(results):
-        lines += [f"## {title}", "", _line(header), _line(["---", *["---:"] * (len(header) - 1)])]
-        lines += [_line(row) for row in rows] + [""] + ([caption, ""] if caption else [])
-    if results["failed"]:
-        lines += ["## failed", "", *(f"- {name}: {error}" for name, error in results["failed"].items()), ""]
-    return "\n".join(lines)
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|").replace(" *", " \\*") for cell in cells) + " |"
-
-
-def _csv(results: Mapping[str, Any]) -> str:
-    """Every figure in long form: one line a model and column."""
-    lines = [
-        {"dataset": table["dataset"], "split": table["split"], "model": row["model"], "column": column}
-        | {name: cell[name] for name in ("mean", "users", "verdict") if name in cell}
-        | _ends("", cell)
-        | {"seeds": row["seeds"], "seconds": row["seconds"]}
-        | _ends("difference_", cell.get("against", {}))
-        | {name: cell["against"][name] for name in AGAINST if "against" in cell}
-        for table in results["tables"]
-        for row in table["rows"]
-        for column, cell in row["columns"].items()
-    ]
-    return pd.DataFrame(lines).to_csv(index=False)
-
-
-def _ends(prefix: str, cell: Mapping[str, Any]) -> dict[str, float]:
-    return dict(zip((f"{prefix}low", f"{prefix}high"), cell.get("interval", ()), strict=False))
-
-
-def tables_for_screen(results: Mapping[str, Any]) -> list[Table]:
-    """The tables for a terminal."""
-    tables = []
-    for title, header, rows, caption in grids(results):
-        table = make_table(title, header, caption or None)
-        for row in rows:
-            cells = [f"[bold]{c.strip('*')}[/]" if c.startswith("**") else c for c in row]
-            table.add_row(*cells, style="dim" if row[0] == "chance" else None)
-        tables.append(table)
-    return tables
