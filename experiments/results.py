@@ -158,7 +158,8 @@ def table_of(
         known: stamp -> a table computed before, taken where the stamp says that it is the same.
     """
     columns = [*dict.fromkeys([decide_by, *wanted])]
-    stamp = _stamp([columns, decide_by, asdict(rules), draws, [[s.label, s.checksum] for s in scored]])
+    of = sorted([s.label, s.checksum] for s in scored)
+    stamp = _stamp([columns, decide_by, asdict(rules), list(draws), of])
     if known and stamp in known:
         return known[stamp]
     members: dict[str, list[Scored]] = {}

@@ -22,7 +22,12 @@ def grids(results: Mapping[str, Any]) -> list[Grid]:
     found: list[Grid] = []
     for table in results["tables"]:
         found += [_means(table), _verdicts(table)] if table["rows"] else []
-    return [*found, _beside_paper(results["paper"])] if results["paper"] else found
+        found += [_slices(table)] if table.get("slices") else []
+    return [*found, beside_paper(results["paper"])] if results["paper"] else found
+
+
+def _title(table: Mapping[str, Any]) -> str:
+    return table.get("title") or f"{table['dataset']}, {table['split']}"
 
 
 def _means(table: Mapping[str, Any]) -> Grid:
@@ -40,7 +45,7 @@ def _means(table: Mapping[str, Any]) -> Grid:
     caption = "means over seeds; bold: not shown to be worse than any other"
     if cold and not all(row["ranks_cold_items"] for row in table["rows"]):
         caption += "; * cannot rank cold items: they score lowest, tied"
-    return f"{table['dataset']}, {table['split']}", ["model", *columns, "seconds"], rows, caption
+    return _title(table), ["model", *columns, "seconds"], rows, caption
 
 
 def _verdicts(table: Mapping[str, Any]) -> Grid:
@@ -56,10 +61,22 @@ def _verdicts(table: Mapping[str, Any]) -> Grid:
         rows.append([*texts, cell.get("verdict", ""), " ".join(seeds)])
     header = ["model", decide, "95% interval", "to the best", "its interval", "verdict", "seeds"]
     caption = "paired over users and seeds, Holm-corrected"
-    return f"{table['dataset']}, {table['split']}: verdicts on {decide}", header, rows, caption
+    return f"{_title(table)}: verdicts on {decide}", header, rows, caption
 
 
-def _beside_paper(paper: Sequence[Mapping[str, Any]]) -> Grid:
+def _slices(table: Mapping[str, Any]) -> Grid:
+    metric, slices = table["decide_by"].rpartition(":")[2], table["slices"]
+    rows = []
+    for row in table["rows"]:
+        cells = [s["cells"].get(row["model"], {}) for s in slices]
+        rows.append([row["model"], *(number(cell.get("mean")) for cell in cells)])
+    rows.append(["chance", *(number(s["chance"]) for s in slices)])
+    header = ["model", *(s["label"] for s in slices)]
+    return f"{_title(table)}: {metric} by slice", header, rows, "means over seeds"
+
+
+def beside_paper(paper: Sequence[Mapping[str, Any]]) -> Grid:
+    """Figures of papers beside ours."""
     header = ["model", "data set", "figure", "reported", "ours", "difference", "reason"]
     rows = []
     for p in paper:
@@ -86,6 +103,34 @@ def markdown(results: Mapping[str, Any]) -> str:
 
 def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|").replace(" *", " \\*") for cell in cells) + " |"
+
+
+def latex(results: Mapping[str, Any]) -> str:
+    """The tables as LaTeX, for the package booktabs."""
+    lines = ["% needs \\usepackage{booktabs}"]
+    for title, header, rows, caption in grids(results):
+        told = _tex(title) + (f". {_tex(caption)}." if caption else "")
+        lines += ["", "\\begin{table}", f"  \\caption{{{told}}}", "  \\centering"]
+        lines += [f"  \\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}", "    \\toprule"]
+        lines += [_tex_row(header), "    \\midrule"]
+        for row in rows:
+            lines += ["    \\midrule"] if row[0] == "chance" else []
+            lines.append(_tex_row(row))
+        lines += ["    \\bottomrule", "  \\end{tabular}", "\\end{table}"]
+    return "\n".join(lines) + "\n"
+
+
+def _tex_row(cells: Sequence[str]) -> str:
+    texts = (f"\\textbf{{{_tex(c.strip('*'))}}}" if c.startswith("**") else _tex(c) for c in cells)
+    return f"    {' & '.join(texts)} \\\\"
+
+
+_TEX = {c: f"\\{c}" for c in "&%$#_{}"}
+_TEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--"}
+
+
+def _tex(text: str) -> str:
+    return "".join(_TEX.get(character, character) for character in text)
 
 
 def csv_text(results: Mapping[str, Any]) -> str:

@@ -1,0 +1,248 @@
+"""The runs in a folder: which there are, which of them share a table, and which cannot be used and why."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from recsys.errors import USER_ERRORS, UserError
+from recsys.experiments.cells import CELL_FILE, ERROR_FILE
+from recsys.experiments.plan import Cell
+from recsys.experiments.results import RESULTS_FILE, Draw, Scored, read_json, read_scored
+from recsys.runs import CONFIG_FILE, METRICS_FILE, RunConfig, load_config
+
+HISTORY_FILE, ENVIRONMENT_FILE = "history.csv", "environment.json"
+NAMED_SETTINGS = 3
+"""Settings that a label names at most, where runs of one model differ in more than their seeds."""
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """A readable run.
+
+    Attributes:
+        name: its folder, relative to the one that is reported on.
+        title: what people call it.
+        cell, environment: what cell.json and environment.json hold; may be empty.
+        history: a row for each epoch; None for a closed-form model.
+    """
+
+    name: str
+    title: str
+    config: RunConfig
+    scored: Scored
+    cell: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    history: pd.DataFrame | None
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """What the runs of one table share: data set, task, split and its options."""
+        c = self.config
+        return Path(c.dataset).stem, c.task, c.split, json.dumps(c.split_options, sort_keys=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """The runs of one table."""
+
+    dataset: str
+    task: str
+    split: str
+    options: Mapping[str, float]
+    runs: Sequence[Found]
+
+    @property
+    def title(self) -> str:
+        """What stands above the table."""
+        options = "".join(f", {key} {value:g}" for key, value in self.options.items())
+        return f"{self.dataset}, {self.split}{options}"
+
+    @property
+    def draws(self) -> list[Draw]:
+        """The seeds that any of its runs has."""
+        return sorted({run.scored.draw for run in self.runs})
+
+    @property
+    def noun(self) -> str:
+        """Whom the models rank items for."""
+        return "bundle" if self.task == "bundle" else "user"
+
+
+@dataclass
+class Collection:
+    """What a folder holds.
+
+    Attributes:
+        failed: run folder -> why it has no figures.
+        replaced: folders of runs that a newer one of the same model and seeds stands in for.
+        results: the folder's results.json, empty where there is none.
+    """
+
+    folder: Path
+    groups: list[Group] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    replaced: list[str] = field(default_factory=list)
+    results: Mapping[str, Any] = field(default_factory=dict)
+
+
+def collect(folder: Path, without: Path | None = None) -> Collection:
+    """Read every run below `folder`, but not below `without`. Broken runs are named, not raised.
+
+    Raises:
+        UserError: there is no such folder, or no readable run in it.
+    """
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}; give one that holds runs, for example runs/demo")
+    found = Collection(folder, results=read_json(folder / RESULTS_FILE))
+    runs, failed = [], {}
+    for path in run_folders(folder, without):
+        name = path.relative_to(folder).as_posix()
+        try:
+            runs.append(_read(path, name))
+        except Exception as error:  # whatever a damaged file raises: the report names it and goes on
+            line = " ".join(str(error).split())
+            failed[name] = line if isinstance(error, USER_ERRORS) else f"{type(error).__name__}: {line}"
+    if not runs:
+        raise _nothing(folder, failed)
+    runs = _labelled(runs)
+    kept = _newest(runs, _listed(found.results))
+    found.replaced = sorted(run.name for run in runs if run not in kept)
+    done = {run.title for run in kept}
+    found.failed = {n: e for n, e in failed.items() if _title(folder / n) not in done}
+    found.replaced += sorted(failed.keys() - found.failed.keys())
+    groups: dict[tuple, list[Found]] = {}
+    for run in kept:
+        groups.setdefault(run.key, []).append(run)
+    for (dataset, task, split, options), members in groups.items():
+        found.groups.append(Group(dataset, task, split, json.loads(options), members))
+    order = [(t.get("dataset"), t.get("split")) for t in found.results.get("tables", ())]
+    found.groups.sort(key=lambda group: _place(group, order))
+    return found
+
+
+def run_folders(folder: Path, without: Path | None = None) -> Iterator[Path]:
+    """Folders at or below `folder` that a run has left files in, by name; none inside another, none hidden."""
+    skipped = without.resolve() if without else None
+    for path, folders, files in os.walk(folder):
+        here = Path(path)
+        if here.resolve() == skipped:
+            folders.clear()
+        elif {CONFIG_FILE, METRICS_FILE, ERROR_FILE} & set(files):
+            folders.clear()
+            yield here
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+
+
+def _nothing(folder: Path, failed: Mapping[str, str]) -> UserError:
+    if failed:
+        name, error = next(iter(failed.items()))
+        return UserError(f"{folder} holds no readable run; the first of {len(failed)}: {name}: {error}")
+    scan = (
+        "; it is a scan's folder: train or bench its best.yaml first"
+        if (folder / "best.yaml").exists()
+        else ""
+    )
+    return UserError(
+        f"{folder} holds no run; expected folders with {CONFIG_FILE} and {METRICS_FILE}, as `recsys bench` and "
+        f"`recsys train` leave them{scan}"
+    )
+
+
+def _read(folder: Path, name: str) -> Found:
+    if not (folder / METRICS_FILE).exists():
+        error = read_json(folder / ERROR_FILE).get("error")
+        raise UserError(str(error) if error else f"not finished: it has no {METRICS_FILE}")
+    config, cell = load_config(folder), read_json(folder / CELL_FILE)
+    label = cell["label"] if isinstance(cell.get("label"), str) else config.model
+    scored = read_scored(folder, label, (config.split_seed, config.seed))
+    environment = read_json(folder / ENVIRONMENT_FILE)
+    title = _name(label, config)
+    return Found(name, title, config, scored, cell, environment, _history(folder))
+
+
+def _name(label: str, config: RunConfig) -> str:
+    return Cell(label, config, "", "", Path()).name
+
+
+def _title(folder: Path) -> str:
+    """What people call the run that failed in a folder; empty where that cannot be told."""
+    told = read_json(folder / ERROR_FILE).get("cell")
+    return told if isinstance(told, str) else ""
+
+
+def _history(folder: Path) -> pd.DataFrame | None:
+    path = folder / HISTORY_FILE
+    if not path.exists():
+        return None
+    try:
+        return pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path} is not readable ({reason}); delete the folder and run again") from None
+
+
+def _labelled(runs: Sequence[Found]) -> list[Found]:
+    """The runs, those of one model that differ in their settings told apart by what they differ in."""
+    kinds: dict[tuple, dict[str, Mapping[str, Any]]] = {}
+    for run in runs:
+        if "label" not in run.cell:
+            settings = run.config.settings
+            kinds.setdefault((*run.key, run.config.model), {})[_frozen(settings)] = settings
+    labelled = []
+    for run in runs:
+        variants = kinds.get((*run.key, run.config.model), {})
+        if "label" in run.cell or len(variants) < 2:
+            labelled.append(run)
+            continue
+        told = _difference(run.config.settings, list(variants.values()))
+        labelled.append(_renamed(run, f"{run.config.model} ({told})"))
+    return labelled
+
+
+def _renamed(run: Found, label: str) -> Found:
+    values = {**vars(run), "scored": Scored(**{**vars(run.scored), "label": label})}
+    return Found(**values | {"title": _name(label, run.config)})
+
+
+def _frozen(settings: Mapping[str, Any]) -> str:
+    return json.dumps(settings, sort_keys=True, default=str)
+
+
+def _difference(settings: Mapping[str, Any], variants: Sequence[Mapping[str, Any]]) -> str:
+    """The settings that variants of a model differ in, as this one has them."""
+    names = {name for variant in variants for name in variant}
+    differing = sorted(n for n in names if len({_frozen({"": v.get(n)}) for v in variants}) > 1)
+    told = [f"{name} {_frozen(settings[name])}" for name in differing if name in settings]
+    number = "" if len(told) <= NAMED_SETTINGS else f", … {1 + variants.index(settings)}"
+    return ", ".join(told[:NAMED_SETTINGS]).replace('"', "") + number
+
+
+def _listed(results: Mapping[str, Any]) -> set[str]:
+    """Folder names of the runs that results.json was made of."""
+    rows = [row for table in results.get("tables", ()) for row in table.get("rows", ())]
+    return {name for row in rows for name in row.get("runs", ())}
+
+
+def _newest(runs: Sequence[Found], listed: set[str]) -> list[Found]:
+    """One run for each model and pair of seeds: the one that results.json lists, else the newest."""
+    best: dict[tuple, tuple[tuple, Found]] = {}
+    for run in runs:
+        folder = run.scored.folder
+        rank = folder.name in listed, (folder / METRICS_FILE).stat().st_mtime_ns, run.name
+        key = *run.key, run.scored.label, run.scored.draw
+        if key not in best or rank > best[key][0]:
+            best[key] = rank, run
+    return [run for _, run in best.values()]
+
+
+def _place(group: Group, order: Sequence[tuple]) -> tuple:
+    key = group.dataset, group.split
+    place = order.index(key) if key in order else len(order)
+    return place, group.dataset, group.split.startswith("cold"), group.split

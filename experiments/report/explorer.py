@@ -1,0 +1,227 @@
+"""What the page's explorer shows: some users, what they had, what was held out, and what models rank first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from recsys.datasets.dataset import Dataset
+from recsys.datasets.splits import Split
+from recsys.errors import USER_ERRORS, UserError
+from recsys.evaluation.ranking import LOWEST
+from recsys.evaluation.scorers import FallbackScorer, Scorer, VectorScorer
+from recsys.experiments.report.collect import Found, Group
+from recsys.experiments.report.maps import ItemMap, item_map
+from recsys.experiments.report.sources import Source, split_of, view_of
+from recsys.graphs.knn import knn
+from recsys.runs import prepare
+
+LISTED, SHOWN, NEAREST = 10, 20, 5
+"""Items of a recommendation; of a history or of what was held out; neighbours by a modality."""
+TITLE = 90
+
+
+@dataclass
+class Explored:
+    """What was found out with the models.
+
+    Attributes:
+        tables: one for each group that can be explored, as the page reads it.
+        items: data set -> what the page says of its items.
+        maps: data set -> its map.
+        troubles: what could not be explored, and why.
+    """
+
+    tables: list[dict[str, Any]] = field(default_factory=list)
+    items: dict[str, dict[str, Any]] = field(default_factory=dict)
+    maps: dict[str, ItemMap] = field(default_factory=dict)
+    troubles: dict[str, str] = field(default_factory=dict)
+
+
+def explore(
+    groups: Sequence[Group],
+    ranked: Sequence[Sequence[str]],
+    sources: Mapping[str, Source],
+    users: int,
+    models: int,
+) -> Explored:
+    """Score a sample of users with the best models of each group.
+
+    Args:
+        ranked: of each group, the models, best first.
+        users: how many users at most.
+        models: how many models at most.
+    """
+    found = Explored()
+    used: dict[str, set[int]] = {}
+    for group, labels in zip(groups, ranked, strict=True):
+        try:
+            dataset = view_of(sources[group.dataset], group)
+            table = _explore(group, labels, dataset, users, models, found)
+        except USER_ERRORS as error:
+            found.troubles[group.title] = str(error)
+            continue
+        if table["models"]:
+            found.tables.append(table)
+            used.setdefault(group.dataset, set()).update(_items(table))
+    for name, items in used.items():
+        shown = found.maps[name].items.tolist() if name in found.maps else []
+        dataset = sources[name].dataset
+        assert dataset is not None
+        found.items[name] = describe_items(dataset, sorted(items), shown)
+    return found
+
+
+def _explore(
+    group: Group, labels: Sequence[str], dataset: Dataset, users: int, models: int, found: Explored
+) -> dict[str, Any]:
+    split_seed = min(draw[0] for draw in group.draws)
+    split = split_of(dataset, group, split_seed)
+    chosen = sample_users(dataset, split, users)
+    table = {
+        "title": group.title,
+        "dataset": group.dataset,
+        "noun": group.noun,
+        "users": _users(dataset, split, chosen),
+        "models": [],
+        "lists": [],
+    }
+    for label in labels:
+        if len(table["models"]) == models:
+            break
+        run = _first(group, label, split_seed)
+        if run is None:
+            continue
+        try:
+            lists = _with_model(run, label, dataset, split, chosen, found)
+        except Exception as error:  # an old run that this code cannot load is no reason to have no page
+            line = " ".join(str(error).split())
+            line = line if isinstance(error, USER_ERRORS) else f"{type(error).__name__}: {line}"
+            found.troubles[run.name] = line
+            continue
+        table["models"].append(label)
+        table["lists"].append(lists)
+    return table
+
+
+def _first(group: Group, label: str, split_seed: int) -> Found | None:
+    runs = [r for r in group.runs if r.scored.label == label and r.scored.draw[0] == split_seed]
+    return min(runs, key=lambda run: run.scored.draw, default=None)
+
+
+def _with_model(
+    run: Found, label: str, dataset: Dataset, split: Split, users: np.ndarray, found: Explored
+) -> list[list[int]]:
+    """The items that a trained run ranks first for each user; its vectors make the map where there is none yet."""
+    from safetensors.torch import load_file
+
+    from recsys.training import BEST_FILE
+
+    path = run.scored.folder / BEST_FILE
+    if not path.exists():
+        raise UserError(f"{run.name} holds no trained model")
+    loaded = prepare(run.config, dataset)
+    loaded.model.load_arrays(load_file(path))
+    loaded.model.eval()
+    support = dataset.matrix(split.test_support) if len(split.test_support) else None
+    scorer = loaded.model.scorer(support)
+    name = run.key[0]
+    if name not in found.maps and (vectors := item_vectors(scorer)) is not None:
+        unranked = loaded.model.unranked_items()
+        ranked = np.ones(dataset.n_items, dtype=bool) if unranked is None else ~unranked
+        made = item_map(label, dataset, vectors, loaded.data.item_counts(), ranked)
+        if made is not None:
+            found.maps[name] = made
+    return top_items(scorer, dataset, split, users)
+
+
+def item_vectors(scorer: Scorer) -> np.ndarray | None:
+    """(n_items, d) vectors behind a scorer; None where it does not score by vectors."""
+    while isinstance(scorer, FallbackScorer):
+        scorer = scorer.scorer
+    return scorer.items.cpu().numpy() if isinstance(scorer, VectorScorer) else None
+
+
+def top_items(scorer: Scorer, dataset: Dataset, split: Split, users: np.ndarray) -> list[list[int]]:
+    """The items that rank first for each user, without those that the user is known to have."""
+    scores = scorer(users).cpu().numpy()
+    seen = np.concatenate([split.train, split.valid, split.test_support])
+    scores[dataset.matrix(seen)[users].nonzero()] = -np.inf
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :LISTED]
+    kept = np.take_along_axis(scores, order, axis=1) > LOWEST
+    return [row[keep].tolist() for row, keep in zip(order, kept, strict=True)]
+
+
+def sample_users(dataset: Dataset, split: Split, users: int) -> np.ndarray:
+    """(n,) numbers of tested users, from the least to the most active in even steps, in their own order."""
+    pairs = dataset.interactions["user"].to_numpy()
+    tested = np.unique(pairs[split.test])
+    known = np.concatenate([split.train, split.valid, split.test_support])
+    counts = np.bincount(pairs[known], minlength=dataset.n_users)[tested]
+    order = tested[np.argsort(counts, kind="stable")]
+    steps = np.linspace(0, len(order) - 1, min(users, len(order))).round().astype(int)
+    return np.sort(order[np.unique(steps)])
+
+
+def _users(dataset: Dataset, split: Split, users: np.ndarray) -> list[dict[str, Any]]:
+    """Each user's raw id, what it had (the newest first where times are known) and what was held out."""
+    known = np.concatenate([split.train, split.valid, split.test_support])
+    had, held = (_latest_first(dataset, rows) for rows in (known, split.test))
+    titles = dataset.user_attributes.get("title")
+    told = []
+    for user in users.tolist():
+        one = {"id": str(dataset.user_ids[user]), "had": had.get(user, []), "held": held.get(user, [])}
+        sizes = {"n": len(one["had"]), "m": len(one["held"])}
+        one |= {"had": one["had"][:SHOWN], **sizes}
+        if titles is not None:
+            one["title"] = str(titles.iloc[user])[:TITLE]
+        told.append(one)
+    return told
+
+
+def _latest_first(dataset: Dataset, rows: np.ndarray) -> dict[int, list[int]]:
+    frame = dataset.interactions.iloc[rows]
+    if "timestamp" in frame:
+        frame = frame.sort_values("timestamp", ascending=False, kind="stable")
+    return {int(user): part["item"].tolist() for user, part in frame.groupby("user", sort=False)}
+
+
+def _items(table: Mapping[str, Any]) -> set[int]:
+    listed = {item for model in table["lists"] for top in model for item in top}
+    return listed | {item for user in table["users"] for item in (*user["had"], *user["held"][:SHOWN])}
+
+
+def describe_items(dataset: Dataset, items: Sequence[int], also: Sequence[int] = ()) -> dict[str, Any]:
+    """Of the items: raw id, title, a word more where known, and the nearest items by each modality.
+
+    Args:
+        also: items of which only the name is wanted.
+    """
+    rows = np.asarray(items, dtype=int)
+    near: dict[str, list[list[int]]] = {}
+    for name, modality in dataset.modalities.items():
+        queries = modality.features[rows]
+        found, _ = knn(
+            queries, modality.features, NEAREST + 1, query_mask=modality.mask[rows], base_mask=modality.mask
+        )
+        near[name] = [
+            [i for i in own if i not in (-1, item)][:NEAREST]
+            for own, item in zip(found.tolist(), rows.tolist(), strict=True)
+        ]
+    named = sorted({*items, *also, *(i for lists in near.values() for own in lists for i in own)})
+    frame = dataset.item_attributes
+    titles = frame["title"].fillna("").astype(str) if "title" in frame else pd.Series([""] * dataset.n_items)
+    more = next((c for c in ("genres", "genre", "category", "categories", "year") if c in frame), None)
+    words = frame[more].fillna("").astype(str) if more else pd.Series([""] * dataset.n_items)
+    return {
+        "ids": named,
+        "raw": [str(dataset.item_ids[i]) for i in named],
+        "titles": [titles.iloc[i][:TITLE] for i in named],
+        "more": [words.iloc[i][-TITLE:] for i in named] if more else [],
+        "with": [int(i) for i in items],
+        "near": near,
+    }

@@ -1,0 +1,114 @@
+"""The charts and maps as SVG and PDF files, for papers and slides, and their figures as one CSV."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from recsys.experiments.report.charts import Chart
+from recsys.experiments.report.maps import ItemMap
+from recsys.experiments.report.page import Section
+from recsys.files import atomic, cannot_write, write_text
+
+FOLDER, VALUES = "figures", "figures.csv"
+SIZE = 5.0, 3.6
+MARKERS = "os^DXvP*"
+STYLES = "-", "--", ":", "-."
+COLOURS = "0072b2", "d55e00", "009e73", "b0508a", "8c6d00", "5b4bb7", "4e7f96", "444444"
+STYLE = {
+    "svg.hashsalt": "recsys",
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "axes.prop_cycle": f"cycler('color', {list(COLOURS)})",
+}
+
+
+def write_figures(sections: Sequence[Section], maps: Sequence[ItemMap], out: Path) -> list[str]:
+    """Write figures.csv, and figures/*.svg and *.pdf where matplotlib is there.
+
+    Returns:
+        What to tell: nothing where all were written.
+    """
+    write_text(out / VALUES, _values(sections))
+    try:
+        import matplotlib
+    except ImportError:
+        return ["figures as SVG and PDF files are left out; for them: pip install 'recsys[plots]'"]
+    folder = out / FOLDER
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    with matplotlib.rc_context(STYLE):
+        for section in sections:
+            for chart in section.charts:
+                _save(_draw(chart, section.group.title), folder, f"{section.group.title}-{chart.key}")
+        for one in maps:
+            _save(_draw_map(one), folder, f"{one.dataset}-map")
+    return []
+
+
+def _values(sections: Sequence[Section]) -> str:
+    rows = []
+    for section in sections:
+        for chart in section.charts:
+            for one in chart.series:
+                ends = one.low or (None,) * len(one.x), one.high or (None,) * len(one.x)
+                for x, y, low, high in zip(one.x, one.y, *ends, strict=True):
+                    place = chart.x_names[int(x)] if chart.x_names else x
+                    rows.append((section.group.title, chart.key, one.name, place, y, low, high))
+    return pd.DataFrame(rows, columns=["table", "chart", "model", "x", "y", "low", "high"]).to_csv(
+        index=False
+    )
+
+
+def _draw(chart: Chart, title: str) -> Any:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=SIZE, layout="constrained")
+    axes = figure.subplots()
+    for number, one in enumerate(chart.series):
+        if chart.kind == "points":
+            bars = [[one.y[0] - one.low[0]], [one.high[0] - one.y[0]]] if one.low else None
+            axes.errorbar(one.x, one.y, yerr=bars, fmt="o", color="#0072b2", elinewidth=0.8, ms=4)
+            axes.annotate(one.name, (one.x[0], one.y[0]), (4, 3), textcoords="offset points", fontsize=8)
+        else:
+            look = {"marker": MARKERS[number % len(MARKERS)], "ls": STYLES[number % len(STYLES)], "ms": 3.5}
+            axes.plot(one.x, one.y, label=one.name, lw=1.2, markevery=max(1, len(one.x) // 6), **look)
+    if chart.x_log:
+        axes.set_xscale("log")
+    if chart.x_names:
+        axes.set_xticks(range(len(chart.x_names)), chart.x_names)
+    if chart.kind == "lines":
+        axes.legend(fontsize=8, frameon=False)
+    axes.set(xlabel=chart.x_label, ylabel=chart.y_label, title=f"{chart.title}: {title}")
+    return figure
+
+
+def _draw_map(found: ItemMap) -> Any:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.0, 5.0), layout="constrained")
+    axes = figure.subplots()
+    for number, name in enumerate(found.kinds):
+        places = found.places[found.kind == number]
+        axes.scatter(places[:, 0], -places[:, 1], 9, marker=MARKERS[number % len(MARKERS)], label=name, lw=0)
+    axes.set(xticks=[], yticks=[], title=f"{found.dataset}: item vectors of {found.model}")
+    axes.legend(fontsize=8, frameon=False, title=found.by)
+    return figure
+
+
+def _save(figure: Any, folder: Path, name: str) -> None:
+    stem = re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-").lower()
+    for kind, dates in (("svg", {"Date": None}), ("pdf", {"CreationDate": None})):
+        with atomic(folder / f"{stem}.{kind}") as temporary:
+            figure.savefig(temporary, format=kind, metadata=dates)

@@ -1,0 +1,114 @@
+"""A map of item vectors: two coordinates for each of some items, and a category to tell them apart by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from recsys.content import unit_rows
+from recsys.datasets.dataset import Dataset
+from recsys.runs import HEAD_SHARE
+
+CATEGORY_COLUMNS = ("genres", "genre", "category", "categories", "class", "type", "tags")
+ITEMS, KINDS = 1000, 7
+SIZE = 1000
+COMMON = 0.6
+"""A category that a larger share of the items has tells nothing and is passed over."""
+
+
+@dataclass(frozen=True, eq=False)
+class ItemMap:
+    """Where items lie.
+
+    Attributes:
+        model, dataset: whose vectors, of which data set's items.
+        items: (n,) item numbers.
+        places: (n, 2) int, 0 to SIZE, y downwards.
+        kinds: names of the categories, the most frequent first.
+        kind: (n,) index into `kinds`.
+        by: what the categories are.
+    """
+
+    model: str
+    dataset: str
+    items: np.ndarray
+    places: np.ndarray
+    kinds: list[str]
+    kind: np.ndarray
+    by: str
+
+
+def item_map(
+    model: str, dataset: Dataset, vectors: np.ndarray, counts: np.ndarray, ranked: np.ndarray
+) -> ItemMap | None:
+    """A map of at most ITEMS of the items that the model ranks; None where that leaves too few.
+
+    Args:
+        vectors: (n_items, d).
+        counts: (n_items,) training interactions.
+        ranked: (n_items,) bool.
+    """
+    known = np.flatnonzero(ranked & (np.abs(vectors).sum(axis=1) > 0))
+    if len(known) < 10:
+        return None
+    order = known[np.argsort(-counts[known], kind="stable")]
+    items = np.sort(order[np.unique(np.linspace(0, len(order) - 1, min(ITEMS, len(order))).astype(int))])
+    names, by = _categories(dataset, items)
+    if names is None:
+        names, by = _popularity(counts, items), "popularity in training"
+    kinds, kind = _codes(names)
+    return ItemMap(model, dataset.name, items, _flat(vectors[items]), kinds, kind, by)
+
+
+def _flat(vectors: np.ndarray) -> np.ndarray:
+    """(n, 2) int places by t-SNE on cosine distances (van der Maaten and Hinton, 2008), by PCA for few rows."""
+    unit = unit_rows(np.ascontiguousarray(vectors, dtype=np.float32))
+    if len(unit) < 60:
+        from sklearn.decomposition import PCA
+
+        flat = PCA(2, random_state=0).fit_transform(np.pad(unit, ((0, 0), (0, max(0, 2 - unit.shape[1])))))
+    else:
+        from sklearn.manifold import TSNE
+
+        start = "pca" if min(unit.shape) >= 2 else "random"
+        tsne = TSNE(2, init=start, perplexity=min(30, len(unit) / 4), max_iter=400, random_state=0, n_jobs=1)
+        flat = tsne.fit_transform(unit)
+    low, span = flat.min(axis=0), np.ptp(flat, axis=0)
+    return np.round((flat - low) / np.where(span > 0, span, 1) * SIZE).astype(int)
+
+
+def _categories(dataset: Dataset, items: np.ndarray) -> tuple[list[str] | None, str]:
+    """Each item's first category that tells it from others, and the attribute it is from; None without any."""
+    frame = dataset.item_attributes
+    column = next((c for c in CATEGORY_COLUMNS if c in frame), None)
+    if column is None:
+        return None, ""
+    texts = frame[column].iloc[items].fillna("").astype(str)
+    sign = next((s for s in ("|", ",", ";") if texts.str.contains(s, regex=False).any()), None)
+    if sign is None and column in ("genres", "tags"):
+        sign = " "
+    tokens = [[t.strip() for t in (x.split(sign) if sign else [x]) if t.strip()] for x in texts]
+    frequent = pd.Series([t for own in tokens for t in set(own)], dtype=object).value_counts()
+    telling = set(frequent.index[frequent <= COMMON * len(items)])
+    names = [next((t for t in own if t in telling), "other") for own in tokens]
+    return (names, column) if len(set(names)) > 1 else (None, "")
+
+
+def _popularity(counts: np.ndarray, items: np.ndarray) -> list[str]:
+    warm = np.flatnonzero(counts > 0)
+    order = warm[np.argsort(-counts[warm], kind="stable")]
+    head = set(order[: round(HEAD_SHARE * len(warm))].tolist())
+    return [
+        "head" if i in head else "tail" if counts[i] else "no training interaction" for i in items.tolist()
+    ]
+
+
+def _codes(names: list[str]) -> tuple[list[str], np.ndarray]:
+    frequent = [n for n in pd.Series(names, dtype=object).value_counts().index if n != "other"]
+    kinds = frequent if len(frequent) <= KINDS + ("other" not in names) else frequent[:KINDS]
+    if set(names) - set(kinds):
+        kinds = [*kinds, "other"]
+    places = {name: place for place, name in enumerate(kinds)}
+    return kinds, np.array([places.get(name, len(kinds) - 1) for name in names])

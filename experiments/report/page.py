@@ -1,0 +1,244 @@
+"""The report's one page: nothing is fetched, and what a data set holds is shown as text, never as markup."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from recsys.experiments.report.charts import Chart
+from recsys.experiments.report.collect import Collection, Found, Group
+from recsys.experiments.report.explorer import Explored
+from recsys.experiments.report.slices import DEFINITIONS
+from recsys.experiments.report.sources import Source
+from recsys.experiments.report.svg import draw, draw_map, swatch
+from recsys.experiments.report.words import headline, interval_words, verdict_words
+from recsys.tables import number
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True, eq=False)
+class Section:
+    """One table with what belongs to it: slices and charts."""
+
+    group: Group
+    table: Mapping[str, Any]
+    slices: Sequence[Mapping[str, Any]]
+    charts: Sequence[Chart]
+
+
+def render(
+    found: Collection,
+    sections: Sequence[Section],
+    paper: Mapping[str, Any] | None,
+    sources: Mapping[str, Source],
+    explored: Explored,
+    margin: float,
+) -> str:
+    """The page as HTML."""
+    style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("style.css", "page.js"))
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string((HERE / "page.html").read_text(encoding="utf-8"))
+    runs = [run for section in sections for run in section.group.runs]
+    return template.render(
+        title=found.results.get("title") or f"Runs in {found.folder.resolve().name}",
+        headlines=[headline(s.group.title, s.table) for s in sections],
+        facts=_facts(found, runs),
+        sources=[source.facts() for source in sources.values()],
+        sections=[_section(n, s, margin) for n, s in enumerate(sections)],
+        paper=paper,
+        maps=[_map(n, m) for n, m in enumerate(explored.maps.values())],
+        explorer=bool(explored.tables),
+        data=as_json({"tables": explored.tables, "items": explored.items, "maps": _map_data(explored)}),
+        failed=found.failed,
+        replaced=found.replaced,
+        troubles=explored.troubles,
+        runs=[_run(run, section.table["decide_by"]) for section in sections for run in section.group.runs],
+        definitions=DEFINITIONS,
+        margin=f"{margin:.0%}",
+        style=Markup(style),
+        script=Markup(script),
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+    )
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def as_json(value: Any) -> Markup:
+    """JSON that can stand in a script element: no character of it can end one."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)
+
+
+def _facts(found: Collection, runs: Sequence[Found]) -> list[tuple[str, list[str]]]:
+    """What the head of the page tells: name and values."""
+    seeds = {run.scored.draw for run in runs}
+    commits = sorted({str(c)[:12] for run in runs if (c := run.environment.get("commit"))})
+    versions = {str(run.environment.get("packages", {}).get("recsys", "")) for run in runs} - {""}
+    made = ", ".join(sorted(versions)) or "unknown"
+    told = [
+        (
+            "Runs",
+            [f"{len(runs)} runs, {len({r.scored.label for r in runs})} models, {len(seeds)} pairs of seeds"],
+        ),
+        ("Engine", [f"recsys {made}; this page by recsys {metadata.version('recsys')}"]),
+        ("Commit", commits),
+        ("Machine", sorted({_machine(run.environment) for run in runs} - {""})),
+    ]
+    again = found.results.get("command")
+    told.append(("Again", [*([again] if again else []), f"recsys report {found.folder}"]))
+    return [(name, values) for name, values in told if values]
+
+
+def _machine(environment: Mapping[str, Any]) -> str:
+    hardware = environment.get("hardware")
+    if isinstance(hardware, Mapping):
+        parts = [hardware.get("cpu"), f"{hardware.get('cores')} cores", *(hardware.get("gpus") or [])]
+        return ", ".join(str(part) for part in parts if part)
+    cores = environment.get("cores")
+    return f"{environment.get('machine', '')}, {cores} cores" if cores else ""
+
+
+def _section(place: int, section: Section, margin: float) -> dict[str, Any]:
+    table, group = section.table, section.group
+    columns = list(dict.fromkeys([table["decide_by"], *table["columns"]])) if table["rows"] else []
+    rows = []
+    for rank, row in enumerate(table["rows"], start=1):
+        cells = [_cell(row["columns"].get(column, {})) for column in columns]
+        words = verdict_words(row, table, margin)
+        blind = not row["ranks_cold_items"]
+        rows.append({**row, "rank": rank, "cells": cells, "words": words, "blind": blind})
+    cold = any(s["key"] in ("cold", "cold_pool") for s in section.slices)
+    return {
+        "id": f"table{place}",
+        "title": group.title,
+        "noun": group.noun,
+        "count": len(group.runs),
+        "decide": table["decide_by"],
+        "columns": columns,
+        "rows": rows,
+        "chance": [number(table["chance"].get(c)) for c in columns],
+        "cold": cold,
+        "slices": _slices(section, cold),
+        "charts": [_chart(f"table{place}-{chart.key}", chart) for chart in section.charts],
+    }
+
+
+def _cell(cell: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "value": cell.get("mean", ""),
+        "text": number(cell.get("mean")),
+        "interval": interval_words(cell.get("interval")),
+        "best": bool(cell.get("may_be_best")),
+    }
+
+
+def _slices(section: Section, cold: bool) -> dict[str, Any]:
+    metric = section.table["decide_by"].rpartition(":")[2]
+    rows = []
+    for row in section.table["rows"]:
+        cells = [_cell(s["cells"].get(row["model"], {})) for s in section.slices]
+        rows.append({"model": row["model"], "cells": cells, "blind": cold and not row["ranks_cold_items"]})
+    users = [max((c["users"] for c in s["cells"].values()), default=0) for s in section.slices]
+    return {
+        "metric": metric,
+        "columns": [(s["label"], f"{n:,}") for s, n in zip(section.slices, users, strict=True)],
+        "chance": [number(s["chance"]) for s in section.slices],
+        "rows": rows,
+    }
+
+
+def _chart(ident: str, chart: Chart) -> dict[str, Any]:
+    legend = [(swatch(n), s.name) for n, s in enumerate(chart.series)] if chart.kind == "lines" else []
+    return {
+        "title": chart.title,
+        "note": chart.note,
+        "svg": draw(chart, ident),
+        "legend": legend,
+        "header": _figures_header(chart),
+        "figures": [[s.name, *_figures(chart, s)] for s in chart.series],
+    }
+
+
+def _figures_header(chart: Chart) -> list[str]:
+    if chart.kind == "points":
+        return ["model", chart.x_label, chart.y_label]
+    if chart.x_names:
+        return ["model", *chart.x_names]
+    return ["model", f"best {chart.y_label}", f"at {chart.x_label}", f"last {chart.x_label}"]
+
+
+def _figures(chart: Chart, one: Any) -> list[str]:
+    """A series as a few figures, for those who do not see it."""
+    if chart.kind == "points":
+        return [f"{one.x[0]:.4g}", number(one.y[0])]
+    if chart.x_names:
+        there = dict(zip(one.x, one.y, strict=True))
+        return [number(there.get(float(place))) for place in range(len(chart.x_names))]
+    best = max(range(len(one.y)), key=lambda n: -math.inf if math.isnan(one.y[n]) else one.y[n])
+    return [number(one.y[best]), f"{one.x[best]:g}", f"{one.x[-1]:g}"]
+
+
+def _map(place: int, found: Any) -> dict[str, Any]:
+    counts = [int((found.kind == n).sum()) for n in range(len(found.kinds))]
+    return {
+        "dataset": found.dataset,
+        "model": found.model,
+        "by": found.by,
+        "size": len(found.items),
+        "svg": draw_map(found, f"map{place}"),
+        "legend": [(swatch(n, line=False), name, counts[n]) for n, name in enumerate(found.kinds)],
+    }
+
+
+def _map_data(explored: Explored) -> list[dict[str, Any]]:
+    return [
+        {
+            "dataset": key,
+            "items": m.items.tolist(),
+            "places": m.places.ravel().tolist(),
+            "kind": m.kind.tolist(),
+            "kinds": m.kinds,
+        }
+        for key, m in explored.maps.items()
+    ]
+
+
+def _run(run: Found, decide: str) -> dict[str, Any]:
+    metrics = run.scored.metrics
+    group, _, metric = decide.rpartition(":")
+    values = metrics.get(f"test_{group}" if group else "test", {})
+    usage = {**metrics.get("usage", {}), **run.environment}
+    peak = usage.get("peak_memory_mib")
+    return {
+        "name": run.name,
+        "model": run.scored.label,
+        "dataset": run.key[0],
+        "split": run.config.split,
+        "draw": run.scored.draw,
+        "metric": decide,
+        "value": values.get(metric),
+        "text": number(values.get(metric)),
+        "seconds": metrics["timing"]["total"],
+        "epochs": metrics.get("epochs", ""),
+        "memory": f"{peak:,.0f} MiB" if isinstance(peak, int | float) else "",
+        "commit": str(run.environment.get("commit") or "")[:12],
+        "opened": metrics.get("test_opened", ""),
+    }

@@ -1,0 +1,102 @@
+"""One metric by slices: warm and cold, head and tail, and users by how active they were in training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from recsys.errors import UserError
+from recsys.experiments.results import SEED, Draw, Scored, matrices
+from recsys.experiments.verdicts import Rules, estimates
+
+SLICES = {
+    "": "all",
+    "warm": "warm items",
+    "cold": "cold items",
+    "cold_pool": "cold among cold",
+    "head": "head items",
+    "tail": "tail items",
+    "warm_users": "warm users",
+    "cold_users": "cold users",
+}
+DEFINITIONS = (
+    "Warm items have training interactions, cold ones have none; head items are the most popular fifth of the warm "
+    "ones, tail items the others. Cold among cold ranks only the items that the split holds out."
+)
+
+
+def slices(
+    scored: Sequence[Scored],
+    draws: Sequence[Draw],
+    metric: str,
+    rules: Rules,
+    activity: Mapping[Draw, np.ndarray] | None = None,
+) -> list[dict[str, Any]]:
+    """A slice each that some model has users in: key, label, chance, and cells by model.
+
+    Args:
+        metric: such as "ndcg@20".
+        activity: (n_users,) training interactions of each user, by the seeds that they were drawn with.
+    """
+    found = []
+    for key, label in SLICES.items():
+        table = matrices(scored, draws, f"{key}:{metric}" if key else metric)
+        if table:
+            found.append({"key": key or "all", "label": label, "cells": _cells(table, rules)})
+            found[-1]["chance"] = _chance(scored, key, metric)
+    overall = matrices(scored, draws, metric)
+    for number, (label, table) in enumerate(by_activity(overall, draws, activity or {})):
+        found.append(
+            {"key": f"activity{number}", "label": label, "cells": _cells(table, rules), "chance": None}
+        )
+    return found
+
+
+def by_activity(
+    table: Mapping[str, np.ndarray], draws: Sequence[Draw], activity: Mapping[Draw, np.ndarray]
+) -> list[tuple[str, dict[str, np.ndarray]]]:
+    """The users in three parts of about one size by training interactions: label, and the table of each part.
+
+    Empty where activity is not known, or does not tell three parts apart.
+    """
+    if not table or not all(draw in activity for draw in draws):
+        return []
+    size = next(iter(table.values())).shape[1]
+    counts = np.array([activity[draw][:size] for draw in draws])
+    tested = np.any([~np.isnan(values) for values in table.values()], axis=0)
+    low, high = (int(q) for q in np.quantile(counts[tested], [1 / 3, 2 / 3]))
+    top = int(counts[tested].max())
+    if not int(counts[tested].min()) <= low < high < top:
+        return []
+    parts = []
+    for first, last in ((int(counts[tested].min()), low), (low + 1, high), (high + 1, top)):
+        inside = (counts >= first) & (counts <= last)
+        masked = {label: np.where(inside, values, np.nan) for label, values in table.items()}
+        parts.append((f"users with {first}–{last} in training", masked))
+    return parts
+
+
+def _cells(table: Mapping[str, np.ndarray], rules: Rules) -> dict[str, dict[str, Any]]:
+    cells: dict[str, dict[str, Any]] = {}
+    for label, values in table.items():
+        counted = ~np.isnan(values).all(axis=1)
+        if counted.any():
+            mean = np.nanmean(values[counted], axis=1).mean()
+            users = int((~np.isnan(values)).any(axis=0).sum())
+            cells[label] = {"mean": float(mean), "users": users}
+    try:
+        told = estimates({m: table[m] for m in cells}, np.random.default_rng(SEED), rules)
+    except UserError:  # too few users for an interval: the means stand alone
+        return cells
+    for label, estimate in told.items():
+        cells[label]["interval"] = estimate.interval
+    return cells
+
+
+def _chance(scored: Sequence[Scored], key: str, metric: str) -> float | None:
+    name = f"test_{key}" if key else "test"
+    levels = [s.metrics.get("chance", {}).get(name, {}).get(metric) for s in scored]
+    values = [level for level in levels if level is not None]
+    return float(np.mean(values)) if values else None

@@ -1,0 +1,100 @@
+"""The data sets that runs were made with: loaded once, described, and checked against what the runs recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from recsys.datasets.cards import load_dataset
+from recsys.datasets.dataset import Dataset
+from recsys.datasets.splits import Split, make_split
+from recsys.errors import USER_ERRORS, UserError
+from recsys.experiments.report.collect import Found, Group
+from recsys.experiments.results import Draw
+from recsys.experiments.versions import data_checksum
+from recsys.runs import task_view
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A data set as the runs name it.
+
+    Attributes:
+        name: as in the tables.
+        checksums: SHA-256 that the runs recorded of it, each once; more than one where it changed between runs.
+        dataset: None where it cannot be read here.
+        trouble: why it cannot be used to explore the runs; empty where it can.
+    """
+
+    name: str
+    checksums: tuple[str, ...]
+    dataset: Dataset | None
+    trouble: str
+
+    def facts(self) -> dict[str, Any]:
+        """What the page says of it."""
+        told: dict[str, Any] = {"name": self.name, "checksums": self.checksums, "trouble": self.trouble}
+        if self.dataset is None:
+            return told
+        d = self.dataset
+        sizes = [f"{d.n_users:,} users", f"{d.n_items:,} items", f"{len(d.interactions):,} interactions"]
+        if d.bundles is not None:
+            sizes.append(f"{len(d.bundles.ids):,} bundles")
+        kinds = [f"{name} ({m.mask.mean():.0%} of items)" for name, m in d.modalities.items()]
+        return told | {"sizes": ", ".join(sizes), "modalities": ", ".join(kinds) or "none"}
+
+
+def open_sources(groups: Sequence[Group], data_root: str | None) -> dict[str, Source]:
+    """The data set of each group, by its name. One that cannot be read here is there without its data."""
+    runs: dict[str, list[Found]] = {}
+    for group in groups:
+        runs.setdefault(group.dataset, []).extend(group.runs)
+    return {name: _open(name, members, data_root) for name, members in runs.items()}
+
+
+def _open(name: str, runs: Sequence[Found], data_root: str | None) -> Source:
+    kinds = ("data_sha256", "cell"), ("interactions_sha256", "environment")
+    sums: list[str] = []
+    for key, where in kinds:
+        if not sums:
+            sums = sorted({str(s) for run in runs if (s := getattr(run, where).get(key))})
+    config = runs[0].config
+    try:
+        dataset = load_dataset(config.dataset, data_root or config.data_root)
+    except USER_ERRORS as error:
+        return Source(name, tuple(sums), None, f"it cannot be read here: {error}")
+    recorded = {run.cell["data_sha256"] for run in runs if run.cell.get("data_sha256")}
+    if recorded and data_checksum(dataset) not in recorded:
+        return Source(name, tuple(sums), dataset, "it has other content here than when the runs were made")
+    return Source(name, tuple(sums), dataset, "")
+
+
+def view_of(source: Source, group: Group) -> Dataset:
+    """The data set as the group's task sees it; UserError where it cannot be used."""
+    if source.dataset is None or source.trouble:
+        raise UserError(f"{source.name}: {source.trouble}")
+    return task_view(source.dataset, group.task)
+
+
+def split_of(dataset: Dataset, group: Group, split_seed: int) -> Split:
+    """The split that a run of the group was trained on."""
+    return make_split(dataset, group.split, split_seed, **group.options)
+
+
+def activity(source: Source, group: Group) -> dict[Draw, np.ndarray]:
+    """(n_users,) training interactions of each user, by the group's seeds; empty for bundles and without data."""
+    if group.task == "bundle":
+        return {}
+    try:
+        dataset = view_of(source, group)
+        users = dataset.interactions["user"].to_numpy()
+        counts = {
+            seed: np.bincount(users[split_of(dataset, group, seed).train], minlength=dataset.n_users)
+            for seed in {draw[0] for draw in group.draws}
+        }
+    except USER_ERRORS:
+        return {}
+    return {draw: counts[draw[0]] for draw in group.draws}

@@ -1,0 +1,209 @@
+"""Charts and maps as inline SVG for the page: text stays text, colours are the style sheet's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from markupsafe import Markup, escape
+
+from recsys.experiments.report.charts import Chart, Series
+from recsys.experiments.report.maps import SIZE, ItemMap
+
+WIDTH, HEIGHT = 360, 250
+LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 40
+SHAPES = 8
+"""Marks of their own; series past them take theirs again, with another dash."""
+LETTER = 5.6
+"""Width of a letter of the labels, for keeping them apart."""
+
+
+def mark(shape: int, x: float, y: float, r: float = 4.0) -> str:
+    """Path data of one mark: circle, square, triangle, diamond, cross, triangle down, plus, ring."""
+    x, y, d, e = round(x, 1), round(y, 1), round(r * 0.9, 1), round(r * 1.2, 1)
+    return (
+        f"M{x - r:.1f} {y}a{r} {r} 0 1 0 {2 * r} 0a{r} {r} 0 1 0 {-2 * r} 0z",
+        f"M{x - d:.1f} {y - d:.1f}h{2 * d}v{2 * d}h{-2 * d}z",
+        f"M{x} {y - r:.1f}l{r} {1.8 * r:.1f}h{-2 * r}z",
+        f"M{x} {y - e:.1f}l{e} {e}l{-e} {e}l{-e} {-e}z",
+        f"M{x - d:.1f} {y - d:.1f}l{2 * d} {2 * d}m0 {-2 * d}l{-2 * d} {2 * d}",
+        f"M{x} {y + r:.1f}l{r} {-1.8 * r:.1f}h{-2 * r}z",
+        f"M{x - r:.1f} {y}h{2 * r}M{x} {y - r:.1f}v{2 * r}",
+        f"M{x - d:.1f} {y}a{d} {d} 0 1 0 {2 * d} 0a{d} {d} 0 1 0 {-2 * d} 0z",
+    )[shape % SHAPES]
+
+
+class Axis:
+    """Where values of one axis stand, and its ticks."""
+
+    def __init__(self, low: float, high: float, start: float, end: float, log: bool = False):
+        self.log = log
+        if log:
+            low, high = math.log10(low), math.log10(high)
+        if high - low < 1e-12:
+            low, high = low - 0.5, high + 0.5
+        pad = 0.06 * (high - low)
+        self.low, self.high, self.start, self.end = low - pad, high + pad, start, end
+
+    def __call__(self, value: float) -> float:
+        value = math.log10(value) if self.log else value
+        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """Value and text of each tick."""
+        if not self.log:
+            return [(v, f"{v:g}") for v in _round_values(self.low, self.high)]
+        found = []
+        for power in range(math.floor(self.low), math.ceil(self.high) + 1):
+            for times in (1, 2, 5):
+                value = times * 10.0**power
+                if self.low <= math.log10(value) <= self.high:
+                    found.append((value, f"{value:,.10g}"))
+        whole = [(v, t) for v, t in found if math.log10(v) == round(math.log10(v))]
+        return found if len(found) <= 6 else whole
+
+
+def _round_values(low: float, high: float) -> list[float]:
+    rough = (high - low) / 5
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(s * power for s in (1, 2, 2.5, 5, 10) if s * power >= rough)
+    first = math.ceil(low / step)
+    return [round(n * step, 12) for n in range(first, math.floor(high / step) + 1)]
+
+
+def draw(chart: Chart, ident: str) -> Markup:
+    """The chart; a screen reader hears its title, and the page has its figures as a table."""
+    x, y = _axes(chart)
+    parts = [_frame(chart, x, y)]
+    parts += [_points(chart, x, y)] if chart.kind == "points" else [_lines(chart, x, y)]
+    return Markup(
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-labelledby="{escape(ident)}">'
+        f'<title id="{escape(ident)}">{escape(chart.title)}: {escape(chart.y_label)} by {escape(chart.x_label)}'
+        f"</title>{''.join(parts)}</svg>"
+    )
+
+
+def _axes(chart: Chart) -> tuple[Axis, Axis]:
+    xs = [v for s in chart.series for v in s.x]
+    ys = [v for s in chart.series for values in (s.y, s.low, s.high) for v in values]
+    if chart.x_names:
+        xs = [-0.2, len(chart.x_names) - 0.8]
+    low = 0.0 if chart.kind == "lines" and chart.x_names else min(ys)
+    return (
+        Axis(min(xs), max(xs), LEFT, WIDTH - RIGHT, chart.x_log),
+        Axis(min(low, max(ys)), max(ys), HEIGHT - BOTTOM, TOP),
+    )
+
+
+def _frame(chart: Chart, x: Axis, y: Axis) -> str:
+    """Grid, ticks and the axes' names."""
+    parts = []
+    for value, text in y.ticks():
+        at = round(y(value), 1)
+        parts.append(f'<path class="grid" d="M{LEFT} {at}H{WIDTH - RIGHT}"/>')
+        parts.append(f'<text x="{LEFT - 5}" y="{at + 3.5:.1f}" text-anchor="end">{text}</text>')
+    named = [(float(n), name) for n, name in enumerate(chart.x_names)]
+    for value, text in named or x.ticks():
+        at = round(x(value), 1)
+        parts.append(f'<path class="tick" d="M{at} {HEIGHT - BOTTOM}v4"/>')
+        parts.append(
+            f'<text x="{at}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{escape(_short(text))}</text>'
+        )
+    base = f'<path class="axis" d="M{LEFT} {HEIGHT - BOTTOM}H{WIDTH - RIGHT}"/>'
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    names = f'<text class="name" x="{middle}" y="{HEIGHT - 6}" text-anchor="middle">{escape(chart.x_label)}</text>'
+    up = (TOP + HEIGHT - BOTTOM) / 2
+    names += (
+        f'<text class="name" transform="translate(11 {up}) rotate(-90)" text-anchor="middle">'
+        f"{escape(chart.y_label)}</text>"
+    )
+    return "".join(parts) + base + names
+
+
+def _short(text: str, most: int = 18) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _points(chart: Chart, x: Axis, y: Axis) -> str:
+    parts, boxes = [], []
+    for one in chart.series:
+        at = x(one.x[0]), y(one.y[0])
+        boxes.append((at[0] - 5, at[1] - 5, at[0] + 5, at[1] + 5))
+        if one.low:
+            parts.append(f'<path class="bar" d="M{at[0]:.1f} {y(one.low[0]):.1f}V{y(one.high[0]):.1f}"/>')
+        told = f"{one.name}: {one.y[0]:.4f} at {one.x[0]:.4g}"
+        parts.append(f'<path class="dot" d="{mark(0, *at)}"><title>{escape(told)}</title></path>')
+    for one in chart.series:
+        parts.append(_label(_short(one.name), x(one.x[0]), y(one.y[0]), boxes))
+    return "".join(parts)
+
+
+def _label(text: str, x: float, y: float, boxes: list[tuple[float, float, float, float]]) -> str:
+    """The name beside a point, at the first place where it covers nothing; the farthest one with a line."""
+    width = LETTER * len(text)
+    places = [(7, 3.5, "start"), (-7, 3.5, "end"), (7, -6, "start"), (-7, -6, "end"), (7, 13, "start")]
+    places += [
+        (-7, 13, "end"),
+        *((d, v, a) for v in (-18, 24, -30, 36, -42, 48) for d, a in ((9, "start"), (-9, "end"))),
+    ]
+    for dx, dy, anchor in places:
+        left = x + dx if anchor == "start" else x + dx - width
+        box = left, y + dy - 9, left + width, y + dy + 2
+        inside = box[0] > LEFT and box[2] < WIDTH - 1 and box[1] > 0 and box[3] < HEIGHT - BOTTOM
+        if inside and not any(_overlap(box, other) for other in boxes):
+            boxes.append(box)
+            line = ""
+            if abs(dy) > 15:
+                line = f'<path class="leader" d="M{x:.1f} {y:.1f}L{x + dx:.1f} {y + dy - 3.5:.1f}"/>'
+            place = f'x="{x + dx:.1f}" y="{y + dy:.1f}" text-anchor="{anchor}"'
+            return f'{line}<text class="label" {place}>{escape(text)}</text>'
+    return ""
+
+
+def _overlap(a: Sequence[float], b: Sequence[float]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _lines(chart: Chart, x: Axis, y: Axis) -> str:
+    return "".join(_line(n, one, x, y) for n, one in enumerate(chart.series))
+
+
+def _line(number: int, one: Series, x: Axis, y: Axis) -> str:
+    places = [(x(a), y(b)) for a, b in zip(one.x, one.y, strict=True)]
+    path = "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in places)
+    step = max(1, math.ceil(len(places) / 6))
+    marks = "".join(mark(number, *place, 3.2) for place in places[number % step :: step])
+    dash = f" dash{number % 4}"
+    return (
+        f'<g class="s{number % SHAPES}"><title>{escape(one.name)}</title><path class="line{dash}" d="{path}"/>'
+        f'<path class="mark shape{number % SHAPES}" d="{marks}"/></g>'
+    )
+
+
+def swatch(number: int, line: bool = True) -> Markup:
+    """What stands for a series in a legend."""
+    path = f'<path class="line dash{number % 4}" d="M0 6h26"/>' if line else ""
+    return Markup(
+        f'<svg class="swatch s{number % SHAPES}" viewBox="0 0 26 12" width="26" height="12" aria-hidden="true">'
+        f'{path}<path class="mark shape{number % SHAPES}" d="{mark(number, 13, 6, 4)}"/></svg>'
+    )
+
+
+def draw_map(found: ItemMap, ident: str) -> Markup:
+    """The map: one path a category, each with a mark of its own."""
+    edge, size = 8, 500
+    scale = (size - 2 * edge) / SIZE
+    paths = []
+    for number, name in enumerate(found.kinds):
+        places = found.places[found.kind == number] * scale + edge
+        marks = "".join(mark(number, x, y, 3.4) for x, y in np.round(places, 1).tolist())
+        paths.append(
+            f'<path class="s{number % SHAPES} mark shape{number % SHAPES}" data-kind="{number}" d="{marks}">'
+            f"<title>{escape(name)}</title></path>"
+        )
+    return Markup(
+        f'<svg class="map" viewBox="0 0 {size} {size}" role="img" aria-labelledby="{escape(ident)}">'
+        f'<title id="{escape(ident)}">Map of {len(found.items)} items by the vectors of {escape(found.model)}, '
+        f"by {escape(found.by)}</title>{''.join(paths)}</svg>"
+    )

@@ -1,0 +1,54 @@
+"""Verdicts and figures as people say them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def interval_words(interval: Sequence[float] | None) -> str:
+    """An interval; empty where there is none."""
+    return "" if not interval else f"{interval[0]:.4f} to {interval[1]:.4f}"
+
+
+def verdict_words(row: Mapping[str, Any], table: Mapping[str, Any], margin: float) -> str:
+    """What a row's figures on the decisive column show, in a sentence's half."""
+    decide = table["decide_by"]
+    cell = row["columns"].get(decide, {})
+    verdict, against = cell.get("verdict"), cell.get("against", {})
+    if verdict is None:
+        return cell.get("note", "" if len(table["rows"]) > 1 else "the only model")
+    if verdict == "best":
+        return "best: shown to be better than every other"
+    if verdict == "highest, not shown best":
+        equals = [r["model"] for r in table["rows"] if r["columns"].get(decide, {}).get("may_be_best")]
+        return f"highest, but not shown to be better than {_listed([m for m in equals if m != row['model']])}"
+    reference, gap = against["reference"], abs(against["difference"])
+    ends = sorted(abs(end) for end in against["interval"])
+    if verdict in ("better", "worse"):
+        return f"{verdict} than {reference}, by {gap:.4f} ({ends[0]:.4f} to {ends[1]:.4f})"
+    if verdict == "equivalent":
+        return f"as good as {reference}: any difference is below {margin:.0%}"
+    return f"not shown to differ from {reference}; a difference of {against['smallest_detectable']:.4f} would show"
+
+
+def headline(group_title: str, table: Mapping[str, Any]) -> str:
+    """One sentence on who wins a table."""
+    decide = table["decide_by"]
+    if not table["rows"]:
+        return f"{group_title}: no figures."
+    first = table["rows"][0]
+    cell = first["columns"].get(decide, {})
+    told = f"{first['model']} ranks first on {decide} with {cell.get('mean', float('nan')):.4f}"
+    if cell.get("verdict") == "best":
+        return f"{group_title}: {told}, shown to be better than every other model."
+    others = [row["model"] for row in table["rows"][1:] if row["columns"].get(decide, {}).get("may_be_best")]
+    if others:
+        return f"{group_title}: {told}; {_listed(others)} may be as good."
+    return f"{group_title}: {told}."
+
+
+def _listed(names: Sequence[str], most: int = 4) -> str:
+    if len(names) > most:
+        names = [*names[: most - 1], f"{len(names) - most + 1} others"]
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names) or "any other"

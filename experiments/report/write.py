@@ -1,0 +1,123 @@
+"""Making a report: what is read, what is computed, and which files it leaves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from recsys.experiments import tables as text
+from recsys.experiments.report.charts import charts_of
+from recsys.experiments.report.collect import Collection, Group, collect
+from recsys.experiments.report.explorer import explore
+from recsys.experiments.report.figures import write_figures
+from recsys.experiments.report.page import Section, render
+from recsys.experiments.report.slices import slices
+from recsys.experiments.report.sources import Source, activity, open_sources
+from recsys.experiments.results import RESULTS_FILE, default_columns, read_json, table_of
+from recsys.experiments.verdicts import Rules
+from recsys.files import cannot_write, write_text
+
+PAGE, LATEX, MARKDOWN, CSV, CURVES = "index.html", "tables.tex", "tables.md", "tables.csv", "figures.csv"
+DECIDE_BY = "ndcg@20"
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """What a report shows.
+
+    Attributes:
+        out: its folder; None for `report` inside the folder of runs.
+        data_root: folder of the data sets; None for the one that each run recorded.
+        users, models: how many the explorer offers at most, of each table.
+    """
+
+    out: Path | None = None
+    data_root: str | None = None
+    users: int = 50
+    models: int = 8
+
+
+def write_report(folder: Path, options: ReportOptions, console: Console) -> Path:
+    """Write the report on the runs in `folder` and say what was left out.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        UserError: there is no run to report on, or the files cannot be written.
+    """
+    out = options.out or folder / "report"
+    found = collect(folder, out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(out, error) from error
+    sources = open_sources(found.groups, options.data_root)
+    rules = Rules(margin=float(found.results.get("rules", {}).get("margin", Rules.margin)))
+    known = _known(found.results, read_json(out / RESULTS_FILE))
+    sections = [
+        _section(group, found.results, sources[group.dataset], rules, known) for group in found.groups
+    ]
+    ranked = [[row["model"] for row in section.table["rows"]] for section in sections]
+    explored = explore(found.groups, ranked, sources, options.users, options.models)
+    results = _results(found, sections)
+    paper = text.beside_paper(results["paper"]) if results["paper"] else None
+    page = render(found, sections, paper, sources, explored, rules.margin)
+    write_text(out / LATEX, text.latex(results))
+    write_text(out / MARKDOWN, text.markdown(results))
+    write_text(out / CSV, text.csv_text(results))
+    write_text(out / RESULTS_FILE, json.dumps(results, indent=2) + "\n")
+    lines = write_figures(sections, list(explored.maps.values()), out)
+    write_text(out / PAGE, page)
+    for line in [
+        *_left_out(found),
+        *(f"not explored: {n}: {e}" for n, e in explored.troubles.items()),
+        *lines,
+    ]:
+        console.print(line, markup=False, soft_wrap=True)
+    return out / PAGE
+
+
+def _known(*results: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables that were computed before, by their stamps."""
+    return {t["stamp"]: t for told in results for t in told.get("tables", ()) if "stamp" in t}
+
+
+def _section(
+    group: Group, results: Mapping[str, Any], source: Source, rules: Rules, known: Mapping[str, Any]
+) -> Section:
+    scored = [run.scored for run in sorted(group.runs, key=lambda r: (r.scored.label, r.scored.draw))]
+    told = next(
+        (t for t in results.get("tables", ()) if (t["dataset"], t["split"]) == (group.dataset, group.split)),
+        {},
+    )
+    wanted = told.get("columns") or default_columns(group.split)
+    decide = results.get("decide_by") or DECIDE_BY
+    table = table_of(scored, group.draws, wanted, decide, rules, known)
+    table = {**table, "dataset": group.dataset, "split": group.split}
+    metric = table["decide_by"].rpartition(":")[2]
+    parts = slices(scored, group.draws, metric, rules, activity(source, group)) if metric else []
+    return Section(group, table, parts, charts_of(group, table, parts))
+
+
+def _results(found: Collection, sections: Sequence[Section]) -> dict[str, Any]:
+    """What the text tables are made of, and a later report takes up; the same form as an experiment's."""
+    known = found.results
+    return {
+        "title": known.get("title", ""),
+        "tables": [{**s.table, "title": s.group.title, "slices": list(s.slices)} for s in sections],
+        "failed": found.failed,
+        "paper": known.get("paper", []),
+    }
+
+
+def _left_out(found: Collection) -> list[str]:
+    lines = [f"left out: {name}: {error}" for name, error in found.failed.items()]
+    if found.replaced:
+        lines.append(f"{len(found.replaced)} older runs of the same models and seeds are left out")
+    return lines
