@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from recsys.datasets.cards import load_dataset
+from recsys.experiments.report.write import ReportOptions, write_report
 from recsys.runs import RunConfig, execute, prepare
 from recsys.tables import comparison_table
 
@@ -19,7 +20,8 @@ MODELS = ("pop", "itemknn", "contentknn", "ease", "lightgcn", "vbpr")
 
 
 def run_demo(folder: Path, console: Console, seed: int = 0) -> None:
-    """Train and test the demo's models and print one table a split; finished runs in `folder` are kept."""
+    """Train and test the demo's models, print one table a split, and write a report on them; finished runs in
+    `folder` are kept."""
     dataset = load_dataset(DATASET)
     console.print(
         f"{DATASET}: {dataset.n_users:,} users, {dataset.n_items:,} items, {len(dataset.interactions):,} "
@@ -34,4 +36,7 @@ def run_demo(folder: Path, console: Console, seed: int = 0) -> None:
             results.append(execute(run, folder / protocol / model, resume=True, console=console))
         console.print()
         console.print(comparison_table(title, results))
+    with console.status("report"):
+        page = write_report(folder, ReportOptions(), console)
     console.print(f"\nruns kept in {folder}; try: recsys recommend --run {folder}/random/lightgcn --user 42")
+    console.print(f"report, to open in a browser: {page}", markup=False, soft_wrap=True)

@@ -47,6 +47,12 @@ class Scored:
     users: pd.DataFrame
     checksum: str
 
+    @functools.cached_property
+    def groups(self) -> dict[str, pd.DataFrame]:
+        """The values of each group, by user."""
+        parts = self.users.groupby("group", observed=True, sort=False)
+        return {str(group): part.set_index("user") for group, part in parts}
+
 
 def read_scored(folder: Path, label: str, draw: Draw) -> Scored:
     """A finished run's figures; UserError where a file is broken, with its name."""
@@ -211,9 +217,9 @@ def matrices(scored: Sequence[Scored], draws: Sequence[Draw], column: str) -> di
     group, _, metric = column.rpartition(":")
     series: dict[str, dict[Draw, pd.Series]] = {}
     for one in scored:
-        values = _values(one.users, group or "overall", metric)
-        if values is not None:
-            series.setdefault(one.label, {})[one.draw] = values
+        frame = one.groups.get(group or "overall")
+        if frame is not None and metric in frame:
+            series.setdefault(one.label, {})[one.draw] = frame[metric]
     size = 1 + max((int(v.index.max()) for s in series.values() for v in s.values()), default=-1)
     table = {}
     for label, by_draw in series.items():
@@ -234,13 +240,6 @@ def _column(rows: dict, scored: Sequence[Scored], draws: Sequence[Draw], column:
     if table:
         _judge(rows, table, column, rules)
     return bool(table)
-
-
-def _values(frame: pd.DataFrame, group: str, metric: str) -> pd.Series | None:
-    if metric not in frame:
-        return None
-    part = frame[frame["group"] == group]
-    return part.set_index("user")[metric] if len(part) else None
 
 
 def _judge(rows: dict, table: dict[str, np.ndarray], column: str, rules: Rules) -> None:

@@ -174,7 +174,11 @@ def _name(label: str, config: RunConfig) -> str:
 def _title(folder: Path) -> str:
     """What people call the run that failed in a folder; empty where that cannot be told."""
     told = read_json(folder / ERROR_FILE).get("cell")
-    return told if isinstance(told, str) else ""
+    label = read_json(folder / CELL_FILE).get("label")
+    try:
+        return told if isinstance(told, str) else _name(label, load_config(folder)) if label else ""
+    except USER_ERRORS:
+        return ""
 
 
 def _history(folder: Path) -> pd.DataFrame | None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from recsys.data import TrainingData
 from recsys.datasets.dataset import Dataset
 from recsys.datasets.splits import Split
 from recsys.errors import USER_ERRORS, UserError
@@ -18,9 +19,12 @@ from recsys.experiments.report.collect import Found, Group
 from recsys.experiments.report.maps import ItemMap, item_map
 from recsys.experiments.report.sources import Source, split_of, view_of
 from recsys.graphs.knn import knn
-from recsys.runs import prepare
+from recsys.models import MODELS
+from recsys.models.base import Model
+from recsys.settings import build
 
-LISTED, SHOWN, NEAREST = 10, 20, 5
+WEIGHTS_FILE = "model.safetensors"
+LISTED, SHOWN, NEAREST = 10, 12, 5
 """Items of a recommendation; of a history or of what was held out; neighbours by a modality."""
 TITLE = 90
 
@@ -81,7 +85,7 @@ def _explore(
 ) -> dict[str, Any]:
     split_seed = min(draw[0] for draw in group.draws)
     split = split_of(dataset, group, split_seed)
-    chosen = sample_users(dataset, split, users)
+    chosen, data = sample_users(dataset, split, users), TrainingData.of(dataset, split)
     table = {
         "title": group.title,
         "dataset": group.dataset,
@@ -97,7 +101,7 @@ def _explore(
         if run is None:
             continue
         try:
-            lists = _with_model(run, label, dataset, split, chosen, found)
+            lists = _with_model(run, label, (dataset, split, data), chosen, found)
         except Exception as error:  # an old run that this code cannot load is no reason to have no page
             line = " ".join(str(error).split())
             line = line if isinstance(error, USER_ERRORS) else f"{type(error).__name__}: {line}"
@@ -114,29 +118,44 @@ def _first(group: Group, label: str, split_seed: int) -> Found | None:
 
 
 def _with_model(
-    run: Found, label: str, dataset: Dataset, split: Split, users: np.ndarray, found: Explored
+    run: Found,
+    label: str,
+    of: tuple[Dataset, Split, TrainingData],
+    users: np.ndarray,
+    found: Explored,
 ) -> list[list[int]]:
     """The items that a trained run ranks first for each user; its vectors make the map where there is none yet."""
-    from safetensors.torch import load_file
-
-    from recsys.training import BEST_FILE
-
-    path = run.scored.folder / BEST_FILE
-    if not path.exists():
-        raise UserError(f"{run.name} holds no trained model")
-    loaded = prepare(run.config, dataset)
-    loaded.model.load_arrays(load_file(path))
-    loaded.model.eval()
+    dataset, split, data = of
+    model = load_model(run, data)
     support = dataset.matrix(split.test_support) if len(split.test_support) else None
-    scorer = loaded.model.scorer(support)
+    scorer = model.scorer(support)
     name = run.key[0]
     if name not in found.maps and (vectors := item_vectors(scorer)) is not None:
-        unranked = loaded.model.unranked_items()
+        unranked = model.unranked_items()
         ranked = np.ones(dataset.n_items, dtype=bool) if unranked is None else ~unranked
-        made = item_map(label, dataset, vectors, loaded.data.item_counts(), ranked)
+        made = item_map(label, dataset, vectors, data.item_counts(), ranked)
         if made is not None:
             found.maps[name] = made
     return top_items(scorer, dataset, split, users)
+
+
+def load_model(run: Found, data: TrainingData) -> Model:
+    """A run's trained model, ready to score. Unlike `load_run` it leaves the trainer and its library alone.
+
+    Raises:
+        UserError: the run holds no weights, or they or its settings do not fit the model any more.
+    """
+    from safetensors.torch import load_file
+
+    path = run.scored.folder / WEIGHTS_FILE
+    if not path.exists():
+        raise UserError(f"{run.name} holds no trained model")
+    kind = MODELS.get(run.config.model)
+    own = {k: v for k, v in run.config.settings.items() if k in kind.Settings.model_fields}
+    model = kind(build(kind.Settings, own, kind.__name__), data, run.config.seed)
+    model.load_arrays(load_file(path))
+    model.eval()
+    return model
 
 
 def item_vectors(scorer: Scorer) -> np.ndarray | None:

@@ -22,7 +22,7 @@ COLOURS = "0072b2", "d55e00", "009e73", "b0508a", "8c6d00", "5b4bb7", "4e7f96", 
 STYLE = {
     "svg.hashsalt": "recsys",
     "svg.fonttype": "none",
-    "pdf.fonttype": 42,
+    "pdf.fonttype": 3,
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,

@@ -93,7 +93,7 @@
   const table = () => data.tables[Number(tables.value)];
   const capital = (word) => word[0].toUpperCase() + word.slice(1);
 
-  const showNear = (id, button) => {
+  const showNear = (id) => {
     for (const b of lists.querySelectorAll("button")) b.setAttribute("aria-pressed", String(b.dataset.item === String(id)));
     const catalogue = catalogues[table().dataset];
     near.replaceChildren(make("h3", `Nearest to ${catalogue.title(id)}`));
@@ -109,6 +109,7 @@
     }
     if (!kinds.children.length) kinds.append(make("p", "This data set has no modalities.", { class: "note" }));
     near.append(kinds);
+    near.scrollIntoView({ block: "nearest" });
   };
 
   const column = (heading, note, ids, held, ranked) => {
@@ -137,7 +138,7 @@
     const n = Number(users.value);
     const user = t.users[n];
     const held = new Set(user.held);
-    const shown = user.held.slice(0, 20);
+    const shown = user.held.slice(0, 12);
     const had = t.noun === "bundle" ? "Given" : "History";
     lists.replaceChildren(
       column(had, rest(user.n, user.had.length), user.had, held, false),
@@ -157,7 +158,8 @@
     const t = table();
     document.getElementById("ex-noun").textContent = capital(t.noun);
     const had = t.noun === "bundle" ? "given" : "known";
-    fill(users, t.users.map((u) => `${u.id}${u.title ? `, ${u.title}` : ""}: ${u.n} ${had}, ${u.m} held out`));
+    const hit = t.users.findIndex((u, n) => t.lists[0][n].some((id) => u.held.includes(id)));
+    fill(users, t.users.map((u) => `${u.id}${u.title ? `, ${u.title}` : ""}: ${u.n} ${had}, ${u.m} held out`), Math.max(hit, 0));
     fill(first, t.models);
     fill(second, t.models, 1);
     show();

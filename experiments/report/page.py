@@ -96,7 +96,7 @@ def _facts(found: Collection, runs: Sequence[Found]) -> list[tuple[str, list[str
     told = [
         (
             "Runs",
-            [f"{len(runs)} runs, {len({r.scored.label for r in runs})} models, {len(seeds)} pairs of seeds"],
+            [f"{len(runs)} runs, {len({r.scored.label for r in runs})} models, {len(seeds)} seeds"],
         ),
         ("Engine", [f"recsys {made}; this page by recsys {metadata.version('recsys')}"]),
         ("Commit", commits),

@@ -10,6 +10,7 @@ import numpy as np
 from recsys.errors import UserError
 from recsys.experiments.results import SEED, Draw, Scored, matrices
 from recsys.experiments.verdicts import Rules, estimates
+from recsys.tables import SHARE_SHOWN
 
 SLICES = {
     "": "all",
@@ -23,7 +24,8 @@ SLICES = {
 }
 DEFINITIONS = (
     "Warm items have training interactions, cold ones have none; head items are the most popular fifth of the warm "
-    "ones, tail items the others. Cold among cold ranks only the items that the split holds out."
+    "ones, tail items the others. Cold among cold ranks only the items that the split holds out. Users of so many "
+    "items have that many in training. Slices that fewer than 2% of the users have an answer in are left out."
 )
 
 
@@ -34,18 +36,21 @@ def slices(
     rules: Rules,
     activity: Mapping[Draw, np.ndarray] | None = None,
 ) -> list[dict[str, Any]]:
-    """A slice each that some model has users in: key, label, chance, and cells by model.
+    """A slice each that enough users have an answer in: key, label, chance, and cells by model.
 
     Args:
         metric: such as "ndcg@20".
         activity: (n_users,) training interactions of each user, by the seeds that they were drawn with.
     """
-    found = []
+    found, everybody = [], 0
     for key, label in SLICES.items():
         table = matrices(scored, draws, f"{key}:{metric}" if key else metric)
-        if table:
-            found.append({"key": key or "all", "label": label, "cells": _cells(table, rules)})
-            found[-1]["chance"] = _chance(scored, key, metric)
+        cells = _cells(table, rules)
+        users = max((cell["users"] for cell in cells.values()), default=0)
+        everybody = everybody or users
+        if users >= max(2, SHARE_SHOWN * everybody):
+            chance = _chance(scored, key, metric)
+            found.append({"key": key or "all", "label": label, "cells": cells, "chance": chance})
     overall = matrices(scored, draws, metric)
     for number, (label, table) in enumerate(by_activity(overall, draws, activity or {})):
         found.append(
@@ -74,7 +79,7 @@ def by_activity(
     for first, last in ((int(counts[tested].min()), low), (low + 1, high), (high + 1, top)):
         inside = (counts >= first) & (counts <= last)
         masked = {label: np.where(inside, values, np.nan) for label, values in table.items()}
-        parts.append((f"users with {first}–{last} in training", masked))
+        parts.append((f"users of {first}–{last} items", masked))
     return parts
 
 

@@ -42,7 +42,7 @@ class Axis:
         if log:
             low, high = math.log10(low), math.log10(high)
         if high - low < 1e-12:
-            low, high = low - 0.5, high + 0.5
+            low, high = (low - 0.5, high + 0.5) if log or low else (0.0, 1.0)
         pad = 0.06 * (high - low)
         self.low, self.high, self.start, self.end = low - pad, high + pad, start, end
 

@@ -8,7 +8,9 @@ from typing import Any
 
 def interval_words(interval: Sequence[float] | None) -> str:
     """An interval; empty where there is none."""
-    return "" if not interval else f"{interval[0]:.4f} to {interval[1]:.4f}"
+    if not interval:
+        return ""
+    return f"{interval[0]:.4f}{' to ' if interval[0] < 0 else '–'}{interval[1]:.4f}"
 
 
 def verdict_words(row: Mapping[str, Any], table: Mapping[str, Any], margin: float) -> str:
