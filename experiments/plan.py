@@ -24,7 +24,7 @@ from recsys.evaluation.evaluator import BUNDLE_METRICS, DEFAULT_METRICS
 from recsys.evaluation.metrics import LIST_METRICS
 from recsys.experiments.versions import code_version, data_checksum
 from recsys.models import MODELS
-from recsys.runs import RunConfig, resolve_settings, task_view
+from recsys.runs import TOLD, RunConfig, resolve_settings, task_view
 from recsys.settings import Settings, build, setting
 
 SHIPPED = Path(__file__).parent
@@ -112,6 +112,7 @@ class Cell:
     def key(self) -> str:
         """Hash of settings and data; together with `code` it decides the figures."""
         values = self.config.model_dump(exclude={"data_root", "device"}) | {"data": self.data}
+        values["settings"] = {k: v for k, v in values["settings"].items() if k not in TOLD}
         if values["task"] == "recommend":
             del values["task"]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

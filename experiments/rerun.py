@@ -12,10 +12,8 @@ from rich.console import Console
 
 from recsys.cli import new_folder
 from recsys.errors import UserError
-from recsys.runs import METRICS_FILE, execute, load_config, prepare
+from recsys.runs import ENVIRONMENT_FILE, METRICS_FILE, execute, load_config, prepare
 from recsys.tables import make_table
-
-ENVIRONMENT_FILE = "environment.json"
 
 
 def run_again(
@@ -81,9 +79,9 @@ def _tell(differing: Mapping[str, tuple[float, float]], total: int, console: Con
 
 
 def _changes(before: Path, now: Path) -> Iterator[str]:
-    """What the two runs rest on and do not share: data, split, versions, machine."""
+    """What the two runs rest on and do not share: data, split, versions, machine. What they took is no cause."""
     old, new = _read(before / ENVIRONMENT_FILE), _read(now / ENVIRONMENT_FILE)
-    for key in sorted(old.keys() | new.keys()):
+    for key in sorted((old.keys() | new.keys()) - {"usage"}):
         if old.get(key) != new.get(key):
             yield f"changed: {key} was {_short(old.get(key))}, is {_short(new.get(key))}"
 

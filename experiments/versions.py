@@ -16,8 +16,11 @@ import pandas as pd
 from recsys.datasets.dataset import Dataset
 
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-# Other models have no say in this one's figures; readers have theirs through the data's checksum.
-_NOT_FOLLOWED = frozenset({"recsys.models", "recsys.datasets.cards", "recsys.progress"})
+# Other models have no say in this one's figures, nor has what is told of a run, and where it runs; readers have
+# theirs through the data's checksum.
+_NOT_FOLLOWED = frozenset(
+    {"recsys.models", "recsys.datasets.cards", "recsys.progress", "recsys.environment", "recsys.machines"}
+)
 
 
 def data_checksum(dataset: Dataset) -> str:

@@ -11,6 +11,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from recsys.runs import Run
+
 app = typer.Typer(
     no_args_is_help=False,
     add_completion=False,
@@ -29,11 +31,11 @@ DataRoot = Annotated[
 ]
 
 
-def console() -> Console:
-    """Where tables go."""
+def console(quiet: bool = False) -> Console:
+    """Where tables go; nowhere where `quiet`."""
     from rich.console import Console
 
-    return Console(highlight=False)
+    return Console(highlight=False, quiet=quiet)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -83,15 +85,22 @@ def train(
         Path | None, typer.Option(help="The run's folder; by default a new one below runs/.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:N for one GPU.")] = "auto",
+    devices: Annotated[
+        int,
+        typer.Option(help="Processes on each machine that train together, each on a GPU where there are."),
+    ] = 1,
+    num_nodes: Annotated[int, typer.Option("--num-nodes", help="Machines that train together.")] = 1,
+    strategy: Annotated[str, typer.Option(help="How processes train together: ddp.")] = "auto",
 ) -> None:
     """Train one model on one split of one data set, test it once, and keep the run."""
     from recsys.datasets.cards import load_dataset
     from recsys.datasets.splits import default_protocol
+    from recsys.errors import USER_ERRORS
+    from recsys.machines import Machines
     from recsys.models import MODELS
     from recsys.runs import RunConfig, execute, prepare, task_view
     from recsys.settings import build, parse_assignments
-    from recsys.tables import metrics_table
 
     values: dict[str, Any] = {
         "model": model,
@@ -105,8 +114,12 @@ def train(
         "data_root": str(data_root) if data_root else None,
         "device": device,
     }
-    asked, screen = build(RunConfig, values, "the run"), console()
+    asked = build(RunConfig, values, "the run")
     MODELS.get(model)
+    machines = Machines(devices, num_nodes, strategy)
+    machines.check(model)
+    leads = machines.rank(device) == 0
+    screen = console(quiet=not leads)
     loaded = load_dataset(dataset, data_root)
     if tuned or (tuned is None and config is None):
         split = split or default_protocol(task_view(loaded, task))
@@ -119,12 +132,26 @@ def train(
         screen.print(f"note: {note}", markup=False)
     folder = out or new_folder(Path("runs") / run.dataset.name / run.config.split, f"{model}-seed{seed}")
     try:
-        metrics = execute(run, folder, resume=resume, console=screen)
+        metrics = execute(run, folder, resume=resume, console=screen if leads else None, machines=machines)
+    except USER_ERRORS:
+        if leads:
+            raise
+        # The first process tells it; a status of failure would have pytorch-lightning kill it before.
+        raise typer.Exit from None
     except KeyboardInterrupt:
-        print(f"recsys: interrupted; go on with --out {folder} --resume", file=sys.stderr)
+        if leads:
+            print(f"recsys: interrupted; go on with --out {folder} --resume", file=sys.stderr)
         raise typer.Exit(130) from None
+    if leads:
+        report_training(run, metrics, folder, screen)
+
+
+def report_training(run: Run, metrics: dict[str, Any], folder: Path, screen: Console) -> None:
+    """Print what a finished run came to."""
+    from recsys.tables import metrics_table
+
     screen.print(metrics_table(metrics))
-    if task == "bundle":
+    if run.config.task == "bundle":
         from recsys.bundles.complete import examples_table
 
         screen.print(examples_table(run))

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import platform
 import time
-from dataclasses import dataclass
-from importlib import metadata
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import yaml
+from pydantic import Field
 
 from recsys.data import TrainingData
 from recsys.datasets.bundles import BundleView, bundle_view
 from recsys.datasets.cards import load_dataset
 from recsys.datasets.dataset import Dataset
 from recsys.datasets.splits import Split, default_protocol, make_split
+from recsys.environment import Usage, environment, usage
 from recsys.errors import UserError
 from recsys.evaluation.evaluator import BUNDLE_METRICS, DEFAULT_METRICS, Evaluation, Evaluator
 from recsys.evaluation.metrics import parse_metric
 from recsys.files import atomic, cannot_write, write_text
+from recsys.machines import Machines
 from recsys.models import MODELS
 from recsys.models.base import Model
 from recsys.settings import Settings, build, divide, setting
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 CONFIG_FILE, METRICS_FILE, USERS_FILE = "config.yaml", "metrics.json", "per_user.parquet"
+ENVIRONMENT_FILE = "environment.json"
+TOLD = frozenset({"diagnostics"})
+"""Settings that change what is told of a run and none of its figures: a run goes on with others."""
 HEAD_SHARE = 0.2
 """Head items are the most popular fifth of the warm items; tail items are the other warm ones."""
 
@@ -50,7 +53,9 @@ class RunConfig(Settings):
     seed: int = setting(0, "seed of the model and its training", low=0)
     settings: dict[str, Any] = setting({}, "the model's and the trainer's settings by name")
     data_root: str | None = setting(None, "folder that holds the data sets")
-    device: Literal["auto", "cpu", "cuda"] = setting("auto", "where training runs")
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = setting(
+        "auto", "where training runs: auto, cpu, cuda, or cuda:N for one GPU by number"
+    )
 
 
 @dataclass
@@ -63,6 +68,7 @@ class Run:
         model: built, untrained.
         train_settings: how to train it; None for a closed-form model.
         graph_seconds: time to build the model and its graphs.
+        begun: the clocks when its making began.
     """
 
     config: RunConfig
@@ -72,6 +78,7 @@ class Run:
     model: Model
     train_settings: Any
     graph_seconds: float
+    begun: Usage = field(default_factory=Usage.now)
 
 
 def prepare(config: RunConfig, dataset: Dataset | None = None) -> Run:
@@ -83,12 +90,13 @@ def prepare(config: RunConfig, dataset: Dataset | None = None) -> Run:
     Raises:
         UserError, DataError: anything in the configuration or data that cannot be.
     """
+    begun = Usage.now()
     model_class = MODELS.get(config.model)
-    if config.device == "cuda":
+    if config.device.startswith("cuda"):
         import torch
 
-        if not torch.cuda.is_available():
-            raise UserError("device 'cuda' was asked for, and torch finds none; use --device cpu")
+        if torch.cuda.device_count() <= int(config.device.partition(":")[2] or 0):
+            raise UserError(f"device '{config.device}' was asked for, and torch finds none; use --device cpu")
     settings, train_settings = resolve_settings(model_class, config.settings)
     dataset = task_view(dataset or load_dataset(config.dataset, config.data_root), config.task)
     protocol = config.split or default_protocol(dataset)
@@ -99,7 +107,7 @@ def prepare(config: RunConfig, dataset: Dataset | None = None) -> Run:
     seconds = time.perf_counter() - start
     resolved = settings.model_dump() | (train_settings.model_dump() if train_settings else {})
     config = config.model_copy(update={"split": protocol, "settings": resolved})
-    return Run(config, dataset, split, data, model, train_settings, seconds)
+    return Run(config, dataset, split, data, model, train_settings, seconds, begun)
 
 
 def task_view(dataset: Dataset, task: str) -> Dataset:
@@ -143,18 +151,30 @@ def make_folder(folder: Path, resume: bool = False) -> None:
 
 
 def execute(
-    run: Run, folder: Path, *, resume: bool = False, console: Console | None = None
+    run: Run,
+    folder: Path,
+    *,
+    resume: bool = False,
+    console: Console | None = None,
+    machines: Machines = Machines(),  # noqa: B008 - immutable
 ) -> dict[str, Any]:
     """Train, test once, and leave a folder that tells it all. Returns what metrics.json holds.
 
-    With `resume` a finished run is returned as it is, and an unfinished one goes on where it was killed.
+    With `resume` a finished run is returned as it is, and an unfinished one goes on where it was killed. Of
+    several processes that train together all but the first return nothing.
     """
     start = time.perf_counter()
-    make_folder(folder, resume)
+    machines.check(run.config.model)
+    leads = machines.rank(run.config.device) == 0
+    if leads:
+        make_folder(folder, resume)
     if resume and (finished := read_metrics(folder, run.config)):
-        return finished
-    save_config(run.config, folder)
-    trained = _train(run, folder, console)
+        return finished if leads else {}
+    if leads:
+        save_config(run.config, folder)
+    trained = _train(run, folder, console, machines)
+    if not leads:
+        return {}
     checked = run.data.ledger.audit(run.split.cold_users, run.split.cold_items)
     scored = time.perf_counter()
     evaluator = make_evaluator(run.dataset, run.split, run.data, "test")
@@ -166,14 +186,18 @@ def execute(
         "total": run.graph_seconds + time.perf_counter() - start,
     }
     metrics = _report(run, evaluation) | trained | {"timing": timing, "leak_audit": checked}
-    write_text(folder / "environment.json", json.dumps(environment(run), indent=2) + "\n")
+    record = environment(run.dataset, run.split) | {
+        "processes": machines.processes,
+        "usage": usage(run.begun),
+    }
+    write_text(folder / ENVIRONMENT_FILE, json.dumps(record, indent=2) + "\n")
     with atomic(folder / USERS_FILE) as temporary:
         evaluation.per_user.to_parquet(temporary, index=False)
     write_text(folder / METRICS_FILE, json.dumps(metrics, indent=2) + "\n")
     return metrics
 
 
-def _train(run: Run, folder: Path, console: Console | None) -> dict[str, Any]:
+def _train(run: Run, folder: Path, console: Console | None, machines: Machines) -> dict[str, Any]:
     if run.train_settings is None:
         from recsys.training import save_model
 
@@ -202,6 +226,7 @@ def _train(run: Run, folder: Path, console: Console | None) -> dict[str, Any]:
         validate,
         run.config.seed,
         device=run.config.device,
+        machines=machines,
         callbacks=callbacks,
     )
 
@@ -293,6 +318,8 @@ def read_metrics(folder: Path, config: RunConfig) -> dict[str, Any] | None:
     if (folder / CONFIG_FILE).exists():
         ignored = {"data_root", "device"}
         old, new = load_config(folder).model_dump(exclude=ignored), config.model_dump(exclude=ignored)
+        for values in (old, new):
+            values["settings"] = {k: v for k, v in values["settings"].items() if k not in TOLD}
         for key in new:
             if old[key] != new[key]:
                 raise UserError(
@@ -320,25 +347,3 @@ def load_run(folder: Path, data_root: str | None = None) -> Run:
     load_model(run.model, folder)
     run.model.eval()
     return run
-
-
-def environment(run: Run) -> dict[str, Any]:
-    """What the figures rest on besides the configuration: versions, machine, checksums of data and split."""
-    import torch
-
-    packages = ("recsys", "torch", "numpy", "scipy", "pandas", "pytorch-lightning", "scikit-learn")
-    frame = run.dataset.interactions[["user", "item"]].to_numpy()
-    split = run.split
-    parts = [split.train, split.valid, split.test, split.valid_support, split.test_support]
-    return {
-        "python": platform.python_version(),
-        "packages": {name: metadata.version(name) for name in packages},
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "interactions_sha256": hashlib.sha256(np.ascontiguousarray(frame)).hexdigest(),
-        "split_sha256": hashlib.sha256(
-            np.concatenate([p for part in parts for p in (part, [-1])])
-        ).hexdigest(),
-    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,15 +21,33 @@ class Batch:
     Attributes:
         users, positives: (b,) int64.
         negatives: (b, n) int64, warm items that the user has no training interaction with.
+        whole: triples of the step, where these are one process's share of them; 0: these are all.
+        weight: what the mean over these triples counts for in the mean over the step's.
     """
 
     users: torch.Tensor
     positives: torch.Tensor
     negatives: torch.Tensor
+    whole: int = 0
+    weight: float = 1.0
+
+    @property
+    def size(self) -> int:
+        """Triples of the step."""
+        return self.whole or len(self.users)
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on `device`."""
-        return Batch(self.users.to(device), self.positives.to(device), self.negatives.to(device))
+        parts = {name: getattr(self, name).to(device) for name in ("users", "positives", "negatives")}
+        return replace(self, **parts)
+
+    def share(self, rank: int, of: int) -> Batch:
+        """Every `of`-th triple, from number `rank` on. Where none is left it is the first one, of weight 0: a
+        mean over nothing is not a number."""
+        counted = len(self.users[rank::of])
+        rows = slice(rank, None, of) if counted else slice(0, 1)
+        parts = self.users[rows], self.positives[rows], self.negatives[rows]
+        return Batch(*parts, whole=len(self.users), weight=counted / len(self.users))
 
 
 class Sampler:

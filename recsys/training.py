@@ -18,15 +18,22 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.io import CheckpointIO
+from pytorch_lightning.utilities import rank_zero_only
 from safetensors.torch import load_file, save_file
 
-from recsys.errors import LeakError, UserError
+from recsys.errors import USER_ERRORS, LeakError, UserError
 from recsys.files import atomic, write_text
+from recsys.machines import Machines, hush
 from recsys.models.base import Model
+from recsys.objectives.diagnostics import embedding_diagnostics, sample
 from recsys.sampling import Batch, Sampler, epoch_seed
 from recsys.settings import Settings, setting
 
 RESUME_FILE, BEST_FILE, HISTORY_FILE = "last.ckpt", "model.safetensors", "history.csv"
+DIAGNOSED = 2048
+"""So many users, items and pairs are looked at by `diagnostics`."""
+LOST = ("onnection closed", "onnection reset", "onnection refused", "roken pipe", "NCCL")
+"""What the transports between processes say where one is gone."""
 
 
 class TrainSettings(Settings):
@@ -45,6 +52,9 @@ class TrainSettings(Settings):
     patience: int = setting(20, "validations without a better one before training stops", low=1)
     monitor: str = setting("ndcg@20", "validation metric that chooses the epoch")
     logger: Literal["csv", "tensorboard", "mlflow"] = setting("csv", "where curves go besides history.csv")
+    diagnostics: bool = setting(
+        False, "whether each validation notes alignment, uniformity, effective rank and modality gaps"
+    )
 
 
 Validate = Callable[[Model], float]
@@ -52,7 +62,9 @@ Validate = Callable[[Model], float]
 
 
 class _Epochs:
-    """The batches of whatever epoch the trainer is in; an iterable that Lightning takes for a data loader."""
+    """The batches of whatever epoch the trainer is in; an iterable that Lightning takes for a data loader.
+
+    Of several processes each draws all of them, and takes its share of each."""
 
     def __init__(self, module: TrainingModule, sampler: Sampler):
         self._module, self._sampler = module, sampler
@@ -61,7 +73,9 @@ class _Epochs:
         return len(self._sampler)
 
     def __iter__(self) -> Iterator[Batch]:
-        yield from self._sampler.epoch(self._module.current_epoch)
+        trainer = self._module.trainer
+        for batch in self._sampler.epoch(self._module.current_epoch):
+            yield batch if trainer.world_size == 1 else batch.share(trainer.global_rank, trainer.world_size)
 
 
 class TrainingModule(pl.LightningModule):
@@ -99,12 +113,18 @@ class TrainingModule(pl.LightningModule):
     def training_step(self, batch: Batch, index: int) -> torch.Tensor:
         terms = self.model.loss(batch)
         for name, value in terms.items():
-            self.epoch_terms[name] = self.epoch_terms.get(name, 0.0) + value.detach()
-        return torch.stack(list(terms.values())).sum()
+            self.epoch_terms[name] = self.epoch_terms.get(name, 0.0) + value.detach() * batch.weight
+        # DDP takes the mean of the processes' gradients; what is wanted is their sum by weight.
+        return torch.stack(list(terms.values())).sum() * (batch.weight * self.trainer.world_size)
 
     def on_after_backward(self) -> None:
         if self.trainer.is_last_batch:
             self.audit_gradients()
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, index: int) -> None:
+        if self.trainer.is_last_batch and self.trainer.world_size > 1:
+            reduce = self.trainer.strategy.reduce
+            self.epoch_terms = {n: reduce(value, reduce_op="sum") for n, value in self.epoch_terms.items()}
 
     def audit_gradients(self) -> None:
         """LeakError where a cold user's or item's ID row took a gradient: it would be trained on."""
@@ -143,9 +163,25 @@ class AtomicCheckpointIO(CheckpointIO):
         Path(path).unlink(missing_ok=True)
 
 
+def on_leader(trainer: pl.Trainer, act: Callable[[], Any]) -> Any:
+    """What `act` gives in the first process, which alone calls it; all others wait, and share its errors."""
+    told = None
+    if trainer.is_global_zero:
+        try:
+            told = act()
+        except USER_ERRORS as error:
+            told = error
+    told = trainer.strategy.broadcast(told)
+    if isinstance(told, Exception):
+        raise told
+    return told
+
+
 class KeepBest(pl.Callback):
     """Validates every `eval_every` epochs, keeps the best epoch's weights, stops when patience runs out,
-    and leaves a resume file behind, all of it before the next epoch begins."""
+    and leaves a resume file behind, all of it before the next epoch begins.
+
+    Of several processes the first validates and writes; the others take its word, so that all stop together."""
 
     def __init__(self, folder: Path, validate: Validate):
         self.folder, self.validate = folder, validate
@@ -176,17 +212,39 @@ class KeepBest(pl.Callback):
         self.history.append(row)
         if (epoch + 1) % settings.eval_every and epoch + 1 < settings.max_epochs:
             return
-        module.model.eval()
-        value = row[settings.monitor] = self.validate(module.model)
-        module.model.train()
+        row.update(on_leader(trainer, lambda: self._validated(module)))
         if trainer.logger:
             module.log_dict({name: float(row[name]) for name in row if name != "epoch"})
         self.waited += 1
-        if value > self.best:
-            self.best, self.best_epoch, self.waited = value, epoch, 0
-            save_model(module.model, self.folder)
+        if row[settings.monitor] > self.best:
+            self.best, self.best_epoch, self.waited = row[settings.monitor], epoch, 0
         trainer.should_stop = trainer.should_stop or self.waited >= settings.patience
+        on_leader(trainer, lambda: self._write(module))
+
+    def _validated(self, module: TrainingModule) -> dict[str, float]:
+        module.model.eval()
+        figures = {module.settings.monitor: self.validate(module.model)}
+        if module.settings.diagnostics:
+            figures |= diagnosed(module.model, module.seed)
+        module.model.train()
+        return figures
+
+    def _write(self, module: TrainingModule) -> None:
+        if self.waited == 0:
+            save_model(module.model, self.folder)
         write_text(self.folder / HISTORY_FILE, pd.DataFrame(self.history).to_csv(index=False))
+
+
+@torch.no_grad()
+def diagnosed(model: Model, seed: int) -> dict[str, float]:
+    """`embedding_diagnostics` of the model's vectors, by name with embedding_ before it; the same users, items
+    and pairs in every epoch."""
+    csr, vectors = model.data.interactions.tocoo(), model()
+    pairs = tuple(torch.from_numpy(ids.astype("int64")) for ids in csr.coords)
+    pairs, rows = sample(pairs, DIAGNOSED, torch.Generator().manual_seed(seed))
+    # A loss may have terms of the same names.
+    figures = embedding_diagnostics(vectors.users, vectors.items, pairs, model.modality_vectors(), rows)
+    return {f"embedding_{name}": value for name, value in figures.items()}
 
 
 def save_model(model: Model, folder: Path) -> None:
@@ -208,40 +266,24 @@ def train(
     seed: int,
     *,
     device: str = "auto",
+    machines: Machines = Machines(),  # noqa: B008 - immutable
     callbacks: tuple[pl.Callback, ...] = (),
 ) -> dict[str, Any]:
     """Train `model` and leave it with the best epoch's weights, which are also in `folder`.
 
-    A resume file in `folder` is taken up where it stands: the run ends as if it had never stopped.
+    A resume file in `folder` is taken up where it stands: the run ends as if it had never stopped. Of several
+    processes the first alone has the best weights in the end.
 
     Returns:
         best_epoch, best (the validation metric), epochs and train_epoch_median (seconds).
     """
     keeper = KeepBest(folder, validate)
     resume = folder / RESUME_FILE
-    checkpoint = pl.callbacks.ModelCheckpoint(
-        folder,
-        filename=resume.stem,
-        save_on_train_epoch_end=True,
-        every_n_epochs=1,
-        enable_version_counter=False,
-    )
     with warnings.catch_warnings():
-        # Advice on hardware and loggers; what goes wrong still raises.
         warnings.filterwarnings("ignore", module="pytorch_lightning")
-        logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-        trainer = pl.Trainer(
-            max_epochs=settings.max_epochs,
-            accelerator=device,
-            devices=1,
-            callbacks=[*callbacks, keeper, checkpoint],
-            plugins=[AtomicCheckpointIO()],
-            logger=_logger(settings.logger, folder),
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            default_root_dir=os.fspath(folder),
-        )
+        hush()
+        where = machines.trainer_options(device, model.idle_parameters)
+        trainer = _trainer(settings, folder, where, [*callbacks, keeper])
         module = TrainingModule(model, settings, seed)
         try:
             trainer.fit(module, ckpt_path=resume if resume.exists() else None, weights_only=True)
@@ -249,7 +291,17 @@ def train(
             # Lightning's answer to Ctrl-C; the caller decides what an interrupted run says.
             signal.signal(signal.SIGINT, signal.default_int_handler)
             raise KeyboardInterrupt from None
-    load_model(model, folder)
+        except RuntimeError as error:
+            if machines.processes == 1 or not any(sign in str(error) for sign in LOST):
+                raise
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"lost another process of this training ({reason}); go on with --resume"
+            ) from None
+    for process in getattr(trainer.strategy.launcher, "procs", ()):
+        process.wait()
+    if trainer.is_global_zero:
+        load_model(model, folder)
     model.eval()
     seconds = [row["seconds"] for row in keeper.history]
     return {
@@ -260,12 +312,43 @@ def train(
     }
 
 
+def _trainer(
+    settings: TrainSettings, folder: Path, where: dict[str, Any], callbacks: list[pl.Callback]
+) -> pl.Trainer:
+    checkpoint = pl.callbacks.ModelCheckpoint(
+        folder,
+        filename=Path(RESUME_FILE).stem,
+        save_on_train_epoch_end=True,
+        every_n_epochs=1,
+        enable_version_counter=False,
+    )
+    trainer = pl.Trainer(
+        **where | {"plugins": [*where["plugins"], AtomicCheckpointIO()]},
+        max_epochs=settings.max_epochs,
+        callbacks=[*callbacks, checkpoint],
+        logger=_logger(settings.logger, folder),
+        use_distributed_sampler=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        default_root_dir=os.fspath(folder),
+    )
+    # pytorch-lightning has guessed it from the cluster's variables, which also number workers that train alone.
+    rank_zero_only.rank = trainer.global_rank
+    return trainer
+
+
 def _logger(kind: str, folder: Path) -> Any:
     if kind == "csv":
         return False
     try:
         if kind == "tensorboard":
             return pl.loggers.TensorBoardLogger(folder, name="tensorboard", version="")
-        return pl.loggers.MLFlowLogger(tracking_uri=(folder / "mlruns").resolve().as_uri())
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+        # Its plain files are no longer kept up by mlflow, which takes a database instead.
+        uri = f"sqlite:///{(folder / 'mlflow.db').resolve()}"
+        return pl.loggers.MLFlowLogger(
+            tracking_uri=uri, artifact_location=(folder / "mlruns").resolve().as_uri()
+        )
     except ModuleNotFoundError as error:
-        raise UserError(f"logger={kind} needs a package: pip install {kind} ({error})") from None
+        raise UserError(f"logger={kind} needs a package: pip install 'recsys[{kind}]' ({error})") from None

@@ -48,12 +48,17 @@ class Model(nn.Module):
         closed_form: True where `fit` does it all and there is nothing to train by gradient.
         ranks_cold_items: False where the model has nothing to say of an item without training interactions;
             it then scores those items lowest, all alike, and the report says so.
+        loss_is_mean: True where the loss of a batch is the mean of its rows' losses, and of what does not depend
+            on the rows: several processes can then train on shares of each batch.
+        idle_parameters: True where a step may leave some parameter without a gradient.
     """
 
     Settings: ClassVar[type[Settings]] = Settings
     train_defaults: ClassVar[Mapping[str, Any]] = {}
     closed_form: ClassVar[bool] = False
     ranks_cold_items: ClassVar[bool] = False
+    loss_is_mean: ClassVar[bool] = False
+    idle_parameters: ClassVar[bool] = False
 
     def __init__(self, settings: Any, data: TrainingData, seed: int):
         super().__init__()
@@ -95,6 +100,11 @@ class Model(nn.Module):
 
     def start_epoch(self, epoch: int, generator: torch.Generator) -> None:
         """Called before each epoch; `generator` is the epoch's own, for noise, dropout masks and the like."""
+
+    def modality_vectors(self) -> Mapping[str, Tensor]:
+        """Modality -> (n, d), the vectors that the model makes of each item's content alone, one row for each item,
+        zero where there is none; empty where it makes none. For diagnostics."""
+        return {}
 
     def unranked_items(self) -> np.ndarray | None:
         """(n_items,) bool, the items that the model has nothing to say of; None where there are none."""

@@ -84,6 +84,10 @@ class BM3(Model):
             items = self.cold.put(items, self.cold.neighbours.attach(self.cold.graph, items))
         return Vectors(users, items)
 
+    def modality_vectors(self) -> dict[str, Tensor]:
+        parts = zip(self.modalities, self.content, self.project, strict=True)
+        return {n: self.predict(content(layer)) * content.present.unsqueeze(1) for n, content, layer in parts}
+
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         s = self.settings
         all_users, all_items = self._propagate()

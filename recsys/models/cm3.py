@@ -126,6 +126,11 @@ class CM3(Model):
             weigh_channels(users, self.user_logits), items + self.item_graph @ items, own, items, fused
         )
 
+    def modality_vectors(self) -> dict[str, Tensor]:
+        parts = zip(self.modalities, self.content, self.points, strict=True)
+        zeros = self.user_table.new_zeros(self.data.n_items, self.settings.width)
+        return {name: zeros.index_copy(0, self.warm, content(layer)) for name, content, layer in parts}
+
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         settings = self.settings
         s = symmetric_beta(len(self.warm), settings.alpha, self.generator).to(self.user_table)

@@ -94,6 +94,10 @@ class FREEDOM(Model):
         before = hypergraph(self.item_graph, self.item_table, self.settings.item_layers - 1)
         return users, items, before, self.item_graph @ before
 
+    def modality_vectors(self) -> dict[str, Tensor]:
+        parts = zip(self.modalities, self.content, self.projections, strict=True)
+        return {name: content(layer) for name, content, layer in parts}
+
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         users, items, _, similar = self._propagate(self.pruned)
         rows = triples(users, items + similar, batch)

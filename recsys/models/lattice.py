@@ -73,6 +73,8 @@ class LATTICE(Model):
     Settings = LATTICESettings
     train_defaults: ClassVar[Mapping[str, Any]] = {"batch_size": 1024, "learning_rate": 5e-4}
     ranks_cold_items = True
+    loss_is_mean = True
+    idle_parameters = True  # the item graph is learned in an epoch's first step alone
 
     def __init__(self, settings: LATTICESettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
@@ -135,6 +137,14 @@ class LATTICE(Model):
         rows, columns, values = (part.detach().cpu().numpy() for part in edges)
         graph = sp.csr_matrix((values, (rows, columns)), shape=(self.data.n_items,) * 2)
         return SparseOperator(graph).to(self.logits.device)
+
+    def modality_vectors(self) -> dict[str, Tensor]:
+        parts = zip(self.modalities, self.bank, self.content, self.projections, strict=True)
+        zeros = torch.zeros_like(self.item_table)
+        return {
+            name: zeros.index_copy(0, *self._tensors(bank), content(layer))
+            for name, bank, content, layer in parts
+        }
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         users, items = lightgcn(self.propagation, self.user_table, self.item_table, self.settings.layers)

@@ -156,6 +156,9 @@ class MGCN(Model):
             vectors = self.cold.put(vectors, self._new_items(self.cold.features, self.cold.graph, items))
         return Vectors(self._vectors(users), vectors)
 
+    def modality_vectors(self) -> dict[str, Tensor]:
+        return dict(zip(self.modalities, self._views()[1].modal, strict=True))
+
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         s = self.settings
         user_views, item_views = self._views()

@@ -89,6 +89,7 @@ class MMHCL(Model):
         "sample_by": "users",
     }
     ranks_cold_items = True
+    loss_is_mean = True
 
     def __init__(self, settings: MMHCLSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)

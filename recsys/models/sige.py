@@ -153,6 +153,9 @@ class SIGE(Model):
             vectors = self.cold.put(vectors, self._new_items(self.cold.features, self.cold.graph, items))
         return Vectors(users.behaviour + users.fused, vectors)
 
+    def modality_vectors(self) -> dict[str, Tensor]:
+        return dict(zip(self.modalities, self._parts()[1].semantics, strict=True))
+
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         s = self.settings
         users, items = self._parts()

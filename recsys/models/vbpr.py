@@ -20,7 +20,9 @@ from recsys.settings import Settings, setting
 
 
 class VBPRSettings(Settings):
-    width: int = setting(32, "width of the ID and of the content half", low=1, high=2048, search=[32, 64, 128])
+    width: int = setting(
+        32, "width of the ID and of the content half", low=1, high=2048, search=[32, 64, 128]
+    )
     reg: float = setting(
         1e-4, "weight of the L2 penalty on a batch's rows", low=0, search=(1e-6, 1e-1), log=True
     )
@@ -37,6 +39,7 @@ class VBPR(Model):
 
     Settings = VBPRSettings
     ranks_cold_items = True
+    loss_is_mean = True
 
     def __init__(self, settings: VBPRSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
@@ -63,13 +66,16 @@ class VBPR(Model):
         projected = sum(content[name](layer) for name, layer in self.projections.items())
         return torch.cat([identity, projected[:, :-1], bias + projected[:, -1:]], 1)
 
+    def modality_vectors(self) -> dict[str, Tensor]:
+        return {name: self.content[name](layer)[:, :-1] for name, layer in self.projections.items()}
+
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         vectors = self.forward()
         rows = triples(self.user_table, self.item_table, batch)
         shared = sum(layer.weight.square().sum() for layer in self.projections.values())
         return {
             "bpr": bpr(*triple_scores(*triples(vectors.users, vectors.items, batch))),
-            "l2": self.settings.reg * (l2(*rows) + shared / len(batch.users)),
+            "l2": self.settings.reg * (l2(*rows) + shared / batch.size),
         }
 
     @torch.no_grad()

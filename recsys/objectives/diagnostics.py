@@ -18,6 +18,7 @@ def embedding_diagnostics(
     items: Tensor,
     pairs: tuple[Tensor, Tensor],
     modalities: Mapping[str, Tensor] | None = None,
+    rows: tuple[Tensor, Tensor] | None = None,
 ) -> dict[str, float]:
     """Figures of one epoch's vectors.
 
@@ -26,13 +27,18 @@ def embedding_diagnostics(
         pairs: user and item indices (m,) of interactions, for the alignment.
         modalities: name -> (n_items, d') vectors; every two of one width give a gap. Rows of zeros (items
             without the modality) are left out.
+        rows: numbers of the users and of the items that all but the alignment looks at; None for all.
 
     Returns:
         alignment, uniformity_users, uniformity_items, effective_rank_users, effective_rank_items, and
         modality_gap_A_B for modalities A and B.
     """
+    aligned = alignment(users[pairs[0]], items[pairs[1]])
+    if rows is not None:
+        users, items = users[rows[0]], items[rows[1]]
+        modalities = {name: vectors[rows[1]] for name, vectors in (modalities or {}).items()}
     figures = {
-        "alignment": alignment(users[pairs[0]], items[pairs[1]]),
+        "alignment": aligned,
         "uniformity_users": uniformity(users),
         "uniformity_items": uniformity(items),
         "effective_rank_users": effective_rank(users),
@@ -44,6 +50,19 @@ def embedding_diagnostics(
             if modalities[a].shape[1] == modalities[b].shape[1]:
                 figures[f"modality_gap_{a}_{b}"] = modality_gap(modalities[a], modalities[b])
     return {name: float(value) for name, value in figures.items()}
+
+
+def sample(
+    pairs: tuple[Tensor, Tensor], limit: int, generator: torch.Generator
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """At most `limit` of the pairs, and of the users and of the items that occur in them: (pairs, rows), for
+    figures whose cost is bounded. The same for the same generator state."""
+
+    def some(ids: Tensor) -> Tensor:
+        return ids[torch.randperm(len(ids), generator=generator)[:limit].sort().values]
+
+    chosen = some(torch.arange(len(pairs[0])))
+    return (pairs[0][chosen], pairs[1][chosen]), (some(pairs[0].unique()), some(pairs[1].unique()))
 
 
 def effective_rank(x: Tensor) -> Tensor:

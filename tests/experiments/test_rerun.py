@@ -16,6 +16,7 @@ def test_a_run_repeats_itself_to_the_last_digit(recsys, tmp_path):
     assert status == 0 and "equal: all" in out and "run-rerun" in out
     old, new = (json.loads((tmp_path / n / "metrics.json").read_text()) for n in ("run", "run-rerun"))
     assert dict(figures(old)) == dict(figures(new)) and len(dict(figures(old))) > 20
+    assert "changed:" not in out, "what a run took is not compared"
     assert recsys("rerun", "run", "--out", "run")[0] == 2
 
 

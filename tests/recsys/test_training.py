@@ -17,6 +17,7 @@ from recsys import files
 from recsys.datasets.convert import convert
 from recsys.errors import UserError
 from recsys.models.lightgcn import LightGCN
+from recsys.objectives.alignment import alignment
 from recsys.runs import RunConfig, execute, load_run, prepare
 from recsys.training import AtomicCheckpointIO, KeepBest
 
@@ -228,13 +229,73 @@ def test_a_run_is_kept_whole_and_loads_again(toy, tmp_path):
     assert environment["packages"]["torch"] == torch.__version__
 
 
-def test_other_loggers_are_a_setting(toy, tmp_path):
-    config = lightgcn(max_epochs=1, logger="tensorboard")
-    try:
-        import tensorboard  # noqa: F401
-    except ModuleNotFoundError:
-        with pytest.raises(UserError, match="pip install tensorboard"):
-            execute(prepare(config, toy), tmp_path / "run")
-        return
+def test_diagnostics_are_noted_at_each_validation_and_change_no_figure(toy, tmp_path):
+    settings = {"width": 8, "max_epochs": 4, "batch_size": 64, "eval_every": 2}
+    config = RunConfig(model="vbpr", dataset="toy", settings=settings)
+    plain = execute(prepare(config, toy), tmp_path / "plain")
+    config = config.model_copy(update={"settings": settings | {"diagnostics": True}})
+    run = prepare(config, toy)
+    told = execute(run, tmp_path / "told")
+    assert told["test"] == plain["test"] and told["best"] == plain["best"]
+    history = pd.read_csv(tmp_path / "told" / "history.csv")
+    columns = [name for name in history if name.startswith("embedding_")]
+    assert columns == [
+        "embedding_alignment",
+        "embedding_uniformity_users",
+        "embedding_uniformity_items",
+        "embedding_effective_rank_users",
+        "embedding_effective_rank_items",
+        "embedding_modality_gap_image_tags",
+    ]
+    for name in columns:
+        assert history[name].notna().tolist() == [False, True, False, True]
+    if told["best_epoch"] == 3:  # the weights that the last validation saw
+        vectors, (users, items) = run.model(), run.data.interactions.nonzero()
+        expected = alignment(vectors.users[users], vectors.items[items])
+        assert history["embedding_alignment"].iloc[-1] == pytest.approx(float(expected.detach()), rel=1e-4)
+    again = execute(prepare(config, toy), tmp_path / "plain", resume=True)
+    assert again["test"] == plain["test"], "a run goes on whatever is noted"
+
+
+LOGGERS = {"tensorboard": "TensorBoardLogger", "mlflow": "MLFlowLogger"}
+
+
+def curves_of_tensorboard(folder):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder / "tensorboard")).Reload()
+    return {name: [e.value for e in events.Scalars(name)] for name in events.Tags()["scalars"]}
+
+
+def curves_of_mlflow(folder):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    (run,) = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    return {
+        name: [m.value for m in client.get_metric_history(run.info.run_id, name)] for name in run.data.metrics
+    }
+
+
+@pytest.mark.parametrize("logger", ["tensorboard", "mlflow"])
+def test_curves_go_to_other_loggers_too(logger, toy, tmp_path):
+    pytest.importorskip(logger, reason=f"needs the extra {logger}")
+    config = lightgcn(max_epochs=3, logger=logger)
     execute(prepare(config, toy), tmp_path / "run")
-    assert list((tmp_path / "run" / "tensorboard").glob("events*"))
+    curves = globals()[f"curves_of_{logger}"](tmp_path / "run")
+    history = pd.read_csv(tmp_path / "run" / "history.csv")
+    for name in ("bpr", "l2", "ndcg@20"):
+        # mlflow admits no @ in a name
+        assert curves[name if name in curves else name.replace("@", "")] == pytest.approx(
+            history[name].tolist(), rel=1e-5
+        )
+
+
+@pytest.mark.parametrize("logger", ["tensorboard", "mlflow"])
+def test_a_logger_s_missing_package_is_named(logger, toy, tmp_path, monkeypatch):
+    def missing(*arguments, **options):
+        raise ModuleNotFoundError("no such package")
+
+    monkeypatch.setattr(f"recsys.training.pl.loggers.{LOGGERS[logger]}", missing)
+    with pytest.raises(UserError, match=rf"pip install 'recsys\[{logger}\]'"):
+        execute(prepare(lightgcn(max_epochs=1, logger=logger), toy), tmp_path / "run")

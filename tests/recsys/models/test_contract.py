@@ -10,6 +10,7 @@ from recsys.errors import UserError
 from recsys.evaluation.evaluator import Evaluator
 from recsys.models import MODELS
 from recsys.runs import RunConfig, execute, load_run, make_evaluator, prepare
+from recsys.sampling import Batch
 
 FAST = {"max_epochs": 40, "batch_size": 64, "learning_rate": 0.03, "patience": 40}
 
@@ -141,6 +142,74 @@ def test_new_items_get_the_vectors_that_cold_items_have(name, toy, tmp_path):
         pytest.skip("scores by similarity, not by vectors")
     expected = model().items[torch.from_numpy(run.split.cold_items)]
     torch.testing.assert_close(model.item_vectors_for(features), expected, atol=1e-5, rtol=0)
+
+
+SHARED = sorted(name for name in CONTRACT if MODELS.get(name).loss_is_mean)
+
+
+def step(model, batches):
+    """Terms of the loss and gradients, each the batches' by weight; noise drawn alike for each batch."""
+    terms = {}
+    model.zero_grad()
+    for batch in batches:
+        model.start_epoch(0, torch.Generator().manual_seed(5))
+        torch.manual_seed(5)
+        losses = model.loss(batch)
+        (sum(losses.values()) * batch.weight).backward()
+        for key, value in losses.items():
+            terms[key] = terms.get(key, 0.0) + value.item() * batch.weight
+    return terms, {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+
+def whole_batch(name, toy):
+    model = prepare(config(name), toy).model.train()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter *= 10  # as drawn, every pair's loss is nearly log 2
+    pairs = model.data.interactions.nonzero()
+    users, items = (torch.from_numpy(ids[::17][:13].astype(np.int64)) for ids in pairs)
+    negatives = torch.stack([items.roll(1), items.roll(2)], 1)
+    return model, Batch(users, items, negatives)
+
+
+@pytest.mark.parametrize("of", [2, 3, 20])
+@pytest.mark.parametrize("name", SHARED)
+def test_shares_of_a_batch_add_up_to_it_where_a_model_says_so(name, of, toy):
+    """20 processes for 13 rows: some have none."""
+    model, batch = whole_batch(name, toy)
+    terms, gradients = step(model, [batch])
+    shared_terms, shared_gradients = step(model, [batch.share(rank, of) for rank in range(of)])
+    assert shared_terms == pytest.approx(terms, rel=1e-5) and gradients.keys() == shared_gradients.keys()
+    for key, gradient in gradients.items():
+        torch.testing.assert_close(shared_gradients[key], gradient, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", sorted(set(CONTRACT) - set(CLOSED) - set(SHARED) - {"averaged"}))
+def test_a_model_whose_shares_add_up_says_so(name, toy):
+    """`averaged` answers for models of both kinds."""
+    model, batch = whole_batch(name, toy)
+    terms, _ = step(model, [batch])
+    shared, _ = step(model, [batch.share(rank, 2) for rank in range(2)])
+    assert shared != pytest.approx(terms, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_a_model_whose_parameters_may_idle_says_so(name, toy):
+    model, batch = whole_batch(name, toy)
+    model.start_epoch(0, torch.Generator().manual_seed(5))
+    for _ in range(2):
+        model.zero_grad()
+        sum(model.loss(batch).values()).backward()
+    idle = [n for n, p in model.named_parameters() if p.grad is None]
+    assert bool(idle) == model.idle_parameters, idle
+
+
+@pytest.mark.parametrize("name", sorted(set(CONTRACT) - set(CLOSED)))
+def test_modality_vectors_have_a_row_for_each_item(name, toy):
+    model = prepare(config(name), toy).model
+    for key, vectors in model.modality_vectors().items():
+        assert vectors.shape[0] == toy.n_items and vectors.any()
+        assert not vectors[torch.from_numpy(~toy.modalities[key].mask)].any()
 
 
 @pytest.mark.parametrize("name", CLOSED)

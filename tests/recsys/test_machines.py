@@ -1,0 +1,120 @@
+"""One training by several processes: the figures of one, and mistakes that end in one line."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+import torch
+
+from recsys.errors import UserError
+from recsys.machines import Machines
+from recsys.runs import RunConfig, execute, prepare
+from recsys.sampling import Batch
+
+SETTINGS = {"width": 8, "max_epochs": 3, "batch_size": 7001, "learning_rate": 0.02}
+
+
+def test_shares_of_a_batch():
+    rows = torch.arange(5)
+    batch = Batch(rows, rows + 10, rows.unsqueeze(1) + 20)
+    parts = [batch.share(rank, 3) for rank in range(3)]
+    assert [p.users.tolist() for p in parts] == [[0, 3], [1, 4], [2]]
+    assert [p.negatives.tolist() for p in parts] == [[[20], [23]], [[21], [24]], [[22]]]
+    assert [p.weight for p in parts] == [2 / 5, 2 / 5, 1 / 5] and {p.size for p in parts} == {batch.size} == {
+        5
+    }
+    empty = batch.share(5, 6)
+    assert (empty.users.tolist(), empty.weight) == ([0], 0.0)
+    assert empty.to("cpu") == empty or empty.to("cpu").whole == 5
+
+
+@pytest.mark.parametrize(
+    "command", [["run.py"], pytest.param(["-m", "recsys.experiments.cli"], marks=pytest.mark.slow)]
+)
+def test_two_processes_give_the_figures_of_one(command, tmp_path):
+    """Two processes of gloo on this machine, each with half of every batch, to 1e-4."""
+    pytest.importorskip("recbole", reason="the embedded data set comes inside the recbole wheel")
+    config = RunConfig(model="lightgcn", dataset="ml-100k", settings=SETTINGS, device="cpu")
+    one = execute(prepare(config), tmp_path / "one")
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    arguments = ["train", "--model", "lightgcn", "--device", "cpu", "--devices", "2", "--strategy", "ddp"]
+    arguments += [a for key, value in SETTINGS.items() for a in ("--set", f"{key}={value}")]
+    told = subprocess.run(
+        [sys.executable, *command, *arguments, "--no-tuned", "--out", str(tmp_path / "two")],
+        cwd=root,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert told.stderr == "" and told.stdout.count("run kept in") == 1
+    two = json.loads((tmp_path / "two" / "metrics.json").read_text())
+    groups = [key for key in one if key.startswith("test") and isinstance(one[key], dict)]
+    assert len(groups) >= 4 and one["epochs"] == two["epochs"] == 3
+    for group in groups:
+        assert two[group] == pytest.approx(one[group], abs=1e-4)
+    columns = ["epoch", "bpr", "l2", "ndcg@20"]
+    histories = [pd.read_csv(tmp_path / name / "history.csv")[columns] for name in ("one", "two")]
+    pd.testing.assert_frame_equal(*histories, rtol=1e-4)
+    record = json.loads((tmp_path / "two" / "environment.json").read_text())
+    assert record["processes"] == 2
+    assert (tmp_path / "two" / "config.yaml").read_text() == (tmp_path / "one" / "config.yaml").read_text()
+
+
+def test_a_worker_of_a_cluster_that_trains_alone_writes_its_files(toy, tmp_path, monkeypatch):
+    """Slurm numbers the tasks of `srun recsys scan`; task 3 is no part of a training by four."""
+    for name, value in {
+        "SLURM_JOB_NAME": "scan",
+        "SLURM_NTASKS": "4",
+        "SLURM_NTASKS_PER_NODE": "4",
+        "SLURM_PROCID": "3",
+        "SLURM_LOCALID": "3",
+        "SLURM_NODEID": "0",
+        "SLURM_JOB_ID": "7",
+    }.items():
+        monkeypatch.setenv(name, value)
+    from pytorch_lightning.utilities import rank_zero_only
+
+    monkeypatch.setattr(rank_zero_only, "rank", 3)  # what pytorch-lightning takes from them on import
+    config = RunConfig(model="lightgcn", dataset="toy", settings={"width": 4, "max_epochs": 2})
+    assert execute(prepare(config, toy), tmp_path / "run")["epochs"] == 2
+    assert (tmp_path / "run" / "last.ckpt").exists() and rank_zero_only.rank == 0
+
+
+def test_a_gpu_is_asked_for_by_number():
+    assert Machines().trainer_options("cuda:1")["devices"] == [1]
+    assert Machines().trainer_options("cuda:1")["accelerator"] == "cuda"
+    several = Machines(2, 3).trainer_options("cuda")
+    assert (several["devices"], several["num_nodes"]) == (2, 3) and Machines(2, 3).processes == 6
+    with pytest.raises(UserError, match="with --devices 2 give --device cuda"):
+        Machines(2).trainer_options("cuda:1")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Machines(0), "--devices 0: expected 1 or more"),
+        (lambda: Machines(1, 0), "--num-nodes 0: expected 1 or more"),
+        (lambda: Machines(2, strategy="fsdp"), "--strategy fsdp: expected ddp"),
+        (lambda: Machines(2).check("bm3"), "bm3 is not trained by several processes.*lightgcn"),
+        (lambda: Machines(2).check("ease"), "ease is not trained by several processes"),
+        pytest.param(
+            lambda: Machines(2).rank("cuda"),
+            "--devices 2: ",
+            marks=pytest.mark.skipif(torch.cuda.device_count() > 1, reason="there are two GPUs"),
+        ),
+    ],
+)
+def test_what_cannot_be_is_one_line(make, message):
+    with pytest.raises(UserError, match=message) as told:
+        make()
+    assert "\n" not in str(told.value)
+
+
+def test_one_process_trains_whatever_model():
+    Machines().check("bm3")
+    assert Machines().rank("cuda") == 0
