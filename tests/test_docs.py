@@ -1,12 +1,15 @@
 """The pages in docs/ are run as they are printed, and the README's promises are held to the code."""
 
 import re
+import shlex
 import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import typer
+import yaml
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"```(\w+)(?: file=(\S+))?\n(.*?)```", re.DOTALL)
@@ -75,3 +78,75 @@ def test_the_readme_names_commands_that_exist():
     known = {c.name or c.callback.__name__ for c in app.registered_commands} | {"data"}
     named = set(re.findall(r"`recsys (\w+)", (ROOT / "README.md").read_text(encoding="utf-8")))
     assert named <= known | {"COMMAND"}, named - known
+
+
+def command_lines(text):
+    """The arguments of every `recsys …` in a shell script, whoever starts it."""
+    for line in text.replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True)
+        if "recsys" in words:
+            yield words[words.index("recsys") + 1 :]
+
+
+def manifests(page):
+    for language, _, text in blocks(page):
+        if language == "yaml":
+            yield from yaml.safe_load_all(text)
+
+
+def containers(manifest):
+    return manifest.get("spec", {}).get("template", {}).get("spec", {}).get("containers", [])
+
+
+def parse(arguments):
+    """UsageError or Exit where the command line does not take them."""
+    from recsys.experiments.cli import app
+
+    group = typer.main.get_command(app)
+    name, *rest = arguments
+    return group.commands[name].make_context(name, list(rest))
+
+
+def test_commands_of_the_clusters_page_are_taken():
+    page = "docs/clusters.md"
+    lines = [a for language, _, text in blocks(page) if language == "sh" for a in command_lines(text)]
+    for manifest in manifests(page):
+        lines += [c["command"][1:] for c in containers(manifest) if c["command"][0] == "recsys"]
+    assert len(lines) >= 10
+    for arguments in lines:
+        context = parse(arguments)
+        if arguments[0] in ("bench", "scan"):
+            assert (ROOT / "experiments" / f"{arguments[1]}.yaml").exists()
+        else:
+            from recsys.machines import Machines
+
+            assert context.params["devices"] > 1
+            Machines(context.params["devices"]).check(context.params["model"])
+    with pytest.raises(Exception, match="No such option"):
+        parse(["scan", "lightgcn-scan", "--wrokers", "2"])
+
+
+def test_manifests_of_the_clusters_page_hold_together():
+    found = list(manifests("docs/clusters.md"))
+    assert sorted(m["kind"] for m in found) == ["Deployment"] * 2 + ["Job"] * 2 + ["Secret", "Service"]
+    services = {m["metadata"]["name"] for m in found if m["kind"] == "Service"}
+    secrets = {m["metadata"]["name"]: m["stringData"] for m in found if m["kind"] == "Secret"}
+    for manifest in found:
+        labels = manifest.get("spec", {}).get("template", {}).get("metadata", {}).get("labels")
+        if manifest["kind"] == "Deployment":
+            assert manifest["spec"]["selector"]["matchLabels"] == labels
+        for container in containers(manifest):
+            addresses = [a for a in container["command"] if a.startswith("tcp://")]
+            assert all(a.removeprefix("tcp://").partition(":")[0] in services for a in addresses)
+            for variable in container.get("env", []):
+                if "valueFrom" in variable:
+                    key = variable["valueFrom"]["secretKeyRef"]
+                    assert key["key"] in secrets[key["name"]]
+
+
+def test_the_clusters_page_names_the_models_that_several_processes_train():
+    from recsys.models import MODELS
+
+    text = (ROOT / "docs/clusters.md").read_text(encoding="utf-8")
+    named = re.search(r"a mean over the batch's rows: (.*?)\.", text, re.DOTALL).group(1)
+    assert [n.strip() for n in named.split(",")] == [n for n in MODELS if MODELS.get(n).loss_is_mean]
