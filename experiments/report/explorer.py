@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -197,7 +198,7 @@ def _users(dataset: Dataset, split: Split, users: np.ndarray) -> list[dict[str, 
         sizes = {"n": len(one["had"]), "m": len(one["held"])}
         one |= {"had": one["had"][:SHOWN], **sizes}
         if titles is not None:
-            one["title"] = str(titles.iloc[user])[:TITLE]
+            one["title"] = _plain(str(titles.iloc[user]))
         told.append(one)
     return told
 
@@ -239,8 +240,14 @@ def describe_items(dataset: Dataset, items: Sequence[int], also: Sequence[int] =
     return {
         "ids": named,
         "raw": [str(dataset.item_ids[i]) for i in named],
-        "titles": [titles.iloc[i][:TITLE] for i in named],
-        "more": [words.iloc[i][-TITLE:] for i in named] if more else [],
+        "titles": [_plain(titles.iloc[i]) for i in named],
+        "more": [_plain(words.iloc[i]) for i in named] if more else [],
         "with": [int(i) for i in items],
         "near": near,
     }
+
+
+def _plain(text: str) -> str:
+    """A title as people read it: many data sets hold it as HTML writes it; cut where it is long."""
+    text = " ".join(html.unescape(text).split())
+    return text if len(text) <= TITLE else text[: TITLE - 1].rstrip() + "…"

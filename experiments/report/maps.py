@@ -51,7 +51,7 @@ def item_map(
         ranked: (n_items,) bool.
     """
     known = np.flatnonzero(ranked & (np.abs(vectors).sum(axis=1) > 0))
-    if len(known) < 10:
+    if len(known) < 10 or vectors.shape[1] < 2:
         return None
     order = known[np.argsort(-counts[known], kind="stable")]
     items = np.sort(order[np.unique(np.linspace(0, len(order) - 1, min(ITEMS, len(order))).astype(int))])
@@ -68,12 +68,11 @@ def _flat(vectors: np.ndarray) -> np.ndarray:
     if len(unit) < 60:
         from sklearn.decomposition import PCA
 
-        flat = PCA(2, random_state=0).fit_transform(np.pad(unit, ((0, 0), (0, max(0, 2 - unit.shape[1])))))
+        flat = PCA(2, random_state=0).fit_transform(unit)
     else:
         from sklearn.manifold import TSNE
 
-        start = "pca" if min(unit.shape) >= 2 else "random"
-        tsne = TSNE(2, init=start, perplexity=min(30, len(unit) / 4), max_iter=400, random_state=0, n_jobs=1)
+        tsne = TSNE(2, init="pca", perplexity=min(30, len(unit) / 4), max_iter=400, random_state=0, n_jobs=1)
         flat = tsne.fit_transform(unit)
     low, span = flat.min(axis=0), np.ptp(flat, axis=0)
     return np.round((flat - low) / np.where(span > 0, span, 1) * SIZE).astype(int)

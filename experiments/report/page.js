@@ -120,7 +120,7 @@
       const hit = ranked && held.has(id);
       const item = make("li", undefined, hit ? { class: "hit" } : {});
       const button = make("button", undefined, { type: "button", "aria-pressed": "false", "data-item": id });
-      if (ranked) button.append(make("span", hit ? "✓" : String(n + 1), { class: "place", "aria-hidden": "true" }));
+      if (ranked) button.append(make("span", hit ? `✓ ${n + 1}` : String(n + 1), { class: "place", "aria-hidden": "true" }));
       button.append(make("span", catalogues[table().dataset].title(id)));
       if (hit) button.append(make("span", "held out, found", { class: "hidden" }));
       button.addEventListener("click", () => showNear(id));

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -93,11 +93,9 @@ def _facts(found: Collection, runs: Sequence[Found]) -> list[tuple[str, list[str
     commits = sorted({str(c)[:12] for run in runs if (c := run.environment.get("commit"))})
     versions = {str(run.environment.get("packages", {}).get("recsys", "")) for run in runs} - {""}
     made = ", ".join(sorted(versions)) or "unknown"
+    counts = (runs, "run"), ({r.scored.label for r in runs}, "model"), (seeds, "seed")
     told = [
-        (
-            "Runs",
-            [f"{len(runs)} runs, {len({r.scored.label for r in runs})} models, {len(seeds)} seeds"],
-        ),
+        ("Runs", [", ".join(_count(*counted) for counted in counts)]),
         ("Engine", [f"recsys {made}; this page by recsys {metadata.version('recsys')}"]),
         ("Commit", commits),
         ("Machine", sorted({_machine(run.environment) for run in runs} - {""})),
@@ -105,6 +103,10 @@ def _facts(found: Collection, runs: Sequence[Found]) -> list[tuple[str, list[str
     again = found.results.get("command")
     told.append(("Again", [*([again] if again else []), f"recsys report {found.folder}"]))
     return [(name, values) for name, values in told if values]
+
+
+def _count(things: Sized, noun: str) -> str:
+    return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"
 
 
 def _machine(environment: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ WIDTH, HEIGHT = 360, 250
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 40
 SHAPES = 8
 """Marks of their own; series past them take theirs again, with another dash."""
-LETTER = 5.6
+LETTER = 6.1
 """Width of a letter of the labels, for keeping them apart."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -41,7 +42,11 @@ def headline(group_title: str, table: Mapping[str, Any]) -> str:
         return f"{group_title}: no figures."
     first = table["rows"][0]
     cell = first["columns"].get(decide, {})
-    told = f"{first['model']} ranks first on {decide} with {cell.get('mean', float('nan')):.4f}"
+    if len(table["rows"]) == 1:
+        return (
+            f"{group_title}: {first['model']}, the only model, has {decide} {cell.get('mean', math.nan):.4f}."
+        )
+    told = f"{first['model']} ranks first on {decide} with {cell.get('mean', math.nan):.4f}"
     if cell.get("verdict") == "best":
         return f"{group_title}: {told}, shown to be better than every other model."
     others = [row["model"] for row in table["rows"][1:] if row["columns"].get(decide, {}).get("may_be_best")]
