@@ -122,7 +122,14 @@ def defaults(scan: Scan, space: dict[str, Any]) -> dict[str, Any]:
     no worse. The sampler chooses the others."""
     own, training = resolve_settings(MODELS.get(scan.model), scan.settings)
     values = own.model_dump() | (training.model_dump() if training else {})
-    return {name: values[name] for name, d in space.items() if d._contains(d.to_internal_repr(values[name]))}
+    return {name: values[name] for name, d in space.items() if _holds(d, values[name])}
+
+
+def _holds(distribution: Any, value: Any) -> bool:
+    try:
+        return distribution._contains(distribution.to_internal_repr(value))
+    except ValueError:  # no choice, or no number
+        return False
 
 
 def work(

@@ -20,13 +20,11 @@ from recsys.datasets.convert import convert
 from recsys.datasets.dataset import Modality
 from recsys.errors import UserError
 from recsys.experiments import cells as cells_module
-from recsys.experiments import versions
 from recsys.experiments.bench import BenchOptions, Progressing, run_bench
 from recsys.experiments.cells import Outcome, in_processes
-from recsys.experiments.plan import find_file, load_datasets, make_cells, read_experiment
+from recsys.experiments.plan import load_datasets, make_cells, read_experiment
 from recsys.experiments.results import SEED
 from recsys.experiments.verdicts import Rules, best_of, compare, estimates
-from recsys.experiments.versions import code_version, data_checksum
 from recsys.models import MODELS
 from recsys.models.pop import Pop
 
@@ -258,69 +256,6 @@ def test_other_data_other_code_other_cells(root, toy, tmp_path, monkeypatch):
     assert len(runs(tmp_path / "out")) == 3
 
 
-def test_the_data_checksum_sees_every_part(toy):
-    from dataclasses import replace
-
-    attributes = toy.item_attributes.assign(title="x")
-    mask = {**toy.modalities, "image": Modality(toy.modalities["image"].features, np.zeros(36, bool))}
-    changed = [
-        replace(toy, interactions=toy.interactions.iloc[:-1]),
-        replace(toy, interactions=toy.interactions.assign(timestamp=0.0)),
-        replace(toy, item_attributes=attributes),
-        replace(toy, modalities=mask),
-        replace(toy, item_ids=toy.item_ids[::-1].copy()),
-    ]
-    sums = {data_checksum(dataset) for dataset in [toy, *changed]}
-    assert len(sums) == 6 and data_checksum(replace(toy, name="other")) in sums
-
-
-@pytest.fixture
-def package(tmp_path, monkeypatch):
-    """A package whose module `a` imports `b`, which names `c` as a string; `d` stands apart."""
-    folder = tmp_path / "pkg"
-    folder.mkdir()
-    sources = {"__init__": "", "a": "from pkg import b", "b": 'X = "pkg.c:Y"', "c": "Y = 1", "d": "Z = 1"}
-    for name, text in sources.items():
-        (folder / f"{name}.py").write_text(text)
-    monkeypatch.syspath_prepend(tmp_path)
-
-    def version(**changes):
-        for name, text in changes.items():
-            (folder / f"{name}.py").write_text(text)
-        code_version.cache_clear()
-        versions._module.cache_clear()
-        return code_version("pkg.a")
-
-    yield version
-    code_version.cache_clear()
-    versions._module.cache_clear()
-
-
-def test_the_code_version_follows_imports_and_ignores_comments(package):
-    first = package()
-    assert package(d="Z = 2") == first
-    assert package(c='"""Doc."""\n# note\nY   = 1') == first
-    assert package(c="Y = 2") != first
-    assert package(c="Y = 1", b='X = "pkg.d:Z"') != first
-
-
-def test_a_model_s_code_does_not_depend_on_other_models():
-    modules = {}
-    real = versions._module
-
-    def note(name):
-        modules[name] = real(name)
-        return modules[name]
-
-    versions._module = note
-    try:
-        code_version.__wrapped__("recsys.runs", "recsys.models.pop")
-    finally:
-        versions._module = real
-    assert {"recsys.training", "recsys.evaluation.metrics", "recsys.models.base"} <= modules.keys()
-    assert not {"recsys.models.lightgcn", "recsys.cli", "recsys.experiments.cells"} & modules.keys()
-
-
 def test_labels_settings_and_tuned_settings(root, tmp_path):
     (tmp_path / "best.yaml").write_text("k: 7\n")
     models = {
@@ -423,29 +358,3 @@ def test_a_cell_that_kills_every_process_is_recorded_as_failed(root, tmp_path, m
     ((_, outcome),) = in_processes(cells, 2)
     assert outcome.error == "its process died 3 times (exit status -9); out of memory?" and len(started) == 3
     assert json.loads((cells[0].folder / "error.json").read_text())["error"] == outcome.error
-
-
-@pytest.fixture(scope="session")
-def ml100k():
-    try:
-        load_datasets(["ml-100k"], None)
-    except Exception as error:
-        pytest.skip(f"no ml-100k: {error}")
-
-
-SHIPPED = ["demo", "tiktok-warm", "cold-start"]
-
-
-@pytest.mark.parametrize("name", SHIPPED)
-def test_shipped_experiments_are_sound(name, ml100k, tmp_path):
-    read_experiment(find_file(name))
-    experiment = read_experiment(find_file(name), smoke=True)
-    assert make_cells(experiment, load_datasets(experiment.datasets, None), tmp_path)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", SHIPPED)
-def test_shipped_experiments_run_in_their_smoke_size(name, ml100k, tmp_path):
-    console = Console(file=io.StringIO())
-    results = run_bench(name, BenchOptions(out=tmp_path / "out", smoke=True), console)
-    assert not results["failed"] and results["tables"]
