@@ -219,6 +219,9 @@ def test_dark_differs_from_light_and_both_are_legible(browser, page):
             )
         }
         paper = luminance(seen[dark]["paper"])
+        for number in range(8):
+            mark = f"return getComputedStyle(Object.assign(document.body, {{className: 's{number}'}})).color"
+            assert contrast(luminance(browser.execute_script(mark)), paper) >= 3, (dark, number)
         for name in ("ink", "soft", "link", "chart"):
             assert contrast(luminance(seen[dark][name]), paper) >= 4.5, (dark, name)
         for name in ("dot", "line", "axis"):
