@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import sqlalchemy
 from filelock import FileLock
 from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
@@ -21,6 +22,8 @@ from recsys.errors import UserError
 from recsys.files import cannot_write
 
 JOURNAL_FILE = "journal.log"
+TABLES_LOCK = 0x5CA7
+"""Any number that no other program locks in the same database."""
 
 
 class Journal(JournalFileBackend):
@@ -63,6 +66,19 @@ def _masked(url: str) -> str:
     return re.sub(r"://([^:/@]*):[^@]*@", r"://\1:***@", url)
 
 
+@contextlib.contextmanager
+def _one_at_a_time(address: str) -> Iterator[None]:
+    """Workers that start together would all make a new database's tables, and all but one of them fail."""
+    engine = sqlalchemy.create_engine(address)
+    if engine.dialect.name != "postgresql":
+        yield
+        return
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.text(f"SELECT pg_advisory_xact_lock({TABLES_LOCK})"))
+        yield
+    engine.dispose()
+
+
 def open_study(folder: Path, name: str, url: str) -> optuna.Study:
     """The scan's study, made where it is not there yet: in `url`, or in `folder`/journal.log where empty.
 
@@ -76,7 +92,8 @@ def open_study(folder: Path, name: str, url: str) -> optuna.Study:
             try:
                 # One driver, whatever SQLAlchemy's release takes by default.
                 address = re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url)
-                storage: Any = RDBStorage(address, engine_kwargs={"pool_pre_ping": True})
+                with _one_at_a_time(address):
+                    storage: Any = RDBStorage(address, engine_kwargs={"pool_pre_ping": True})
             except (ImportError, ValueError, ArgumentError) as error:
                 raise UserError(
                     f"--storage {_masked(url)}: {' '.join(str(error).split())[:200]}; expected "

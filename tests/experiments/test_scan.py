@@ -16,7 +16,6 @@ from optuna.trial import TrialState
 
 from recsys import files
 from recsys.errors import UserError
-from recsys.experiments import scan as scan_module
 from recsys.experiments import trials as trials_module
 from recsys.experiments.extras import require
 from recsys.experiments.scan import work
@@ -161,18 +160,29 @@ def note(epochs):
     return Note()
 
 
-@pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_two_workers_of_which_some_are_killed_end_with_the_exact_budget(root, tmp_path, times):
+@pytest.mark.parametrize(
+    ("dataset", "trials", "times"),
+    [("toy", 5, 1), pytest.param("ml-100k", 40, 2, marks=pytest.mark.slow)],
+)
+def test_two_workers_of_which_some_are_killed_end_with_the_exact_budget(
+    recsys, tmp_path, dataset, trials, times
+):
     settings = {"max_epochs": 15, "patience": 15, "batch_size": 64, "width": 4}
-    scan = Scan(
-        model="lightgcn", dataset="toy", split="random", settings=settings, pruner="none", trials=5,
-        search={"learning_rate": None},
-    )  # fmt: skip
-    plan = Plan(scan, tmp_path / "scan", "", str(root), "cpu")
-    study = study_named(tmp_path / "scan")
+    if dataset == "ml-100k":
+        pytest.importorskip("recbole", reason="the embedded data set comes inside the recbole wheel")
+        settings |= {"max_epochs": 3, "batch_size": 8192}
+    path = write(
+        tmp_path,
+        **{"dataset": dataset, "split": "random", "settings": settings, "trials": trials},
+        **{"search": {"learning_rate": None}, "sampler": "random", "pruner": "none"},
+    )
     killed, over = [], threading.Event()
 
-    def kill_twice():
+    def kill_some():
+        journal = tmp_path / "scan" / "journal.log"
+        while not over.is_set() and not journal.exists():
+            time.sleep(0.05)
+        study = study_named(tmp_path / "scan")
         while len(killed) < times and not over.is_set():
             time.sleep(0.05)
             running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
@@ -182,18 +192,22 @@ def test_two_workers_of_which_some_are_killed_end_with_the_exact_budget(root, tm
                 os.kill(alive[0], signal.SIGKILL)
                 killed.append(alive[0])
 
-    thread = threading.Thread(target=kill_twice)
+    thread = threading.Thread(target=kill_some)
     thread.start()
     try:
-        scan_module._in_processes(plan, 2, lambda: None)
+        status, out, err = recsys("scan", path, "--workers", "2", "--out", "scan")
     finally:
         over.set()
         thread.join()
+    assert status == 0, err
     study = study_named(tmp_path / "scan")
     complete = [t for t in study.trials if t.state is TrialState.COMPLETE]
-    assert len(killed) == times and len(complete) == 5
+    assert len(killed) == times and len(complete) == trials
+    assert f"{trials} complete, 0 pruned, 0 failed" in out
     assert all(t.state in (TrialState.COMPLETE, TrialState.FAIL) for t in study.trials)
-    assert len({t.params["learning_rate"] for t in complete}) == 5
+    assert len({t.params["learning_rate"] for t in complete}) == trials
+    best = max(complete, key=lambda t: t.value)
+    assert yaml.safe_load((tmp_path / "scan" / "best.yaml").read_text()) == settings | best.params
 
 
 # What is lost
