@@ -1,5 +1,6 @@
 """Cells and scans on a Dask cluster: a worker killed in the middle, and addresses that do not answer."""
 
+import io
 import json
 import multiprocessing
 import os
@@ -10,10 +11,12 @@ import time
 import pandas as pd
 import pytest
 import yaml
+from rich.console import Console
 
 from recsys.errors import UserError
 from recsys.experiments import cluster
-from recsys.experiments.cells import Outcome
+from recsys.experiments.bench import BenchOptions, Progressing, run_bench
+from recsys.experiments.cells import Outcome, run_cell
 from recsys.experiments.plan import load_datasets, make_cells, read_experiment
 
 LocalCluster = pytest.importorskip("distributed", reason="needs the extra dask").LocalCluster
@@ -62,6 +65,9 @@ def test_addresses_that_do_not_answer_end_in_one_line(recsys, tmp_path, monkeypa
     status, _, err = recsys("bench", path, "--dask", address, "--out", "out")
     assert status == 2 and err.count("\n") == 1 and err.startswith("recsys: ") and address in err
     assert "local:N" in err
+    (tmp_path / "scan.yaml").write_text(yaml.safe_dump({"model": "itemknn", "dataset": "toy"}))
+    status, _, err = recsys("scan", "scan.yaml", "--dask", address, "--out", "scan")
+    assert status == 2 and err.count("\n") == 1 and address in err
 
 
 @pytest.fixture
@@ -84,6 +90,35 @@ def test_a_full_disk_on_a_worker_ends_in_one_line(root, tmp_path, monkeypatch, t
     monkeypatch.setattr(cluster, "_cell", full)
     with pytest.raises(UserError, match="no space left to write x"):
         list(cluster.on_dask(cells_of(root, tmp_path), threads))
+
+
+def test_a_scheduler_lost_in_the_middle_ends_in_one_line_and_keeps_finished_cells(
+    root, tmp_path, monkeypatch
+):
+    path = tmp_path / "toys.yaml"
+    path.write_text(
+        yaml.safe_dump({"models": ["pop"], "datasets": ["toy"], "splits": ["random"], "seeds": [0, 1]})
+    )
+    options = {"out": tmp_path / "out", "data_root": str(root)}
+    console = Console(file=io.StringIO())
+    done = Progressing.done
+
+    with LocalCluster(1, threads_per_worker=1, processes=False, dashboard_address=None) as here:
+
+        def lose(self, cell, outcome):
+            done(self, cell, outcome)
+            threading.Thread(target=here.close).start()
+
+        with monkeypatch.context() as patch:
+            patch.setattr(cluster, "_cell", lambda cell: (time.sleep(0.5), run_cell(cell))[1])
+            patch.setattr(Progressing, "done", lose)
+            with pytest.raises(UserError, match=r"lost the Dask scheduler at .*; what is finished stays"):
+                run_bench(str(path), BenchOptions(dask=here.scheduler_address, **options), console)
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("metrics.json")}
+    assert before
+    assert len(run_bench(str(path), BenchOptions(**options), console)["tables"][0]["rows"]) == 1
+    after = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("metrics.json")}
+    assert len(after) == 2 and before.items() <= after.items()
 
 
 def test_a_scan_runs_on_the_cluster(recsys, tmp_path, threads):
