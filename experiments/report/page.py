@@ -127,7 +127,7 @@ def _section(place: int, section: Section, margin: float) -> dict[str, Any]:
         words = verdict_words(row, table, margin)
         blind = not row["ranks_cold_items"]
         rows.append({**row, "rank": rank, "cells": cells, "words": words, "blind": blind})
-    cold = any(s["key"] in ("cold", "cold_pool") for s in section.slices)
+    cold = any(s["key"] in ("cold", "cold_pool") for s in section.slices) and any(r["blind"] for r in rows)
     return {
         "id": f"table{place}",
         "title": group.title,

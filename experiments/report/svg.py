@@ -12,7 +12,7 @@ from recsys.experiments.report.charts import Chart, Series
 from recsys.experiments.report.maps import SIZE, ItemMap
 
 WIDTH, HEIGHT = 360, 250
-LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 40
+LEFT, RIGHT, TOP, BOTTOM = 56, 16, 10, 40
 SHAPES = 8
 """Marks of their own; series past them take theirs again, with another dash."""
 LETTER = 6.1
@@ -115,7 +115,7 @@ def _frame(chart: Chart, x: Axis, y: Axis) -> str:
     names = f'<text class="name" x="{middle}" y="{HEIGHT - 6}" text-anchor="middle">{escape(chart.x_label)}</text>'
     up = (TOP + HEIGHT - BOTTOM) / 2
     names += (
-        f'<text class="name" transform="translate(11 {up}) rotate(-90)" text-anchor="middle">'
+        f'<text class="name" transform="translate(10 {up}) rotate(-90)" text-anchor="middle">'
         f"{escape(chart.y_label)}</text>"
     )
     return "".join(parts) + base + names
