@@ -9,15 +9,15 @@ from typing import Any
 
 import pandas as pd
 
+from recsys.experiments.report import svg
 from recsys.experiments.report.charts import Chart
 from recsys.experiments.report.maps import ItemMap
 from recsys.experiments.report.page import Section
 from recsys.files import atomic, cannot_write, write_text
 
 FOLDER, VALUES = "figures", "figures.csv"
-SIZE = 5.0, 3.6
-PLACE = 0.14, 0.14, 0.83, 0.78
-"""Of the axes, fixed: a layout that fits itself draws each figure once more."""
+TITLE = 22
+"""Points above a chart for its title; below it a figure has the page's own measures, and its labels' places."""
 MARKERS = "os^DXvP*"
 STYLES = "-", "--", ":", "-."
 COLOURS = "0072b2", "d55e00", "009e73", "b0508a", "8c6d00", "5b4bb7", "4e7f96", "444444"
@@ -75,37 +75,56 @@ def _values(sections: Sequence[Section]) -> str:
 
 def _draw(chart: Chart, title: str) -> Any:
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
-    figure = Figure(figsize=SIZE)
-    axes = figure.add_axes(PLACE)
-    for number, one in enumerate(chart.series):
-        if chart.kind == "points":
-            bars = [[one.y[0] - one.low[0]], [one.high[0] - one.y[0]]] if one.low else None
-            axes.errorbar(one.x, one.y, yerr=bars, fmt="o", color="#0072b2", elinewidth=0.8, ms=4)
-            axes.annotate(one.name, (one.x[0], one.y[0]), (4, 3), textcoords="offset points", fontsize=8)
-        else:
-            look = {"marker": MARKERS[number % len(MARKERS)], "ls": STYLES[number % len(STYLES)], "ms": 3.5}
-            axes.plot(one.x, one.y, label=one.name, lw=1.2, markevery=max(1, len(one.x) // 6), **look)
-    if chart.x_log:
-        axes.set_xscale("log")
+    height = svg.HEIGHT + TITLE
+    figure = Figure(figsize=(svg.WIDTH / 72, height / 72))
+    inner = svg.WIDTH - svg.LEFT - svg.RIGHT, svg.HEIGHT - svg.TOP - svg.BOTTOM
+    place = svg.LEFT / svg.WIDTH, svg.BOTTOM / height, inner[0] / svg.WIDTH, inner[1] / height
+    axes = figure.add_axes(place)
+    x, y = svg.axes_of(chart)
+    limits = (10**x.low, 10**x.high) if chart.x_log else (x.low, x.high)
+    axes.set(xscale="log" if chart.x_log else "linear", xlim=limits, ylim=(y.low, y.high))
+    axes.set(xlabel=chart.x_label, ylabel=chart.y_label)
+    figure.suptitle(f"{chart.title}: {title}", x=0.02, ha="left", fontsize=9)
     if chart.x_names:
         axes.set_xticks(range(len(chart.x_names)), chart.x_names)
     if chart.kind == "lines":
-        axes.legend(fontsize=8, frameon=False)
-    axes.set(xlabel=chart.x_label, ylabel=chart.y_label, title=f"{chart.title}: {title}")
+        _draw_lines(chart, axes)
+        return figure
+    for one in chart.series:
+        bars = [[one.y[0] - one.low[0]], [one.high[0] - one.y[0]]] if one.low else None
+        axes.errorbar(one.x, one.y, yerr=bars, fmt="o", color=f"#{COLOURS[0]}", elinewidth=0.8, ms=4)
+    for label in svg.labels(chart, x, y):
+        ends = [
+            (a / svg.WIDTH, 1 - (b + TITLE) / height) for a, b in ((label.x, label.y), *(label.leader or ()))
+        ]
+        figure.text(*ends[0], label.text, ha="left" if label.anchor == "start" else "right", fontsize=8)
+        if label.leader:
+            figure.add_artist(Line2D(*zip(*ends[1:], strict=True), lw=0.6, ls=":", color="0.4"))
     return figure
+
+
+def _draw_lines(chart: Chart, axes: Any) -> None:
+    for number, one in enumerate(chart.series):
+        look = {"marker": MARKERS[number % len(MARKERS)], "ls": STYLES[number % len(STYLES)], "ms": 3.5}
+        axes.plot(one.x, one.y, label=one.name, lw=1.2, markevery=max(1, len(one.x) // 6), **look)
+    axes.legend(fontsize=7, framealpha=0.7, edgecolor="none", loc="best")
 
 
 def _draw_map(found: ItemMap) -> Any:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.0, 5.0))
-    axes = figure.add_axes((0.03, 0.03, 0.94, 0.9))
+    figure = Figure(figsize=(6.6, 5.0))
+    axes = figure.add_axes((0.02, 0.03, 0.69, 0.9))
     for number, name in enumerate(found.kinds):
         places = found.places[found.kind == number]
-        axes.scatter(places[:, 0], -places[:, 1], 9, marker=MARKERS[number % len(MARKERS)], label=name, lw=0)
+        axes.scatter(places[:, 0], -places[:, 1], 14, marker=MARKERS[number % len(MARKERS)], label=name, lw=0)
     axes.set(xticks=[], yticks=[], title=f"{found.dataset}: item vectors of {found.model}")
-    axes.legend(fontsize=8, frameon=False, title=found.by)
+    axes.title.set_fontsize(9)
+    axes.legend(
+        fontsize=8, frameon=False, title=found.by, markerscale=1.5, loc="upper left", bbox_to_anchor=(1.01, 1)
+    )
     return figure
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from markupsafe import Markup, escape
@@ -74,7 +75,7 @@ def _round_values(low: float, high: float) -> list[float]:
 
 def draw(chart: Chart, ident: str) -> Markup:
     """The chart; a screen reader hears its title, and the page has its figures as a table."""
-    x, y = _axes(chart)
+    x, y = axes_of(chart)
     parts = [_frame(chart, x, y)]
     parts += [_points(chart, x, y)] if chart.kind == "points" else [_lines(chart, x, y)]
     return Markup(
@@ -84,7 +85,8 @@ def draw(chart: Chart, ident: str) -> Markup:
     )
 
 
-def _axes(chart: Chart) -> tuple[Axis, Axis]:
+def axes_of(chart: Chart) -> tuple[Axis, Axis]:
+    """The scales of x and y, in the drawing's units."""
     xs = [v for s in chart.series for v in s.x]
     ys = [v for s in chart.series for values in (s.y, s.low, s.high) for v in values]
     if chart.x_names:
@@ -126,39 +128,54 @@ def _short(text: str, most: int = 18) -> str:
 
 
 def _points(chart: Chart, x: Axis, y: Axis) -> str:
-    parts, boxes = [], []
+    parts = []
     for one in chart.series:
         at = x(one.x[0]), y(one.y[0])
-        boxes.append((at[0] - 5, at[1] - 5, at[0] + 5, at[1] + 5))
         if one.low:
             parts.append(f'<path class="bar" d="M{at[0]:.1f} {y(one.low[0]):.1f}V{y(one.high[0]):.1f}"/>')
         told = f"{one.name}: {one.y[0]:.4f} at {one.x[0]:.4g}"
         parts.append(f'<path class="dot" d="{mark(0, *at)}"><title>{escape(told)}</title></path>')
-    for one in chart.series:
-        parts.append(_label(_short(one.name), x(one.x[0]), y(one.y[0]), boxes))
+    for label in labels(chart, x, y):
+        if label.leader:
+            (a, b), (c, d) = label.leader
+            parts.append(f'<path class="leader" d="M{a:.1f} {b:.1f}L{c:.1f} {d:.1f}"/>')
+        place = f'x="{label.x:.1f}" y="{label.y:.1f}" text-anchor="{label.anchor}"'
+        parts.append(f'<text class="label" {place}>{escape(label.text)}</text>')
     return "".join(parts)
 
 
-def _label(text: str, x: float, y: float, boxes: list[tuple[float, float, float, float]]) -> str:
-    """The name beside a point, at the first place where it covers nothing; the farthest one with a line."""
+class Label(NamedTuple):
+    """A point's name, where its text begins (anchor "start") or ends ("end"), and a line to the point if far."""
+
+    text: str
+    x: float
+    y: float
+    anchor: str
+    leader: tuple[tuple[float, float], tuple[float, float]] | None
+
+
+def labels(chart: Chart, x: Axis, y: Axis) -> list[Label]:
+    """Each point's name at the first place where it covers nothing; a name without such a place is left out."""
+    points = [(x(one.x[0]), y(one.y[0])) for one in chart.series]
+    boxes = [(a - 5, b - 5, a + 5, b + 5) for a, b in points]
+    found = (_label(_short(one.name), *at, boxes) for one, at in zip(chart.series, points, strict=True))
+    return [label for label in found if label is not None]
+
+
+def _label(text: str, x: float, y: float, boxes: list[tuple[float, float, float, float]]) -> Label | None:
     width = LETTER * len(text)
-    places = [(7, 3.5, "start"), (-7, 3.5, "end"), (7, -6, "start"), (-7, -6, "end"), (7, 13, "start")]
-    places += [
-        (-7, 13, "end"),
-        *((d, v, a) for v in (-18, 24, -30, 36, -42, 48) for d, a in ((9, "start"), (-9, "end"))),
-    ]
-    for dx, dy, anchor in places:
-        left = x + dx if anchor == "start" else x + dx - width
-        box = left, y + dy - 9, left + width, y + dy + 2
-        inside = box[0] > LEFT and box[2] < WIDTH - 1 and box[1] > 0 and box[3] < HEIGHT - BOTTOM
-        if inside and not any(_overlap(box, other) for other in boxes):
-            boxes.append(box)
-            line = ""
-            if abs(dy) > 15:
-                line = f'<path class="leader" d="M{x:.1f} {y:.1f}L{x + dx:.1f} {y + dy - 3.5:.1f}"/>'
-            place = f'x="{x + dx:.1f}" y="{y + dy:.1f}" text-anchor="{anchor}"'
-            return f'{line}<text class="label" {place}>{escape(text)}</text>'
-    return ""
+    offsets = [(7, 3.5), (7, -6), (7, 13), *((9, dy) for dy in (-18, 24, -30, 36, -42, 48))]
+    for dx, dy in offsets:
+        for side, anchor in ((1, "start"), (-1, "end")):
+            left = x + dx if side > 0 else x - dx - width
+            box = left, y + dy - 9, left + width, y + dy + 2
+            inside = box[0] > LEFT and box[2] < WIDTH - 1 and box[1] > 0 and box[3] < HEIGHT - BOTTOM
+            if inside and not any(_overlap(box, other) for other in boxes):
+                boxes.append(box)
+                end = x + side * dx, y + dy
+                leader = ((x, y), (end[0], end[1] - 3.5)) if abs(dy) > 15 else None
+                return Label(text, *end, anchor, leader)
+    return None
 
 
 def _overlap(a: Sequence[float], b: Sequence[float]) -> bool:
