@@ -109,19 +109,8 @@ def summarise(
     written = read_json(out / RESULTS_FILE)
     if written.get("key") == key and (out / MARKDOWN_FILE).exists() and (out / CSV_FILE).exists():
         return written
-    groups: dict[tuple[str, str], list[Cell]] = {}
-    for cell in cells:
-        groups.setdefault((cell.config.dataset, cell.config.split), []).append(cell)
     broken: dict[str, str] = {}
-    tables = []
-    for (dataset, split), members in groups.items():
-        scored = _read_cells(members, folders, broken)
-        draws = sorted({(c.config.split_seed, c.config.seed) for c in members})
-        wanted = experiment.columns or default_columns(split)
-        table = table_of(scored, draws, wanted, experiment.decide_by, rules)
-        for row in table["rows"]:
-            row["runs"] = [s.folder.name for s in scored if s.label == row["model"]]
-        tables.append(table | {"dataset": Path(dataset).stem, "split": split})
+    tables = _tables(experiment, cells, folders, rules, broken)
     results = {
         "key": key,
         "title": experiment.title,
@@ -136,6 +125,29 @@ def summarise(
     write_text(out / CSV_FILE, csv_text(results))
     write_text(out / RESULTS_FILE, json.dumps(results, indent=2) + "\n")
     return results
+
+
+def _tables(
+    experiment: Experiment,
+    cells: Sequence[Cell],
+    folders: Mapping[Cell, Path],
+    rules: Rules,
+    broken: dict[str, str],
+) -> list[dict[str, Any]]:
+    """A table for each data set and protocol; cells whose folder cannot be read go into `broken`."""
+    groups: dict[tuple[str, str], list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault((cell.config.dataset, cell.config.split), []).append(cell)
+    tables = []
+    for (dataset, split), members in groups.items():
+        scored = _read_cells(members, folders, broken)
+        draws = sorted({(c.config.split_seed, c.config.seed) for c in members})
+        wanted = experiment.columns or default_columns(split)
+        table = table_of(scored, draws, wanted, experiment.decide_by, rules)
+        for row in table["rows"]:
+            row["runs"] = [s.folder.name for s in scored if s.label == row["model"]]
+        tables.append(table | {"dataset": Path(dataset).stem, "split": split})
+    return tables
 
 
 def read_json(path: Path) -> dict[str, Any]:
