@@ -278,26 +278,12 @@ def train(
         best_epoch, best (the validation metric), epochs and train_epoch_median (seconds).
     """
     keeper = KeepBest(folder, validate)
-    resume = folder / RESUME_FILE
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="pytorch_lightning")
         hush()
         where = machines.trainer_options(device, model.idle_parameters)
         trainer = _trainer(settings, folder, where, [*callbacks, keeper])
-        module = TrainingModule(model, settings, seed)
-        try:
-            trainer.fit(module, ckpt_path=resume if resume.exists() else None, weights_only=True)
-        except SystemExit:
-            # Lightning's answer to Ctrl-C; the caller decides what an interrupted run says.
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            raise KeyboardInterrupt from None
-        except RuntimeError as error:
-            if machines.processes == 1 or not any(sign in str(error) for sign in LOST):
-                raise
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(
-                f"lost another process of this training ({reason}); go on with --resume"
-            ) from None
+        _fit(trainer, TrainingModule(model, settings, seed), folder / RESUME_FILE)
     for process in getattr(trainer.strategy.launcher, "procs", ()):
         process.wait()
     if trainer.is_global_zero:
@@ -310,6 +296,20 @@ def train(
         "epochs": len(keeper.history),
         "train_epoch_median": statistics.median(seconds),
     }
+
+
+def _fit(trainer: pl.Trainer, module: TrainingModule, resume: Path) -> None:
+    try:
+        trainer.fit(module, ckpt_path=resume if resume.exists() else None, weights_only=True)
+    except SystemExit:
+        # Lightning's answer to Ctrl-C; the caller decides what an interrupted run says.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise KeyboardInterrupt from None
+    except RuntimeError as error:
+        if trainer.world_size == 1 or not any(sign in str(error) for sign in LOST):
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"lost another process of this training ({reason}); go on with --resume") from None
 
 
 def _trainer(

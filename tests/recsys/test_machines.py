@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import pandas as pd
 import pytest
 import torch
 
+from recsys.datasets.convert import convert
 from recsys.errors import UserError
 from recsys.machines import Machines
 from recsys.runs import RunConfig, execute, prepare
@@ -63,6 +65,56 @@ def test_two_processes_give_the_figures_of_one(command, tmp_path):
     record = json.loads((tmp_path / "two" / "environment.json").read_text())
     assert record["processes"] == 2
     assert (tmp_path / "two" / "config.yaml").read_text() == (tmp_path / "one" / "config.yaml").read_text()
+
+
+@pytest.mark.slow
+def test_a_process_killed_in_the_middle_ends_in_one_line_and_the_training_goes_on(toy, tmp_path):
+    psutil = pytest.importorskip("psutil", reason="finds the process to kill")
+    convert(toy, tmp_path / "data" / "toy")
+    settings = {"width": 4, "max_epochs": 400, "patience": 400, "batch_size": 64}
+    command = [
+        sys.executable,
+        "-m",
+        "recsys.experiments.cli",
+        "train",
+        "--model",
+        "lightgcn",
+        "--dataset",
+        "toy",
+    ]
+    command += [
+        "--split",
+        "random",
+        "--data-root",
+        str(tmp_path / "data"),
+        "--device",
+        "cpu",
+        "--devices",
+        "2",
+    ]
+    command += [a for key, value in settings.items() for a in ("--set", f"{key}={value}")]
+    command += ["--out", str(tmp_path / "run")]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    leader = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    deadline = time.monotonic() + 120
+    while (
+        not (tmp_path / "run" / "last.ckpt").exists()
+        and time.monotonic() < deadline
+        and leader.poll() is None
+    ):
+        time.sleep(0.02)
+    (other,) = psutil.Process(leader.pid).children()
+    other.kill()
+    _, err = leader.communicate(timeout=60)
+    assert leader.returncode == 2 and err.count("\n") == 1
+    assert "lost another process of this training" in err and "--resume" in err
+    assert not (tmp_path / "run" / "metrics.json").exists()
+    subprocess.run([*command, "--resume"], env=env, check=True, stdout=subprocess.DEVNULL, timeout=200)
+    two = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    config = RunConfig(model="lightgcn", dataset="toy", split="random", settings=settings, device="cpu")
+    one = execute(prepare(config, toy), tmp_path / "one")
+    assert two["epochs"] == one["epochs"] == 400
+    assert two["best"] == pytest.approx(one["best"], abs=0.02)  # rounding adds up over 400 epochs
 
 
 def test_a_worker_of_a_cluster_that_trains_alone_writes_its_files(toy, tmp_path, monkeypatch):
