@@ -10,6 +10,7 @@ import scipy.sparse as sp
 import torch
 
 from recsys.evaluation.ranking import LOWEST
+from recsys.graphs.operator import SparseOperator
 
 
 class Scorer(Protocol):
@@ -94,6 +95,42 @@ class HistoryScorer:
             parts = (torch.as_tensor(a, device=self.device) for a in (rows.indptr, rows.indices, rows.data))
             scores = torch.sparse_csr_tensor(*parts, size=rows.shape) @ self.weights
         return _finish(scores, self._unranked)
+
+
+class WalkScorer:
+    """Scores are where a user's items get to in some steps item - user - item.
+
+    Args:
+        given: (n_users, n_items) CSR, what each user's walk starts from.
+        up, down: (n_users, n_items) and (n_items, n_users) CSR, one step's two halves.
+        hops: steps.
+        cold: item numbers (n,) and a (n, n_items) CSR that averages other items' scores into theirs.
+        unranked: as in `VectorScorer`.
+    """
+
+    def __init__(
+        self,
+        given: sp.csr_array,
+        up: sp.csr_array,
+        down: sp.csr_array,
+        hops: int,
+        cold: tuple[torch.Tensor, sp.csr_array] | None = None,
+        unranked: np.ndarray | None = None,
+    ):
+        self.given = sp.csr_array(given, dtype=np.float32)
+        self.steps = [SparseOperator(up), SparseOperator(down)] * hops
+        self.n_items, self.device = up.shape[1], torch.device("cpu")
+        self.cold_items = cold[0] if cold else None
+        self.neighbours = SparseOperator(cold[1]) if cold else None
+        self._unranked = _columns(unranked, self.n_items, self.device)
+
+    def __call__(self, users: np.ndarray) -> torch.Tensor:
+        scores = torch.from_numpy(self.given[users].toarray().T.copy())
+        for step in self.steps:
+            scores = step @ scores
+        if self.neighbours is not None:
+            scores.index_copy_(0, self.cold_items, self.neighbours @ scores)
+        return _finish(scores.T.contiguous(), self._unranked)
 
 
 class SumScorer:

@@ -10,6 +10,7 @@ MODELS = Registry(
         "itemknn": "recsys.models.itemknn:ItemKNN",
         "contentknn": "recsys.models.contentknn:ContentKNN",
         "ease": "recsys.models.ease:EASE",
+        "hyperwalk": "recsys.models.hyperwalk:HyperWalk",
         "bpr": "recsys.models.bpr:BPR",
         "lightgcn": "recsys.models.lightgcn:LightGCN",
         "vbpr": "recsys.models.vbpr:VBPR",

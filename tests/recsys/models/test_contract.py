@@ -19,6 +19,7 @@ CONTRACT = {
     "itemknn": {"k": 12},
     "contentknn": {},
     "ease": {"regularisation": 20.0},
+    "hyperwalk": {"k": 12},
     "bpr": {"width": 8, **FAST},
     "lightgcn": {"width": 8, **FAST},
     "vbpr": {"width": 8, **FAST},

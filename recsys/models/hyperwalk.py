@@ -1,0 +1,89 @@
+"""HyperWalk: a user's items walk over hyperedges of users and of content; the engine's training-free model."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+
+from recsys.cold import ColdItems
+from recsys.content import shares
+from recsys.data import TrainingData
+from recsys.evaluation.scorers import FallbackScorer, WalkScorer
+from recsys.graphs.normalise import degrees, inverse_power, row_normalise, scale
+from recsys.models.base import Model
+from recsys.settings import Settings, setting
+
+
+class HyperWalkSettings(Settings):
+    hops: int = setting(2, "steps item - user - item", low=1, high=10, search=[1, 2, 3])
+    leave: float = setting(
+        0.5, "power of an item's degree that divides what leaves it", low=0, high=2, search=(0.0, 1.0)
+    )
+    reach: float = setting(
+        0.2, "power of an item's degree that divides what reaches it", low=0, high=2, search=(0.0, 0.6)
+    )
+    content: float = setting(
+        0.3, "what an item adds to its nearest in content before the walk", low=0, search=(0.0, 1.0)
+    )
+    k: int = setting(10, "nearest items by each modality", low=1, high=1000, search=(5, 30))
+    weights: dict[str, float] = setting({}, "weight of a modality; 1 where it is not named")
+
+
+class HyperWalk(Model):
+    """scores_u = P^hops (I + content S) r_u, P = D_i^-reach R^T D_u^-1 R D_i^-leave.
+
+    A random walk on the hypergraph whose hyperedges are users' histories: from an item to a history that holds
+    it, chosen evenly, and on to an item of that history. One step with leave = 1 is P3, and with `reach` RP3beta:
+    "Updatable, Accurate, Diverse, and Scalable Recommendations for Interactive Applications", Paudel et al., ACM
+    TiiS 7(1), 2017, where more steps are not taken and content is not read. Here S, the rows of the k nearest
+    warm items by each modality, averaged, is a second kind of hyperedge: what a user took stands also for what
+    looks and sounds like it, so that a history of one item already reaches others.
+
+    Nothing is trained and no items-by-items product is formed: a block of users is sent through the sparse
+    matrices, hops times 2 nnz(R) multiplications a user. A cold item has the mean score of its k nearest warm
+    items. A user without interactions gets the popularity ranking.
+    """
+
+    Settings = HyperWalkSettings
+    closed_form = True
+
+    def __init__(self, settings: HyperWalkSettings, data: TrainingData, seed: int):
+        super().__init__(settings, data, seed)
+        self.modalities = data.modalities
+        self.ranks_cold_items = bool(self.modalities)
+        self.weights = shares(self.modalities, settings.weights, "HyperWalk") if self.modalities else {}
+        self.cold = ColdItems(data, self.modalities, settings.k, self.weights) if self.modalities else None
+
+    def fit(self) -> None:
+        """Nothing to learn; the graphs that the walk takes are recorded here, before the audit."""
+        self._start()
+
+    def _start(self) -> sp.csr_array | None:
+        """(n_items, n_items) CSR: row i averages the k nearest warm items of warm item i."""
+        if not self.modalities or not self.settings.content:
+            return None
+        graphs = [
+            row_normalise(self.data.neighbour_graph(name, self.settings.k, positive_only=True)) * weight
+            for name, weight in self.weights.items()
+        ]
+        return sp.csr_array(sum(graphs[1:], start=graphs[0]))
+
+    def scorer(self, support: sp.csr_array | None = None) -> FallbackScorer:
+        history, s = self.history(support), self.settings
+        rows = sp.csr_matrix(self.data.interactions)
+        items, users = degrees(rows, 0), degrees(rows, 1)
+        up = scale(rows, inverse_power(users, 1.0), inverse_power(items, s.leave))
+        down = scale(rows, None, inverse_power(items, s.reach)).T.tocsr()
+        start = self._start()
+        given = history if start is None else history + s.content * (history @ start)
+        cold = (self.cold.ids, self.cold.graph) if self.cold is not None and len(self.cold) else None
+        scorer = WalkScorer(given, up, down, s.hops, cold, self.unranked_items())
+        return self.with_popularity(scorer, history)
+
+    def unranked_items(self) -> np.ndarray | None:
+        if self.cold is None:
+            return ~self.data.warm_items
+        blind = np.zeros(self.data.n_items, dtype=bool)
+        ids = self.cold.ids.numpy()
+        blind[ids] = ~np.any([m.mask[ids] for m in self.modalities.values()], axis=0)
+        return blind if blind.any() else None
