@@ -133,6 +133,24 @@ class WalkScorer:
         return _finish(scores.T.contiguous(), self._unranked)
 
 
+class StandardScorer:
+    """Another scorer's scores, each user's to mean 0 and standard deviation 1 over the items in `counted`.
+
+    What the scorer leaves unscored gets the user's lowest score, so that it can be added to other scores.
+    """
+
+    def __init__(self, scorer: Scorer, counted: np.ndarray):
+        self.scorer, self.n_items, self.device = scorer, scorer.n_items, scorer.device
+        self._counted = torch.as_tensor(np.flatnonzero(counted), device=self.device)
+
+    def __call__(self, users: np.ndarray) -> torch.Tensor:
+        scores = self.scorer(users)
+        among = scores.index_select(1, self._counted)
+        std, mean = torch.std_mean(among, dim=1, correction=0, keepdim=True)
+        low = among.amin(1, keepdim=True)
+        return torch.maximum(scores, low).sub_(mean).div_(std.clamp_min(torch.finfo(std.dtype).tiny))
+
+
 class SumScorer:
     """The weighted sum of other scorers' scores."""
 

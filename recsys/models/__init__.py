@@ -21,6 +21,7 @@ MODELS = Registry(
         "bm3": "recsys.models.bm3:BM3",
         "mgcn": "recsys.models.mgcn:MGCN",
         "sige": "recsys.models.sige:SIGE",
+        "confluence": "recsys.models.confluence:Confluence",
         "dropoutnet": "recsys.models.dropoutnet:DropoutNet",
         "clcrec": "recsys.models.clcrec:CLCRec",
         "cooccurrence": "recsys.models.cooccurrence:Cooccurrence",

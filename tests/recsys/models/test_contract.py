@@ -30,6 +30,13 @@ CONTRACT = {
     "bm3": {"width": 8, **FAST},
     "mgcn": {"width": 8, **FAST},
     "sige": {"width": 8, **FAST},
+    "confluence": {
+        "calibrated_options": {"width": 8},
+        "contrastive_options": {"width": 8},
+        "walk_options": {"k": 12},
+        **FAST,
+        "learning_rate": 0.01,
+    },
     "dropoutnet": {"width": 8, "factor_reg": 10.0, **FAST},
     "clcrec": {"width": 8, **FAST},
     "cooccurrence": {},
