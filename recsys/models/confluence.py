@@ -25,11 +25,15 @@ PARTS = {"calibrated": CM3, "contrastive": MMHCL}
 
 
 class ConfluenceSettings(Settings):
-    calibrated: float = setting(1.0, "weight of CM3's scores; 0 leaves the part out", low=0, search=(0.3, 2.0))
+    calibrated: float = setting(
+        1.0, "weight of CM3's scores; 0 leaves the part out", low=0, search=(0.3, 2.0)
+    )
     contrastive: float = setting(
         1.0, "weight of MMHCL's scores; 0 leaves the part out", low=0, search=(0.3, 2.0)
     )
-    walk: float = setting(0.5, "weight of HyperWalk's scores; 0 leaves the part out", low=0, search=(0.0, 1.0))
+    walk: float = setting(
+        0.5, "weight of HyperWalk's scores; 0 leaves the part out", low=0, search=(0.0, 1.0)
+    )
     calibrated_options: dict[str, Any] = setting({}, "settings of CM3 by name")
     contrastive_options: dict[str, Any] = setting({}, "settings of MMHCL by name")
     walk_options: dict[str, Any] = setting({}, "settings of HyperWalk by name")
