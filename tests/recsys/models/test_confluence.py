@@ -67,5 +67,5 @@ def test_without_learned_parts_it_says_so(data):
 
 
 def test_a_mistyped_setting_of_a_part_is_an_error(data):
-    with pytest.raises(UserError, match="contrastive_options.*widht.*width"):
+    with pytest.raises(UserError, match=r"contrastive_options.*widht.*width"):
         Confluence(ConfluenceSettings(contrastive_options={"widht": 3}), data, 0)
