@@ -10,7 +10,7 @@ import signal
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -277,6 +277,10 @@ def train(
     Returns:
         best_epoch, best (the validation metric), epochs and train_epoch_median (seconds).
     """
+    stages = model.stages(settings)
+    if stages:
+        how = {"device": device, "machines": machines, "callbacks": callbacks}
+        return _in_stages(model, stages, folder, validate, seed, how)
     keeper = KeepBest(folder, validate)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="pytorch_lightning")
@@ -295,6 +299,39 @@ def train(
         "best": keeper.best,
         "epochs": len(keeper.history),
         "train_epoch_median": statistics.median(seconds),
+    }
+
+
+def _in_stages(
+    model: Model,
+    stages: Mapping[str, tuple[Model, TrainSettings]],
+    folder: Path,
+    validate: Validate,
+    seed: int,
+    how: dict[str, Any],
+) -> dict[str, Any]:
+    """Train a model's parts one after another, each in a folder of its own, and put them together.
+
+    A killed run goes on in the stage where it stopped: a finished one has no patience left.
+    """
+    told, curves, epochs = [], [], 0
+    for name, (part, settings) in stages.items():
+        (folder / name).mkdir(exist_ok=True)
+        told.append(train(part, settings, folder / name, validate, seed, **how))
+        curve = pd.read_csv(folder / name / HISTORY_FILE)
+        curves.append(curve.assign(epoch=curve["epoch"] + epochs, stage=name))
+        epochs += told[-1]["epochs"]
+    model.settle(lambda: validate(model))
+    best = validate(model)
+    save_model(model, folder)
+    write_text(folder / HISTORY_FILE, pd.concat(curves).to_csv(index=False))
+    for name in stages:
+        (folder / name / RESUME_FILE).unlink(missing_ok=True)
+    return {
+        "best_epoch": epochs - told[-1]["epochs"] + told[-1]["best_epoch"],
+        "best": best,
+        "epochs": epochs,
+        "train_epoch_median": statistics.median(pd.concat(curves)["seconds"]),
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -105,6 +105,19 @@ class Model(nn.Module):
         """Modality -> (n, d), the vectors that the model makes of each item's content alone, one row for each item,
         zero where there is none; empty where it makes none. For diagnostics."""
         return {}
+
+    def stages(self, settings: Any) -> Mapping[str, tuple[Model, Any]]:
+        """Name -> a part of this model and its training's settings, where parts are trained one after another,
+        each to its own best epoch; empty where the model is trained as one.
+
+        Args:
+            settings: the trainer's, for what a part does not say itself.
+        """
+        return {}
+
+    def settle(self, validate: Callable[[], float]) -> None:
+        """Called once all stages are trained: choose what is left to choose by what `validate` says of this model
+        as it stands."""
 
     def unranked_items(self) -> np.ndarray | None:
         """(n_items,) bool, the items that the model has nothing to say of; None where there are none."""

@@ -33,7 +33,7 @@ from recsys.settings import Settings, setting
 
 
 class CM3Settings(Settings):
-    width: int = setting(64, "width of one channel", low=1, high=1024, search=[64, 128])
+    width: int = setting(64, "width of one channel", low=1, high=1024, search=[64, 96, 128])
     layers: int = setting(3, "propagations over the bipartite graph", low=0, high=10, search=[2, 3, 4])
     k: int = setting(10, "neighbours in the item graph, the item included", low=1, high=1000, search=(5, 30))
     gamma: float = setting(0.9, "weight of the uniformity terms", low=0, high=10, search=(0.3, 1.2))

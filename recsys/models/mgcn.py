@@ -28,7 +28,7 @@ from recsys.settings import Settings, setting
 
 
 class MGCNSettings(Settings):
-    width: int = setting(64, "width of the vectors", low=1, high=4096, search=[64, 128])
+    width: int = setting(64, "width of the vectors", low=1, high=4096, search=[64, 96, 128])
     layers: int = setting(2, "propagations over the bipartite graph", low=0, high=10, search=(1, 4))
     item_layers: int = setting(1, "propagations over the item graphs", low=1, high=5, search=[1, 2, 3])
     k: int = setting(

@@ -34,7 +34,7 @@ from recsys.settings import Settings, setting
 
 
 class MMHCLSettings(Settings):
-    width: int = setting(64, "width of the vectors", low=1, high=4096, search=[64, 128])
+    width: int = setting(64, "width of the vectors", low=1, high=4096, search=[64, 96, 128])
     backbone: Literal["lightgcn", "ngcf", "mf"] = setting("lightgcn", "encoder of the interactions")
     layers: int = setting(2, "propagations over the bipartite graph", low=0, high=10, search=(1, 4))
     user_layers: int = setting(3, "propagations over the user hypergraph", low=1, high=10, search=(1, 4))

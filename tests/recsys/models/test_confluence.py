@@ -1,6 +1,7 @@
 """Confluence adds its parts' scores on one scale, and trains them as they train alone."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -11,6 +12,8 @@ from recsys.models.cm3 import CM3
 from recsys.models.confluence import Confluence, ConfluenceSettings
 from recsys.models.hyperwalk import HyperWalk
 from recsys.models.mmhcl import MMHCL
+from recsys.runs import RunConfig, execute, prepare
+from recsys.training import KeepBest, load_model
 
 OPTIONS = {
     "calibrated_options": {"width": 4, "k": 3},
@@ -54,6 +57,65 @@ def test_the_loss_is_the_parts_losses_side_by_side(data, naive):
     )
 
 
+def test_settling_keeps_what_validation_likes_and_leaves_out_parts_alone(data):
+    model = Confluence(ConfluenceSettings(walk=0.0, calibrated=2.0, contrastive=0.5, **OPTIONS), data, 0)
+    model.settle(lambda: -abs(float(model.mix[0]) - 1.2) - abs(float(model.mix[1]) - 0.8))
+    assert model.mix.tolist() == pytest.approx([0.6 * 2.0, 1.6 * 0.5, 0.0])
+    model.settle(lambda: 1.0)  # nothing is better than what is there
+    assert model.mix.tolist() == pytest.approx([0.6 * 2.0, 1.6 * 0.5, 0.0])
+
+
+STAGED = {"calibrated_options": {"width": 4, "learning_rate": 0.02}, "contrastive_options": {"width": 6}}
+TRAINING = {"max_epochs": 4, "batch_size": 64, "learning_rate": 0.01}
+
+
+def staged(toy, **settings):
+    values = STAGED | TRAINING | {"walk_options": {"k": 12}} | settings
+    return prepare(RunConfig(model="confluence", dataset="toy", split="random", settings=values), toy)
+
+
+def test_a_part_is_trained_as_it_is_alone(toy, tmp_path):
+    run = staged(toy)
+    metrics = execute(run, tmp_path / "all")
+    alone = prepare(
+        RunConfig(
+            model="cm3",
+            dataset="toy",
+            split="random",
+            settings=TRAINING | {"width": 4, "learning_rate": 0.02},
+        ),
+        toy,
+    )
+    execute(alone, tmp_path / "alone")
+    for name, value in alone.model.state_dict().items():
+        assert torch.equal(value, run.model.parts["calibrated"].state_dict()[name]), name
+    history = pd.read_csv(tmp_path / "all" / "history.csv")
+    assert history["stage"].tolist() == ["calibrated"] * 4 + ["contrastive"] * 4
+    assert history["epoch"].tolist() == list(range(8)) and metrics["epochs"] == 8
+    loaded = staged(toy)
+    load_model(loaded.model, tmp_path / "all")
+    users = np.arange(toy.n_users)
+    assert torch.equal(loaded.model.eval().scorer()(users), run.model.scorer()(users))
+
+
+@pytest.mark.parametrize("fatal", ["calibrated", "contrastive"])
+def test_a_run_killed_in_a_stage_ends_as_if_it_had_not_been(toy, tmp_path, monkeypatch, fatal):
+    whole = execute(staged(toy), tmp_path / "whole")
+    real = KeepBest.on_train_epoch_start
+
+    def die(keeper, trainer, module):
+        if keeper.folder.name == fatal and trainer.current_epoch == 2:
+            raise MemoryError
+        real(keeper, trainer, module)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(KeepBest, "on_train_epoch_start", die)
+        with pytest.raises(MemoryError):
+            execute(staged(toy), tmp_path / "run")
+    assert execute(staged(toy), tmp_path / "run", resume=True)["test"] == whole["test"]
+    assert not list((tmp_path / "run").glob("*/last.ckpt"))
+
+
 @pytest.mark.parametrize("left", ["calibrated", "contrastive"])
 def test_a_part_of_weight_0_is_not_built(data, left):
     model = Confluence(ConfluenceSettings(**{left: 0.0}, **OPTIONS), data, 0)
@@ -67,5 +129,5 @@ def test_without_learned_parts_it_says_so(data):
 
 
 def test_a_mistyped_setting_of_a_part_is_an_error(data):
-    with pytest.raises(UserError, match=r"contrastive_options.*widht.*width"):
+    with pytest.raises(UserError, match="no setting 'widht'; did you mean 'width'"):
         Confluence(ConfluenceSettings(contrastive_options={"widht": 3}), data, 0)
