@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> float:
     """Print both times and their ratio; return the ratio."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--trials", type=int, default=40)
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=30)
     options = parser.parse_args(arguments)
     seconds, trials = {}, {}
     with tempfile.TemporaryDirectory() as folder:
