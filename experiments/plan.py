@@ -249,7 +249,8 @@ def _shrunk(experiment: Experiment, smoke: Smoke, where: str) -> Experiment:
         known = _fields(variant.model or label)
         here = {key: value for key, value in smoke.settings.items() if key in known}
         used |= here.keys()
-        models[label] = variant.model_copy(update={"settings": variant.settings | here})
+        # Tuned settings are for the experiment's own data.
+        models[label] = variant.model_copy(update={"settings": variant.settings | here, "tuned": False})
     if unused := sorted(smoke.settings.keys() - used):
         raise UserError(f"smoke of {where}: no model of the file has a setting '{unused[0]}'")
     changes = {key: getattr(smoke, key) for key in ("datasets", "splits", "seeds")}
