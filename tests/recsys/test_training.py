@@ -136,6 +136,7 @@ def test_sigkill_and_resume_on_the_command_line(toy, tmp_path):
 
 def test_ctrl_c_leaves_a_run_that_goes_on(toy, tmp_path, monkeypatch):
     step, calls = LightGCN.loss, iter(range(10**6))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 
     def interrupted(self, batch):
         if next(calls) == 14:
