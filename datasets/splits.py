@@ -53,6 +53,11 @@ class Split:
             if isinstance(value, np.ndarray):
                 value.setflags(write=False)
 
+    @property
+    def known(self) -> np.ndarray:
+        """Rows that are known of users by the time of the test: none of their items can be an answer any more."""
+        return np.concatenate([self.train, self.valid, self.test_support])
+
     def check(self, dataset: Dataset) -> None:
         """Raise DataError: a pair in two parts, a cold user or item in train, or an empty part."""
         for part in ("train", "valid", "test"):

@@ -23,8 +23,8 @@ from torch.nn.functional import leaky_relu, logsigmoid, normalize
 from recsys.data import TrainingData
 from recsys.datasets.cards import load_dataset
 from recsys.datasets.splits import make_split
-from recsys.experiments.bench_infonce import plain_infonce, products
-from recsys.graphs.bipartite import normalised_interactions
+from recsys.experiments.bench_infonce import plain_infonce, products, seconds
+from recsys.graphs.bipartite import bipartite_adjacency, normalised_interactions
 from recsys.graphs.hypergraph import user_hypergraph
 from recsys.graphs.knn import item_graph
 from recsys.graphs.normalise import row_normalise
@@ -42,12 +42,6 @@ def coo(matrix: sp.csr_matrix) -> Tensor:
     entries = matrix.tocoo()
     places = torch.from_numpy(np.stack([entries.row, entries.col]).astype(np.int64))
     return torch.sparse_coo_tensor(places, torch.from_numpy(entries.data).float(), entries.shape).coalesce()
-
-
-def adjacency(data: TrainingData) -> Tensor:
-    """The normalised bipartite graph of users and items as one COO matrix."""
-    half = normalised_interactions(data.interactions)
-    return coo(sp.csr_matrix(sp.block_array([[None, half], [half.T, None]])))
 
 
 def lightgcn(graph: Tensor, users: Tensor, items: Tensor, layers: int) -> list[Tensor]:
@@ -69,7 +63,7 @@ class PlainCM3(nn.Module):
     def __init__(self, data: TrainingData, layers: int, k: int, gamma: float):
         super().__init__()
         self.layers, self.gamma, self.n_users = layers, gamma, data.n_users
-        self.graph = adjacency(data)
+        self.graph = coo(bipartite_adjacency(data.interactions))
         graphs = [data.neighbour_graph(name, k) for name in data.modalities]
         self.items = coo(item_graph(graphs, [1 / len(graphs)] * len(graphs)))
         self.features = [torch.from_numpy(np.asarray(m.features)) for m in data.modalities.values()]
@@ -126,8 +120,7 @@ class PlainFREEDOM(nn.Module):
         kept = torch.multinomial(weights, int(len(weights) * (1 - self.prune))).numpy()
         rows, columns = (ids[kept] for ids in whole.coords)
         pruned = sp.csr_matrix((whole.data[kept], (rows, columns)), shape=whole.shape)
-        half = normalised_interactions(pruned)
-        self.graph = coo(sp.csr_matrix(sp.block_array([[None, half], [half.T, None]])))
+        self.graph = coo(bipartite_adjacency(pruned))
 
     def forward(self, batch: Batch) -> Tensor:
         layers = lightgcn(self.graph, self.users, self.own, self.layers)
@@ -147,7 +140,7 @@ class PlainMMHCL(nn.Module):
     def __init__(self, data: TrainingData, ours: Model):
         super().__init__()
         self.settings, self.n_users = ours.settings, data.n_users
-        self.graph = adjacency(data)
+        self.graph = coo(bipartite_adjacency(data.interactions))
         rows = user_hypergraph(data.interactions)
         together = sp.csr_matrix(rows @ rows.T)
         together.setdiag(0)
@@ -235,16 +228,6 @@ def bound(model: Model, name: str) -> Callable[[], None]:
                     products(rows, rows, symmetric=True)
 
     return call
-
-
-def seconds(call: Callable[[], object], repeats: int) -> float:
-    """The median of `repeats` calls, after one that warms up."""
-    times = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[1:])
 
 
 def main() -> None:

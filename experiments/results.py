@@ -208,7 +208,7 @@ def table_of(
     found = [c for c in columns if _column(rows, scored, draws, c, rules)]
     decide = decide_by if decide_by in found else (found or [""])[0]
     order = sorted(rows.values(), key=lambda row: -row["columns"].get(decide, {}).get("mean", -1.0))
-    chance = {c: _chance(next(iter(members.values())), c) for c in found} if members else {}
+    chance = {c: chance_of(next(iter(members.values())), c) for c in found} if members else {}
     shown = [c for c in wanted if c in found]
     facts = {"columns": shown, "decide_by": decide, "chance": chance, "rows": order, "seeds": len(draws)}
     return facts | {"stamp": stamp}
@@ -296,7 +296,8 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def _chance(scored: Sequence[Scored], column: str) -> float | None:
+def chance_of(scored: Sequence[Scored], column: str) -> float | None:
+    """What a random order scores on a column, mean over the runs; None where none of them tells."""
     group, _, metric = column.rpartition(":")
     name = f"test_{group}" if group and group != "overall" else "test"
     levels = [s.metrics.get("chance", {}).get(name, {}) for s in scored]

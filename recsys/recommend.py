@@ -28,8 +28,7 @@ def recommend(run: Run, user: str, k: int = 10) -> pd.DataFrame:
     row = found[:1]
     support = dataset.matrix(split.test_support) if len(split.test_support) else None
     scores = run.model.scorer(support)(row)[0].cpu().numpy()
-    rows = np.concatenate([split.train, split.valid, split.test_support])
-    scores[dataset.matrix(rows)[row].indices] = -np.inf
+    scores[dataset.matrix(split.known)[row].indices] = -np.inf
     order = np.argsort(-scores, kind="stable")[:k]
     order = order[scores[order] > LOWEST]
     frame = dataset.item_attributes.iloc[order].reset_index(drop=True)

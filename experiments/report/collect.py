@@ -15,9 +15,9 @@ from recsys.errors import USER_ERRORS, UserError
 from recsys.experiments.cells import CELL_FILE, ERROR_FILE
 from recsys.experiments.plan import Cell
 from recsys.experiments.results import RESULTS_FILE, Draw, Scored, read_json, read_scored
-from recsys.runs import CONFIG_FILE, METRICS_FILE, RunConfig, load_config
+from recsys.runs import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE, RunConfig, load_config
 
-HISTORY_FILE, ENVIRONMENT_FILE = "history.csv", "environment.json"
+HISTORY_FILE = "history.csv"  # as in recsys.training, whose import takes seconds
 NAMED_SETTINGS = 3
 """Settings that a label names at most, where runs of one model differ in more than their seeds."""
 

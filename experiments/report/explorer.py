@@ -169,8 +169,7 @@ def item_vectors(scorer: Scorer) -> np.ndarray | None:
 def top_items(scorer: Scorer, dataset: Dataset, split: Split, users: np.ndarray) -> list[list[int]]:
     """The items that rank first for each user, without those that the user is known to have."""
     scores = scorer(users).cpu().numpy()
-    seen = np.concatenate([split.train, split.valid, split.test_support])
-    scores[dataset.matrix(seen)[users].nonzero()] = -np.inf
+    scores[dataset.matrix(split.known)[users].nonzero()] = -np.inf
     order = np.argsort(-scores, axis=1, kind="stable")[:, :LISTED]
     kept = np.take_along_axis(scores, order, axis=1) > LOWEST
     return [row[keep].tolist() for row, keep in zip(order, kept, strict=True)]
@@ -180,8 +179,7 @@ def sample_users(dataset: Dataset, split: Split, users: int) -> np.ndarray:
     """(n,) numbers of tested users, from the least to the most active in even steps, in their own order."""
     pairs = dataset.interactions["user"].to_numpy()
     tested = np.unique(pairs[split.test])
-    known = np.concatenate([split.train, split.valid, split.test_support])
-    counts = np.bincount(pairs[known], minlength=dataset.n_users)[tested]
+    counts = np.bincount(pairs[split.known], minlength=dataset.n_users)[tested]
     order = tested[np.argsort(counts, kind="stable")]
     steps = np.linspace(0, len(order) - 1, min(users, len(order))).round().astype(int)
     return np.sort(order[np.unique(steps)])
@@ -189,8 +187,7 @@ def sample_users(dataset: Dataset, split: Split, users: int) -> np.ndarray:
 
 def _users(dataset: Dataset, split: Split, users: np.ndarray) -> list[dict[str, Any]]:
     """Each user's raw id, what it had (the newest first where times are known) and what was held out."""
-    known = np.concatenate([split.train, split.valid, split.test_support])
-    had, held = (_latest_first(dataset, rows) for rows in (known, split.test))
+    had, held = (_latest_first(dataset, rows) for rows in (split.known, split.test))
     titles = dataset.user_attributes.get("title")
     told = []
     for user in users.tolist():

@@ -227,8 +227,8 @@ def _run(run: Found, decide: str) -> dict[str, Any]:
     metrics = run.scored.metrics
     group, _, metric = decide.rpartition(":")
     values = metrics.get(f"test_{group}" if group else "test", {})
-    usage = {**metrics.get("usage", {}), **run.environment}
-    peak = usage.get("peak_memory_mib")
+    usage = run.environment.get("usage")
+    peak = usage.get("peak_memory_mib") if isinstance(usage, Mapping) else None
     return {
         "name": run.name,
         "model": run.scored.label,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from recsys.errors import UserError
-from recsys.experiments.results import SEED, Draw, Scored, matrices
+from recsys.experiments.results import SEED, Draw, Scored, chance_of, matrices
 from recsys.experiments.verdicts import Rules, estimates
 from recsys.tables import SHARE_SHOWN
 
@@ -44,12 +44,13 @@ def slices(
     """
     found, everybody = [], 0
     for key, label in SLICES.items():
-        table = matrices(scored, draws, f"{key}:{metric}" if key else metric)
+        column = f"{key}:{metric}" if key else metric
+        table = matrices(scored, draws, column)
         cells = _cells(table, rules)
         users = max((cell["users"] for cell in cells.values()), default=0)
         everybody = everybody or users
         if users >= max(2, SHARE_SHOWN * everybody):
-            chance = _chance(scored, key, metric)
+            chance = chance_of(scored, column)
             found.append({"key": key or "all", "label": label, "cells": cells, "chance": chance})
     overall = matrices(scored, draws, metric)
     for number, (label, table) in enumerate(by_activity(overall, draws, activity or {})):
@@ -98,10 +99,3 @@ def _cells(table: Mapping[str, np.ndarray], rules: Rules) -> dict[str, dict[str,
     for label, estimate in told.items():
         cells[label]["interval"] = estimate.interval
     return cells
-
-
-def _chance(scored: Sequence[Scored], key: str, metric: str) -> float | None:
-    name = f"test_{key}" if key else "test"
-    levels = [s.metrics.get("chance", {}).get(name, {}).get(metric) for s in scored]
-    values = [level for level in levels if level is not None]
-    return float(np.mean(values)) if values else None

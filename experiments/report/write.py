@@ -22,7 +22,7 @@ from recsys.experiments.results import RESULTS_FILE, default_columns, read_json,
 from recsys.experiments.verdicts import Rules
 from recsys.files import cannot_write, write_text
 
-PAGE, LATEX, MARKDOWN, CSV, CURVES = "index.html", "tables.tex", "tables.md", "tables.csv", "figures.csv"
+PAGE, LATEX, MARKDOWN, CSV = "index.html", "tables.tex", "tables.md", "tables.csv"
 DECIDE_BY = "ndcg@20"
 
 

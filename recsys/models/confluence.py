@@ -22,8 +22,6 @@ from recsys.sampling import Batch
 from recsys.settings import Settings, build, divide, setting
 
 PARTS = {"calibrated": CM3, "contrastive": MMHCL}
-
-
 MULTIPLES = (0.0, 0.3, 0.6, 1.0, 1.6, 2.5)
 """Of a weight, which validation chooses among."""
 
@@ -91,10 +89,10 @@ class Confluence(Model):
 
     def settle(self, validate: Callable[[], float]) -> None:
         """Try multiples of each weight in turn, twice over, and keep what validation likes best."""
+        if not self.settings.settle:
+            return
         best, start = validate(), self.mix.clone()
-        for place in (*range(len(start)), *range(len(start))):
-            if not self.settings.settle or not start[place]:
-                continue
+        for place in 2 * [n for n, weight in enumerate(start) if weight]:
             kept = self.mix[place].item()
             for multiple in MULTIPLES:
                 self.mix[place] = multiple * start[place]

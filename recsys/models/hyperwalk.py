@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 import scipy.sparse as sp
 
@@ -9,7 +11,8 @@ from recsys.cold import ColdItems
 from recsys.content import shares
 from recsys.data import TrainingData
 from recsys.evaluation.scorers import FallbackScorer, WalkScorer
-from recsys.graphs.normalise import degrees, inverse_power, row_normalise, scale
+from recsys.graphs.knn import item_graph
+from recsys.graphs.normalise import degrees, inverse_power, scale
 from recsys.models.base import Model
 from recsys.settings import Settings, setting
 
@@ -55,18 +58,19 @@ class HyperWalk(Model):
         self.cold = ColdItems(data, self.modalities, settings.k, self.weights) if self.modalities else None
 
     def fit(self) -> None:
-        """Nothing to learn; the graphs that the walk takes are recorded here, before the audit."""
-        self._start()
+        """Nothing to learn; the graphs that the walk takes are made and recorded here, before the audit."""
+        _ = self.start
 
-    def _start(self) -> sp.csr_array | None:
+    @cached_property
+    def start(self) -> sp.csr_array | None:
         """(n_items, n_items) CSR: row i averages the k nearest warm items of warm item i."""
         if not self.modalities or not self.settings.content:
             return None
         graphs = [
-            row_normalise(self.data.neighbour_graph(name, self.settings.k, positive_only=True)) * weight
-            for name, weight in self.weights.items()
+            self.data.neighbour_graph(name, self.settings.k, positive_only=True, normalise="row")
+            for name in self.weights
         ]
-        return sp.csr_array(sum(graphs[1:], start=graphs[0]))
+        return sp.csr_array(item_graph(graphs, list(self.weights.values())))
 
     def scorer(self, support: sp.csr_array | None = None) -> FallbackScorer:
         history, s = self.history(support), self.settings
@@ -74,8 +78,7 @@ class HyperWalk(Model):
         items, users = degrees(rows, 0), degrees(rows, 1)
         up = scale(rows, inverse_power(users, 1.0), inverse_power(items, s.leave))
         down = scale(rows, None, inverse_power(items, s.reach)).T.tocsr()
-        start = self._start()
-        given = history if start is None else history + s.content * (history @ start)
+        given = history if self.start is None else history + s.content * (history @ self.start)
         cold = (self.cold.ids, self.cold.graph) if self.cold is not None and len(self.cold) else None
         scorer = WalkScorer(given, up, down, s.hops, cold, self.unranked_items())
         return self.with_popularity(scorer, history)

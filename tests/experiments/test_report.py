@@ -161,6 +161,13 @@ def test_every_run_is_listed_with_its_value(runs, page):
         assert float(row[6][1]) == metrics["test"]["ndcg@20"] and row[4][0] == str(metrics["seed"])
 
 
+def test_every_run_tells_the_memory_that_it_took(runs, page):
+    _, *rows = tables(page)["runs-t"]
+    for row in rows:
+        record = json.loads((runs / row[-1][0] / "environment.json").read_text())
+        assert row[9][0] == f"{record['usage']['peak_memory_mib']:,.0f} MiB"
+
+
 def test_the_files_say_what_the_page_says(runs, page):
     folder = page.parent
     rows = tables(page)["table0-rank"][1:-1]

@@ -45,7 +45,7 @@ def test_scores_are_the_walk_taken_edge_by_edge(toy, hops):
     model = walk(data, hops=hops, leave=0.7, reach=0.3, content=0.4, k=6, weights={"image": 3.0})
     rows, warm = data.interactions.toarray(), data.warm_items
     degree, taken = rows.sum(0), rows.sum(1)
-    start = model._start().toarray()
+    start = model.start.toarray()
     np.testing.assert_allclose(
         start.sum(1)[warm & toy.modalities["image"].mask & toy.modalities["tags"].mask], 1
     )
