@@ -42,6 +42,11 @@ def shares(modalities: Mapping[str, Modality], weights: Mapping[str, float], mod
     return {name: weights.get(name, 1.0) / total for name in modalities}
 
 
+def below(upper: np.ndarray | sp.csr_array, lower: np.ndarray | sp.csr_array) -> np.ndarray | sp.csr_array:
+    """The rows of two matrices of one kind and width, one above the other."""
+    return sp.csr_array(sp.vstack([upper, lower])) if sp.issparse(upper) else np.concatenate([upper, lower])
+
+
 def unit_rows(features: np.ndarray | sp.csr_array) -> np.ndarray | sp.csr_array:
     """The rows divided by their L2 norms (taken in float64); zero rows stay zero. Same kind, float32."""
     if sp.issparse(features):

@@ -14,6 +14,7 @@ from recsys.data import TrainingData
 from recsys.evaluation.ranking import LOWEST
 from recsys.evaluation.scorers import FallbackScorer
 from recsys.models.base import Model, Vectors
+from recsys.newcomers import Arrivals, Audience
 from recsys.objectives.multinomial import log_partition, multinomial
 from recsys.sampling import Batch
 from recsys.settings import Settings, setting
@@ -32,11 +33,11 @@ class SetSettings(Settings):
 class SetScorer:
     """Scores of sets against the catalogue, each block of sets encoded when it is asked for."""
 
-    def __init__(self, model: SetModel, history: sp.csr_array):
+    def __init__(self, model: SetModel, history: sp.csr_array, arrivals: Arrivals | None = None):
         self.model, self.history = model, history
-        self.n_items = history.shape[1]
-        unranked = model.unranked_items()
-        self.items = model.decode().detach()
+        unranked = model.unranked(arrivals)
+        self.items = model.with_arrivals(model.decode().detach(), arrivals)
+        self.n_items = len(self.items)
         self.device = self.items.device
         self._unranked = None
         if unranked is not None and unranked.any():
@@ -144,9 +145,9 @@ class SetModel(Model):
         return torch.cat(parts) if parts else torch.empty(0, self.settings.width)
 
     @torch.no_grad()
-    def scorer(self, support: sp.csr_array | None = None) -> FallbackScorer:
-        history = self._known(self.history(support))
-        return self.with_popularity(SetScorer(self, history), history)
+    def scorer_for(self, audience: Audience, arrivals: Arrivals | None = None) -> FallbackScorer:
+        history = self._known(audience.history)
+        return self.with_popularity(SetScorer(self, history, arrivals), history, arrivals)
 
     def _device(self) -> torch.device:
         return next(self.parameters()).device

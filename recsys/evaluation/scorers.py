@@ -104,7 +104,8 @@ class WalkScorer:
         given: (n_users, n_items) CSR, what each user's walk starts from.
         up, down: (n_users, n_items) and (n_items, n_users) CSR, one step's two halves.
         hops: steps.
-        cold: item numbers (n,) and a (n, n_items) CSR that averages other items' scores into theirs.
+        cold: item numbers (n,) and a (n, n_items) CSR that averages other items' scores into theirs; numbers
+            from n_items on are of items that no walk knows.
         unranked: as in `VectorScorer`.
     """
 
@@ -120,6 +121,8 @@ class WalkScorer:
         self.given = sp.csr_array(given, dtype=np.float32)
         self.steps = [SparseOperator(up), SparseOperator(down)] * hops
         self.n_items, self.device = up.shape[1], torch.device("cpu")
+        if cold and len(cold[0]):
+            self.n_items = max(self.n_items, int(cold[0].max()) + 1)
         self.cold_items = cold[0] if cold else None
         self.neighbours = SparseOperator(cold[1]) if cold else None
         self._unranked = _columns(unranked, self.n_items, self.device)
@@ -129,7 +132,9 @@ class WalkScorer:
         for step in self.steps:
             scores = step @ scores
         if self.neighbours is not None:
-            scores.index_copy_(0, self.cold_items, self.neighbours @ scores)
+            joined = self.neighbours @ scores
+            beyond = scores.new_empty(self.n_items - len(scores), scores.shape[1])
+            scores = torch.cat([scores, beyond]).index_copy_(0, self.cold_items, joined)
         return _finish(scores.T.contiguous(), self._unranked)
 
 
@@ -166,6 +171,27 @@ class SumScorer:
         for scorer, weight in zip(self.scorers[1:], self.weights[1:], strict=True):
             total.add_(scorer(users), alpha=weight)
         return _finish(total, self._unranked)
+
+
+class AverageScorer:
+    """Another scorer, except for items that it knows nothing of: these get each user's mean score.
+
+    Args:
+        scorer: scores the items that are known.
+        unknown: (n,) int64, the items that get the mean.
+        counted: (c,) int64, the items that it is the mean of.
+    """
+
+    def __init__(self, scorer: Scorer, unknown: np.ndarray, counted: np.ndarray):
+        self.scorer, self.n_items, self.device = scorer, scorer.n_items, scorer.device
+        self._unknown, self._counted = (
+            torch.as_tensor(ids, device=self.device) for ids in (unknown, counted)
+        )
+
+    def __call__(self, users: np.ndarray) -> torch.Tensor:
+        scores = self.scorer(users)
+        mean = scores.index_select(1, self._counted).mean(1, keepdim=True)
+        return scores.index_copy_(1, self._unknown, mean.expand(-1, len(self._unknown)))
 
 
 class FallbackScorer:

@@ -16,6 +16,7 @@ from recsys.errors import UserError
 from recsys.evaluation.scorers import FallbackScorer, VectorScorer
 from recsys.graphs.normalise import row_normalise
 from recsys.models.base import Model, Vectors
+from recsys.newcomers import Arrivals, Audience
 from recsys.sampling import Batch
 from recsys.settings import Settings, build, setting
 
@@ -66,10 +67,10 @@ class Averaged(Model):
         return self._means(history, (vectors or self.forward()).items)
 
     @torch.no_grad()
-    def scorer(self, support: sp.csr_array | None = None) -> FallbackScorer:
-        history, items = self.history(support), self.inner().items
-        scorer = VectorScorer(self._means(history, items), items, self.unranked_items())
-        return self.with_popularity(scorer, history)
+    def scorer_for(self, audience: Audience, arrivals: Arrivals | None = None) -> FallbackScorer:
+        history, items = audience.history, self.inner().items
+        users, items = self._means(history, items), self.with_arrivals(items, arrivals)
+        return self.with_popularity(VectorScorer(users, items, self.unranked(arrivals)), history, arrivals)
 
     @torch.no_grad()
     def item_vectors_for(self, features: Mapping[str, Modality]) -> Tensor:

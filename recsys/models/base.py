@@ -15,7 +15,8 @@ from torch.nn.functional import embedding
 from recsys.data import TrainingData
 from recsys.datasets.dataset import Modality
 from recsys.errors import UserError
-from recsys.evaluation.scorers import FallbackScorer, Scorer, VectorScorer
+from recsys.evaluation.scorers import AverageScorer, FallbackScorer, Scorer, VectorScorer
+from recsys.newcomers import Arrivals, Audience
 from recsys.sampling import Batch
 from recsys.settings import Settings
 
@@ -130,24 +131,86 @@ class Model(nn.Module):
         Args:
             support: (n_users, n_items) CSR of interactions that cold users bring along at scoring time.
         """
+        numbers = np.where(self.data.warm_users, np.arange(self.data.n_users), -1)
+        return self.scorer_for(Audience(numbers, self.history(support), self.data.user_attributes))
+
+    def serve(self, audience: Audience, arrivals: Arrivals | None = None) -> Scorer:
+        """`scorer_for`, where the model can.
+
+        Raises:
+            UserError: there are arrivals and the model does not read content, or it knows no users and items but
+                those of its training.
+        """
+        name = type(self).__name__
+        if arrivals is not None and not self.ranks_cold_items:
+            raise UserError(f"{name} cannot rank new items: it does not read content")
+        if type(self).scorer is not Model.scorer:
+            raise UserError(f"{name} ranks the users and items of its training alone; use another model")
+        return self.scorer_for(audience, arrivals)
+
+    @torch.no_grad()
+    def scorer_for(self, audience: Audience, arrivals: Arrivals | None = None) -> Scorer:
+        """(m users) x (n_items + n arrivals) scores: inner products of vectors, unless a model has others.
+
+        A cold user of the catalogue and a new one, a cold item and a new one, take the same path, and nobody's
+        score depends on who else is asked about. An arrival without any content that the model reads scores what
+        the ranked warm items score on average.
+        """
         vectors = self.forward()
-        cold = torch.from_numpy(np.flatnonzero(~self.data.warm_users))
-        users = vectors.users
-        if len(cold):
-            history = sp.csr_array((len(cold), self.data.n_items), dtype=np.float32)
-            if support is not None:
-                history = support[cold.numpy()]
-            users = users.clone()
-            users[cold] = self.user_vectors_for(history, vectors)
-        return VectorScorer(users, vectors.items, self.unranked_items())
+        users = vectors.users[torch.from_numpy(np.maximum(audience.numbers, 0)).to(vectors.users.device)]
+        new = np.flatnonzero(audience.numbers < 0)
+        if len(new):
+            users[torch.from_numpy(new).to(users.device)] = self.new_user_vectors(audience.rows(new), vectors)
+        return VectorScorer(users, self.with_arrivals(vectors.items, arrivals), self.unranked(arrivals))
+
+    def new_user_vectors(self, audience: Audience, vectors: Vectors) -> Tensor:
+        """(m, d) vectors of users whom training has not seen; a model may read their attributes too."""
+        return self.user_vectors_for(audience.history, vectors)
+
+    def new_item_vectors(self, arrivals: Arrivals) -> Tensor:
+        """(n, d) vectors of items whom training has not seen; a model may read their attributes too."""
+        return self.item_vectors_for(arrivals.modalities)
+
+    def blind(self, arrivals: Arrivals) -> np.ndarray:
+        """(n,) bool, the arrivals without any content that the model reads."""
+        names = getattr(self, "modalities", self.data.modalities)
+        return ~np.any([arrivals.modalities[name].mask for name in names], axis=0)
+
+    def with_arrivals(self, items: Tensor, arrivals: Arrivals | None) -> Tensor:
+        """(n_items + n, d): the catalogue's vectors and, below, those of arrivals."""
+        if arrivals is None:
+            return items
+        new, blind = self.new_item_vectors(arrivals), torch.from_numpy(self.blind(arrivals))
+        new[blind.to(new.device)] = items[torch.from_numpy(self._average_items()).to(items.device)].mean(0)
+        return torch.cat([items, new])
+
+    def unranked(self, arrivals: Arrivals | None) -> np.ndarray | None:
+        """(n_items + n,) bool, as `unranked_items`; every arrival is ranked."""
+        unranked = self.unranked_items()
+        if unranked is None or arrivals is None:
+            return unranked
+        return np.append(unranked, np.zeros(len(arrivals), dtype=bool))
+
+    def _average_items(self) -> np.ndarray:
+        unranked = self.unranked_items()
+        warm = self.data.warm_items if unranked is None else self.data.warm_items & ~unranked
+        return np.flatnonzero(warm)
 
     def history(self, support: sp.csr_array | None) -> sp.csr_array:
         """(n_users, n_items) CSR: what each user is known to like when scores are asked for."""
         return self.data.interactions if support is None else self.data.interactions + support
 
-    def with_popularity(self, scorer: Scorer, history: sp.csr_array) -> FallbackScorer:
-        """`scorer`, but the popularity ranking for users without any history."""
-        return FallbackScorer(scorer, np.diff(history.indptr) == 0, self.data.item_counts())
+    def with_popularity(
+        self, scorer: Scorer, history: sp.csr_array, arrivals: Arrivals | None = None
+    ) -> FallbackScorer:
+        """`scorer`, but the popularity ranking for users without any history, and the average item's score for
+        arrivals without any content. Popularity is the same, none, for all arrivals."""
+        counts = self.data.item_counts()
+        if arrivals is not None:
+            counts = np.append(counts, np.zeros(len(arrivals)))
+            blind = self.data.n_items + np.flatnonzero(self.blind(arrivals))
+            scorer = AverageScorer(scorer, blind, self._average_items()) if len(blind) else scorer
+        return FallbackScorer(scorer, np.diff(history.indptr) == 0, counts)
 
     @torch.no_grad()
     def user_vectors_for(self, history: sp.csr_array, vectors: Vectors | None = None) -> Tensor:

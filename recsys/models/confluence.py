@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +17,7 @@ from recsys.models.base import Model, Vectors
 from recsys.models.cm3 import CM3
 from recsys.models.hyperwalk import HyperWalk
 from recsys.models.mmhcl import MMHCL
+from recsys.newcomers import Arrivals, Audience
 from recsys.sampling import Batch
 from recsys.settings import Settings, build, divide, setting
 
@@ -128,11 +128,11 @@ class Confluence(Model):
         return users * variance.clamp_min(torch.finfo(users.dtype).tiny).rsqrt()
 
     @torch.no_grad()
-    def scorer(self, support: sp.csr_array | None = None) -> Scorer:
-        learned = super().scorer(support)
+    def scorer_for(self, audience: Audience, arrivals: Arrivals | None = None) -> Scorer:
+        learned = super().scorer_for(audience, arrivals)
         if self.walker is None:
             return learned
-        walk = StandardScorer(self.walker.scorer(support), self.data.warm_items)
+        walk = StandardScorer(self.walker.scorer_for(audience, arrivals), self.data.warm_items)
         return SumScorer([learned, walk], [1.0, float(self.mix[-1])])
 
     def modality_vectors(self) -> Mapping[str, Tensor]:

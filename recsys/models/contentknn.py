@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 import scipy.sparse as sp
 import torch
 
-from recsys.content import choose, unit_rows
+from recsys.content import below, choose, unit_rows
 from recsys.data import TrainingData
-from recsys.datasets.dataset import Modality
 from recsys.errors import UserError, nearest
 from recsys.evaluation.scorers import FallbackScorer, HistoryScorer, SumScorer, VectorScorer
 from recsys.graphs.knn import knn
 from recsys.models.base import Model
+from recsys.newcomers import Arrivals, Audience
 from recsys.settings import Settings, setting
 
 
@@ -48,27 +50,51 @@ class ContentKNN(Model):
     def unranked_items(self) -> np.ndarray:
         return ~np.any([modality.mask for modality in self.modalities.values()], axis=0)
 
-    def scorer(self, support: sp.csr_array | None = None) -> FallbackScorer:
-        history = self.history(support)
-        scorers = [self._similarity(m, history) for m in self.modalities.values()]
+    def scorer_for(self, audience: Audience, arrivals: Arrivals | None = None) -> FallbackScorer:
+        history = audience.history
+        scorers = [self._similarity(name, history, arrivals) for name in self.modalities]
         weights = [self.settings.weights.get(name, 1.0) for name in self.modalities]
-        return self.with_popularity(SumScorer(scorers, weights, self.unranked_items()), history)
+        return self.with_popularity(SumScorer(scorers, weights, self.unranked(arrivals)), history, arrivals)
 
-    def _similarity(self, modality: Modality, history: sp.csr_array) -> VectorScorer | HistoryScorer:
-        content = unit_rows(modality.features)
+    def _similarity(
+        self, name: str, history: sp.csr_array, arrivals: Arrivals | None
+    ) -> VectorScorer | HistoryScorer:
+        new = None if arrivals is None else arrivals.modalities[name]
         if self.settings.k:
-            return HistoryScorer(history, sp.csr_array(self._nearest(content, modality.mask).T))
+            near = self.nearest[name]
+            if new is not None:
+                near = below(near, self._nearest(name, unit_rows(new.features), new.mask, exclude_self=False))
+            return HistoryScorer(history, sp.csr_array(near.T))
+        content = self.content[name]
         profile = history @ content
+        if new is not None:
+            content = below(content, unit_rows(new.features))
         if sp.issparse(content):
             return HistoryScorer(profile, sp.csr_array(content.T))
         return VectorScorer(torch.from_numpy(profile), torch.from_numpy(content))
 
-    def _nearest(self, content: np.ndarray | sp.csr_array, mask: np.ndarray) -> sp.csr_array:
-        """(n_items, n_items) CSR: each item's cosines to its k nearest training items, itself left out."""
-        warm = mask & self.data.warm_items
-        nearest_items, similarities = knn(
-            content, content, self.settings.k, query_mask=mask, base_mask=warm, exclude_self=True
+    @cached_property
+    def content(self) -> dict[str, np.ndarray | sp.csr_array]:
+        """Modality -> (n_items, width) unit rows."""
+        return {name: unit_rows(modality.features) for name, modality in self.modalities.items()}
+
+    @cached_property
+    def nearest(self) -> dict[str, sp.csr_array]:
+        """Modality -> (n_items, n_items): each item's cosines to its k nearest training items, itself left out."""
+        return {
+            name: self._nearest(name, self.content[name], modality.mask, exclude_self=True)
+            for name, modality in self.modalities.items()
+        }
+
+    def _nearest(
+        self, name: str, rows: np.ndarray | sp.csr_array, mask: np.ndarray, exclude_self: bool
+    ) -> sp.csr_array:
+        """(n, n_items) CSR: cosines of `rows` to their k nearest training items."""
+        warm = self.modalities[name].mask & self.data.warm_items
+        base = self.content[name]
+        found, similarities = knn(
+            rows, base, self.settings.k, query_mask=mask, base_mask=warm, exclude_self=exclude_self
         )
-        rows, places = np.nonzero(nearest_items >= 0)
-        entries = (similarities[rows, places], (rows, nearest_items[rows, places]))
-        return sp.csr_array(entries, shape=(self.data.n_items, self.data.n_items))
+        rows, places = np.nonzero(found >= 0)
+        entries = (similarities[rows, places], (rows, found[rows, places]))
+        return sp.csr_array(entries, shape=(len(found), self.data.n_items))

@@ -7,6 +7,7 @@ import scipy.sparse as sp
 from recsys.evaluation.scorers import FallbackScorer, HistoryScorer, SumScorer
 from recsys.models.base import Model
 from recsys.models.contentknn import ContentKNN, ContentKNNSettings
+from recsys.newcomers import Arrivals, Audience
 from recsys.settings import Settings, setting
 
 
@@ -28,8 +29,8 @@ class Cooccurrence(Model):
         """Nothing to learn: the counts are the model. They are recorded here, before the audit."""
         self.data.graph("co-occurrence", cooccurrences(self.data.interactions), "items", "items")
 
-    def scorer(self, support: sp.csr_array | None = None) -> FallbackScorer:
-        history = self.history(support)
+    def scorer_for(self, audience: Audience, arrivals: Arrivals | None = None) -> FallbackScorer:
+        history = audience.history
         counts = cooccurrences(self.data.interactions)
         return self.with_popularity(HistoryScorer(history, counts, self.unranked_items()), history)
 
@@ -47,10 +48,10 @@ class CooccurrenceContent(ContentKNN):
         """Nothing to learn; what is counted is recorded."""
         self.data.graph("co-occurrence", cooccurrences(self.data.interactions), "items", "items")
 
-    def scorer(self, support: sp.csr_array | None = None) -> FallbackScorer:
-        history = self.history(support)
+    def scorer_for(self, audience: Audience, arrivals: Arrivals | None = None) -> FallbackScorer:
+        history = audience.history
+        content = super().scorer_for(audience, arrivals).scorer
         graph = cooccurrences(self.data.interactions)
-        content = super().scorer(support).scorer
-        parts = [HistoryScorer(history, graph), content]
-        scorer = SumScorer(parts, [1.0, self.settings.content])
-        return self.with_popularity(scorer, history)
+        graph.resize(graph.shape[0], content.n_items)  # an arrival has occurred with nothing
+        scorer = SumScorer([HistoryScorer(history, graph), content], [1.0, self.settings.content])
+        return self.with_popularity(scorer, history, arrivals)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 
 from recsys.evaluation.scorers import FallbackScorer, HistoryScorer
 from recsys.models.base import Model
+from recsys.newcomers import Arrivals, Audience
 from recsys.settings import Settings, setting
 
 
@@ -42,8 +42,8 @@ class EASE(Model):
         inverse.diagonal().zero_()
         self.register_buffer("weights", inverse.float())
 
-    def scorer(self, support: sp.csr_array | None = None) -> FallbackScorer:
-        history = self.history(support)
+    def scorer_for(self, audience: Audience, arrivals: Arrivals | None = None) -> FallbackScorer:
+        history = audience.history
         warm = torch.from_numpy(np.flatnonzero(self.data.warm_items))
         weights = torch.zeros(self.data.n_items, self.data.n_items)
         weights[warm.unsqueeze(1), warm] = self.weights

@@ -6,14 +6,16 @@ from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
+import torch
 
 from recsys.cold import ColdItems
-from recsys.content import shares
+from recsys.content import below, shares
 from recsys.data import TrainingData
 from recsys.evaluation.scorers import FallbackScorer, WalkScorer
 from recsys.graphs.knn import item_graph
 from recsys.graphs.normalise import degrees, inverse_power, scale
 from recsys.models.base import Model
+from recsys.newcomers import Arrivals, Audience
 from recsys.settings import Settings, setting
 
 
@@ -72,16 +74,25 @@ class HyperWalk(Model):
         ]
         return sp.csr_array(item_graph(graphs, list(self.weights.values())))
 
-    def scorer(self, support: sp.csr_array | None = None) -> FallbackScorer:
-        history, s = self.history(support), self.settings
+    def scorer_for(self, audience: Audience, arrivals: Arrivals | None = None) -> FallbackScorer:
+        history, s = audience.history, self.settings
         rows = sp.csr_matrix(self.data.interactions)
         items, users = degrees(rows, 0), degrees(rows, 1)
         up = scale(rows, inverse_power(users, 1.0), inverse_power(items, s.leave))
         down = scale(rows, None, inverse_power(items, s.reach)).T.tocsr()
         given = history if self.start is None else history + s.content * (history @ self.start)
-        cold = (self.cold.ids, self.cold.graph) if self.cold is not None and len(self.cold) else None
-        scorer = WalkScorer(given, up, down, s.hops, cold, self.unranked_items())
-        return self.with_popularity(scorer, history)
+        scorer = WalkScorer(given, up, down, s.hops, self._joined(arrivals), self.unranked(arrivals))
+        return self.with_popularity(scorer, history, arrivals)
+
+    def _joined(self, arrivals: Arrivals | None) -> tuple[torch.Tensor, sp.csr_array] | None:
+        """Numbers of cold items and of arrivals, and the graph that averages their nearest warm items."""
+        if self.cold is None or not (len(self.cold) or arrivals):
+            return None
+        if arrivals is None:
+            return self.cold.ids, self.cold.graph
+        numbers = self.data.n_items + torch.arange(len(arrivals))
+        graph = below(self.cold.graph, self.cold.neighbours.graph(arrivals.modalities))
+        return torch.cat([self.cold.ids, numbers]), graph
 
     def unranked_items(self) -> np.ndarray | None:
         if self.cold is None:
