@@ -21,10 +21,15 @@ class Registry:
         kind: what the names stand for, in the singular; used in messages.
         group: entry-point group that third parties fill; None where there is none.
         builtin: name -> "module:attribute".
+        families: prefix -> "module:function"; `prefix:rest` is what the function makes of `rest`. These names
+            are not listed: only the function knows them.
     """
 
-    def __init__(self, kind: str, group: str | None, builtin: dict[str, str]):
+    def __init__(
+        self, kind: str, group: str | None, builtin: dict[str, str], families: dict[str, str] | None = None
+    ):
         self.kind = kind
+        self._families = families or {}
         self._group = group
         self._targets: dict[str, str] = {}
         self._objects: dict[str, Any] = {}
@@ -60,9 +65,16 @@ class Registry:
 
     def get(self, name: str) -> Any:
         """The object registered under `name`; UserError naming the nearest names where there is none."""
+        family, colon, rest = name.partition(":")
+        if colon and family in self._families:
+            return _load(self._families[family])(rest)
         if name not in self.names():
             raise UserError(f"there is no {self.kind} '{name}'{nearest(name, self.names())}")
         if name not in self._objects:
-            module, _, attribute = self._targets[name].partition(":")
-            self._objects[name] = getattr(importlib.import_module(module), attribute)
+            self._objects[name] = _load(self._targets[name])
         return self._objects[name]
+
+
+def _load(target: str) -> Any:
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute)

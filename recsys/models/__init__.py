@@ -24,6 +24,7 @@ MODELS = Registry(
         "confluence": "recsys.models.confluence:Confluence",
         "dropoutnet": "recsys.models.dropoutnet:DropoutNet",
         "clcrec": "recsys.models.clcrec:CLCRec",
+        "autorec": "recsys.models.autorec:AutoRec",
         "cooccurrence": "recsys.models.cooccurrence:Cooccurrence",
         "cooccurrence-content": "recsys.models.cooccurrence:CooccurrenceContent",
         "averaged": "recsys.models.averaged:Averaged",
@@ -32,4 +33,5 @@ MODELS = Registry(
         "clhe": "recsys.models.clhe:CLHE",
         "clhe-signals": "recsys.models.clhe_signals:CLHESignals",
     },
+    families={"recbole": "recsys.models.recbole:recbole_model"},
 )

@@ -71,6 +71,13 @@ def test_a_registry_refuses_a_second_part_of_one_name():
         registry.get("z")
 
 
+def test_a_family_makes_what_follows_the_colon():
+    registry = Registry("part", None, {}, {"decimal": "decimal:Decimal"})
+    assert registry.get("decimal:0.1") * 10 == 1 and registry.names() == []
+    with pytest.raises(UserError, match="there is no part 'other:0.1'"):
+        registry.get("other:0.1")
+
+
 def test_a_registry_finds_entry_points(monkeypatch):
     class Point:
         name, value = "theirs", "math:tau"
