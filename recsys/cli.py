@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -29,6 +29,8 @@ DataRoot = Annotated[
     Path | None,
     typer.Option("--data-root", envvar="RECSYS_DATA", help="Folder that holds data sets, one folder each."),
 ]
+
+Pool = Literal["new", "all"]
 
 
 def console(quiet: bool = False) -> Console:
@@ -216,15 +218,54 @@ def new_folder(parent: Path, name: str) -> Path:
 @app.command()
 def recommend(
     run: Annotated[Path, typer.Option(help="Folder of a trained run.")],
-    user: Annotated[str, typer.Option(help="Raw id of the user.")],
+    user: Annotated[str, typer.Option(help="Raw id of the user.")] = "",
+    users: Annotated[str, typer.Option(help="File of raw ids, one a line; or all.")] = "",
+    new_users: Annotated[
+        Path | None, typer.Option(help="CSV or Parquet: users who arrive, with what they took.")
+    ] = None,
+    new_items: Annotated[
+        Path | None, typer.Option(help="npz, Parquet or CSV: items that arrive, with their content.")
+    ] = None,
+    pool: Annotated[
+        Pool | None, typer.Option(help="With --new-items: rank the new ones alone (default), or all.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Write a .csv or .parquet file, print nothing.")] = None,
     k: Annotated[int, typer.Option("-k", "--k", min=1, help="How many items.")] = 10,
     data_root: DataRoot = None,
 ) -> None:
-    """Print the items that a trained run ranks highest for a user."""
-    from recsys.recommend import recommend_table
+    """Print the items that a trained run ranks highest, for its users or new ones, new items too."""
+    from recsys import recommend as recommending
     from recsys.runs import load_run
 
-    console().print(recommend_table(load_run(run, str(data_root) if data_root else None), user, k))
+    asked = recommending.Asked(user, users, new_items, new_users, pool or "", k)
+    trained = load_run(run, str(data_root) if data_root else None)
+    answer = recommending.recommend(trained, asked)
+    screen = console()
+    for note in answer.notes:
+        screen.print(f"note: {note}", markup=False, soft_wrap=True)
+    if output:
+        recommending.write_frame(answer.frame, output)
+        screen.print(f"wrote {output}", markup=False, soft_wrap=True)
+    else:
+        for table in recommending.tables(trained, answer):
+            screen.print(table)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Option(help="Folder of a trained run.")],
+    output: Annotated[
+        Path | None, typer.Option(help="Folder to write; by default export/ in the run's.")
+    ] = None,
+    data_root: DataRoot = None,
+) -> None:
+    """Write users' and items' vectors, whose inner products are the scores, as npy files with their ids."""
+    from recsys.export import export_vectors
+    from recsys.runs import load_run
+
+    folder = output or run / "export"
+    export_vectors(load_run(run, str(data_root) if data_root else None), folder)
+    console().print(f"wrote {folder}", markup=False, soft_wrap=True)
 
 
 @app.command()

@@ -34,7 +34,7 @@ class SetScorer:
     """Scores of sets against the catalogue, each block of sets encoded when it is asked for."""
 
     def __init__(self, model: SetModel, history: sp.csr_array, arrivals: Arrivals | None = None):
-        self.model, self.history = model, history
+        self.model, self.history = model.over(arrivals), history
         unranked = model.unranked(arrivals)
         self.items = model.with_arrivals(model.decode().detach(), arrivals)
         self.n_items = len(self.items)
@@ -78,6 +78,11 @@ class SetModel(Model):
     def decode(self, items: Tensor | None = None) -> Tensor:
         """(n, d) vectors of the items numbered `items`, of all where None."""
         raise NotImplementedError
+
+    def over(self, arrivals: Arrivals | None) -> SetModel:
+        """The model that scores sets over the catalogue and, behind it, arrivals; itself, where `scores` reads
+        nothing of an item but its vector."""
+        return self
 
     def scores(self, rows: sp.csr_array, items: Tensor) -> Tensor:
         """(b, n_items) float32 scores of the rows' sets, given all items' vectors."""

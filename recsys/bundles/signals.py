@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
+
 import numpy as np
 import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from recsys.content import unit_rows
+from recsys.content import below, unit_rows
 from recsys.data import TrainingData
 from recsys.datasets.dataset import Modality
+from recsys.errors import UserError
 from recsys.graphs.knn import knn, neighbour_graph
 from recsys.models.cooccurrence import cooccurrences
 
@@ -37,18 +41,48 @@ class Signals:
         self.counts = data.item_counts().astype(np.float32)
         self.together = data.graph("co-occurrence", cooccurrences(data.interactions), "items", "items")
         self.content = [unit_rows(_dense(m)) for m in data.modalities.values()]
-        n = data.n_items
+        self._widths = {name: m.width for name, m in data.modalities.items() if m.is_sparse}
+        n, self._warm = data.n_items, data.warm_items
         self.near, self.topics = sp.csr_array((n, n), dtype=np.float32), None
         if self.content:
-            joint = unit_rows(np.concatenate(self.content, axis=1))
-            # Candidates come from content alone, cold ones too; what they are widened to is warm.
-            indices, cosines = knn(
-                joint, joint, NEIGHBOURS, base_mask=data.warm_items, exclude_self=True, positive_only=True
-            )
-            self.near = sp.csr_array(neighbour_graph(indices, cosines, n), dtype=np.float32)
-            self.topics = _leading(joint, joint[data.warm_items], TOPICS)
+            self._joint = unit_rows(np.concatenate(self.content, axis=1))
+            self.near = self._nearest(self._joint, exclude_self=True)
+            self._directions = _leading(self._joint[data.warm_items], TOPICS)
+            self.topics = self._in_topics(self._joint)
         data.ledger.record("graph", "nearest in content", None, np.diff(self.near.tocsc().indptr) > 0)
         self.names = self._names(list(data.modalities))
+
+    def _nearest(self, rows: np.ndarray, exclude_self: bool = False) -> sp.csr_array:
+        """Candidates come from content alone, cold ones too; what they are widened to is warm."""
+        indices, cosines = knn(
+            rows, self._joint, NEIGHBOURS, base_mask=self._warm, exclude_self=exclude_self, positive_only=True
+        )
+        return sp.csr_array(neighbour_graph(indices, cosines, len(self._joint)), dtype=np.float32)
+
+    def _in_topics(self, rows: np.ndarray) -> np.ndarray:
+        return unit_rows(np.ascontiguousarray(rows @ self._directions, dtype=np.float32))
+
+    def with_items(self, modalities: Mapping[str, Modality]) -> Signals:
+        """These signals over a catalogue that ends in n more items, of which content alone is known.
+
+        Raises:
+            UserError: a sparse modality so wide that it was reduced on the catalogue's items.
+        """
+        for name, width in self._widths.items():
+            if width > WIDTH:
+                raise UserError(
+                    f"clhe-signals cannot rank new items: '{name}' was reduced to {WIDTH} columns"
+                )
+        new = [unit_rows(_dense(modality)) for modality in modalities.values()]
+        joint, wide = unit_rows(np.concatenate(new, axis=1)), copy.copy(self)
+        n = len(self.counts) + len(joint)
+        wide.counts = np.append(self.counts, np.zeros(len(joint), dtype=np.float32))
+        wide.together, wide.near = self.together.copy(), below(self.near, self._nearest(joint))
+        for matrix in (wide.together, wide.near):
+            matrix.resize(n, n)
+        wide.content = [below(*pair) for pair in zip(self.content, new, strict=True)]
+        wide.topics = below(self.topics, self._in_topics(joint))
+        return wide
 
     def _names(self, modalities: list[str]) -> list[str]:
         names = [
@@ -120,7 +154,7 @@ def _dense(modality: Modality) -> np.ndarray:
     return np.asarray(modality.dense(WIDTH), dtype=np.float32)
 
 
-def _leading(rows: np.ndarray, sample: np.ndarray, width: int) -> np.ndarray:
-    """(n, <= width) unit rows in the leading right singular directions of `sample`."""
+def _leading(sample: np.ndarray, width: int) -> np.ndarray:
+    """(d, <= width) float64, the leading right singular directions of `sample` (n, d)."""
     _, directions = np.linalg.eigh(sample.T.astype(np.float64) @ sample)
-    return unit_rows(np.ascontiguousarray(rows @ directions[:, ::-1][:, :width], dtype=np.float32))
+    return directions[:, ::-1][:, :width]

@@ -174,7 +174,8 @@ class Model(nn.Module):
     def blind(self, arrivals: Arrivals) -> np.ndarray:
         """(n,) bool, the arrivals without any content that the model reads."""
         names = getattr(self, "modalities", self.data.modalities)
-        return ~np.any([arrivals.modalities[name].mask for name in names], axis=0)
+        held = [arrivals.modalities[name].mask for name in names]
+        return ~np.any([*held, np.zeros(len(arrivals), dtype=bool)], axis=0)
 
     def with_arrivals(self, items: Tensor, arrivals: Arrivals | None) -> Tensor:
         """(n_items + n, d): the catalogue's vectors and, below, those of arrivals."""

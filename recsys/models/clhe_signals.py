@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from recsys.content import shares
 from recsys.data import TrainingData
 from recsys.encoders.linear import linear
 from recsys.models.clhe import CLHE, CLHESettings
+from recsys.newcomers import Arrivals
 from recsys.objectives.multinomial import multinomial
 from recsys.sampling import Batch
 from recsys.settings import setting
@@ -118,11 +120,19 @@ class CLHESignals(CLHE):
         partition = scores.masked_fill(hidden, -torch.inf).logsumexp(1)
         return multinomial(partition, scores[rows, torch.searchsorted(items, wanted)], rows)
 
+    def over(self, arrivals: Arrivals | None) -> CLHESignals:
+        if arrivals is None:
+            return self
+        wide = copy.copy(self)
+        wide.signals = self.signals.with_items(arrivals.modalities)
+        return wide
+
     def scores(self, rows: sp.csr_array, items: Tensor) -> Tensor:
-        every = np.arange(self.data.n_items)
+        every, given = np.arange(len(self.signals.counts)), rows.copy()
+        given.resize(rows.shape[0], len(every))
         step = max(1, _SIGNALS // (len(every) * len(self.signals.names)))
         blocks = [
-            self.weighed(self.signals(rows[low : low + step], None, every))
+            self.weighed(self.signals(given[low : low + step], None, every))
             for low in range(0, rows.shape[0], step)
         ]
         scores = torch.cat(blocks)
