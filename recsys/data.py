@@ -77,6 +77,8 @@ class TrainingData:
             scoring; what training makes of content is built on warm items alone and recorded.
         feedback: of bundles, what people did with items, without what validation and test bundles tell; read it
             through `use_feedback`. None where there is none.
+        timestamps: (nnz,) float64 seconds, one for each training interaction in the order of the CSR's entries; read
+            them through `use_timestamps`. None where there are none.
         ledger: the record that the leak audit reads.
     """
 
@@ -87,6 +89,7 @@ class TrainingData:
         user_attributes: pd.DataFrame | None = None,
         item_attributes: pd.DataFrame | None = None,
         feedback: Feedback | None = None,
+        timestamps: np.ndarray | None = None,
     ):
         self.interactions = interactions
         self.n_users, self.n_items = interactions.shape
@@ -96,6 +99,7 @@ class TrainingData:
         self.user_attributes = pd.DataFrame() if user_attributes is None else user_attributes
         self.item_attributes = pd.DataFrame() if item_attributes is None else item_attributes
         self.feedback = feedback
+        self.timestamps = timestamps
         self.ledger = Ledger()
         self.ledger.record("interactions", "train", self.warm_users, self.warm_items)
 
@@ -103,17 +107,30 @@ class TrainingData:
     def of(cls, dataset: Dataset, split: Split) -> TrainingData:
         """What a model may see of `dataset` under `split`."""
         feedback = dataset.feedback if isinstance(dataset, BundleView) else None
+        train = dataset.interactions.iloc[split.train]
+        times = train.sort_values(["user", "item"])["timestamp"].to_numpy() if "timestamp" in train else None
         return cls(
             dataset.matrix(split.train),
             dataset.modalities,
             dataset.user_attributes,
             dataset.item_attributes,
             feedback.within(~split.cold_users) if feedback else None,
+            times,
         )
 
     def item_counts(self) -> np.ndarray:
         """(n_items,) int64: training interactions of each item."""
         return np.bincount(self.interactions.indices, minlength=self.n_items)
+
+    def use_timestamps(self, name: str) -> np.ndarray | None:
+        """(nnz,) float64 times of the training interactions, in the order of the CSR's entries; None without any.
+
+        Args:
+            name: what training makes of them.
+        """
+        if self.timestamps is not None:
+            self.ledger.record("timestamps", name, self.warm_users, self.warm_items)
+        return self.timestamps
 
     def use_feedback(self, name: str) -> sp.csr_array:
         """(n_people, n_items) CSR of what people did with items. The ledger notes every bundle that a pair can

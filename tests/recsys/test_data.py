@@ -118,3 +118,14 @@ def test_negatives_are_uniform_over_unseen_items():
 def test_a_user_with_every_item_does_not_hang():
     rows = sp.csr_array(np.ones((2, 3), dtype=np.float32))
     assert len(list(Sampler(TrainingData(rows), 4, 1, 0).epoch(0))) == 2
+
+
+def test_timestamps_are_those_of_the_training_interactions_in_their_order(toy):
+    split = make_split(toy, "cold-user")
+    data = TrainingData.of(toy, split)
+    times = {(r.user, r.item): r.timestamp for r in toy.interactions.itertuples()}
+    users, items = data.interactions.nonzero()
+    assert data.use_timestamps("context").tolist() == [times[u, i] for u, i in zip(users, items, strict=True)]
+    assert data.ledger.uses[-1].kind == "timestamps"
+    data.ledger.audit(split.cold_users, split.cold_items)
+    assert TrainingData(data.interactions).use_timestamps("context") is None
