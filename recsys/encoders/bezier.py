@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 
 from recsys.encoders.beta import symmetric_beta
+from recsys.encoders.sphere import unit
 
 
 def slerp(a: Tensor, b: Tensor, s: Tensor | float) -> Tensor:
@@ -35,14 +35,14 @@ def slerp(a: Tensor, b: Tensor, s: Tensor | float) -> Tensor:
     if opposite.any():
         half = torch.cos(torch.pi * s)[..., None] * a + torch.sin(torch.pi * s)[..., None] * _orthogonal(a)
         arc = torch.where(opposite[..., None], half, arc)
-    return normalize(arc, dim=-1)
+    return unit(arc)
 
 
 def _orthogonal(a: Tensor) -> Tensor:
     """(..., d) unit vectors orthogonal to a, the same one for a and -a."""
     least = a.detach().abs().argmin(dim=-1, keepdim=True)
     basis = torch.zeros_like(a).scatter_(-1, least, 1.0)
-    return normalize(basis - (basis * a).sum(-1, keepdim=True) * a, dim=-1)
+    return unit(basis - (basis * a).sum(-1, keepdim=True) * a)
 
 
 def bezier(points: Tensor, s: Tensor | float = 0.5, mask: Tensor | None = None) -> Tensor:
@@ -61,7 +61,7 @@ def bezier(points: Tensor, s: Tensor | float = 0.5, mask: Tensor | None = None) 
     """
     if mask is not None:
         points = points.masked_fill(~mask[..., None], 0)
-    points = normalize(points, dim=-1)
+    points = unit(points)
     present = points.detach().any(dim=-1)
     if present.all():
         for _ in range(1, len(points)):

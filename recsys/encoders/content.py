@@ -31,6 +31,7 @@ class ContentRows(nn.Module):
             features, mask = features[rows], mask[rows]
         unit = unit_rows(features)
         self.sparse = SparseOperator(unit) if sp.issparse(unit) else None
+        self.complete = bool(np.all(mask))
         self.register_buffer("present", torch.from_numpy(np.array(mask)), persistent=False)
         dense = None if self.sparse else torch.from_numpy(unit)
         self.register_buffer("dense", dense, persistent=False)
@@ -38,7 +39,6 @@ class ContentRows(nn.Module):
     def forward(self, layer: nn.Linear, rows: Tensor | None = None) -> Tensor:
         """(n, d): W x + b of the rows held, or of those numbered `rows` (b,) among them; zero where an item lacks
         the modality."""
-        present = self.present if rows is None else self.present[rows]
         if self.sparse is not None:
             out = self.sparse @ layer.weight.T
             out = out if rows is None else functional.embedding(rows, out)
@@ -46,4 +46,6 @@ class ContentRows(nn.Module):
         else:
             dense = self.dense if rows is None else functional.embedding(rows, self.dense)
             out = functional.linear(dense, layer.weight, layer.bias)
-        return out * present.unsqueeze(1)
+        if self.complete:
+            return out
+        return out * (self.present if rows is None else self.present[rows]).unsqueeze(1)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
+import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from recsys.errors import UserError
 
@@ -42,12 +44,32 @@ def lightgcn(
     """
     if readout not in ("mean", "sum"):
         raise UserError(f"read-out '{readout}' is unknown; use 'mean' or 'sum'")
+    users, items = _LayerSum.apply(operator, layers, users, items)
+    if readout == "sum":
+        return users, items
+    return users / (layers + 1), items / (layers + 1)
+
+
+class _LayerSum(torch.autograd.Function):
+    """(I + A + ... + A^L) [users; items] by Horner's rule, added up in place. A is symmetric, hence the gradient is
+    the same sum of the gradients, and no layer is kept for it. The operator itself is a constant."""
+
+    @staticmethod
+    def forward(ctx, operator: Operator, layers: int, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.operator, ctx.layers = operator, layers
+        return _layer_sum(operator, layers, users, items)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, users: Tensor, items: Tensor):
+        return None, None, *_layer_sum(ctx.operator, ctx.layers, users, items)
+
+
+def _layer_sum(operator: Operator, layers: int, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
     transposed = operator.T
     user_sum, item_sum = users, items
     for _ in range(layers):
-        users, items = operator @ items, transposed @ users
-        user_sum = user_sum + users
-        item_sum = item_sum + items
-    if readout == "sum":
-        return user_sum, item_sum
-    return user_sum / (layers + 1), item_sum / (layers + 1)
+        user_sum, item_sum = operator @ item_sum, transposed @ user_sum
+        user_sum += users
+        item_sum += items
+    return (user_sum, item_sum) if layers else (users.clone(), items.clone())

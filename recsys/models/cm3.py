@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding, leaky_relu, normalize
+from torch.nn.functional import embedding, leaky_relu
 
 from recsys.cold import ColdItems
 from recsys.content import choose, shares
@@ -21,6 +21,7 @@ from recsys.encoders.channels import weigh_channels
 from recsys.encoders.content import ContentRows
 from recsys.encoders.lightgcn import lightgcn
 from recsys.encoders.linear import linear
+from recsys.encoders.sphere import unit
 from recsys.graphs.bipartite import normalised_interactions
 from recsys.graphs.knn import item_graph
 from recsys.graphs.operator import SparseOperator
@@ -112,7 +113,7 @@ class CM3(Model):
     def _channels(self, content: nn.ModuleList, s: Tensor | float) -> tuple[Tensor, Tensor]:
         """(n, (M+1) d) the channels side by side and (n, d) f of n items; what an item lacks is zero."""
         parts = list(zip(content, self.hidden, self.output, self.points, strict=True))
-        channels = [normalize(out(leaky_relu(rows(hidden))), dim=1) for rows, hidden, out, _ in parts]
+        channels = [unit(out(leaky_relu(rows(hidden)))) for rows, hidden, out, _ in parts]
         points = torch.stack([rows(point) for rows, _, _, point in parts])
         fused = bezier(points, s)  # zero rows are absent points
         return torch.cat([*channels, fused], dim=1), fused
@@ -120,7 +121,7 @@ class CM3(Model):
     def _propagate(self, s: Tensor | float) -> State:
         own, fused = self._channels(self.content, s)
         blocks = self.user_table.view(self.data.n_users, -1, self.settings.width)
-        users = normalize(blocks, dim=2).flatten(1)
+        users = unit(blocks).flatten(1)
         users, items = lightgcn(self.propagation, users, own, self.settings.layers, readout="sum")
         return State(
             weigh_channels(users, self.user_logits), items + self.item_graph @ items, own, items, fused
@@ -135,17 +136,21 @@ class CM3(Model):
         settings = self.settings
         s = symmetric_beta(len(self.warm), settings.alpha, self.generator).to(self.user_table)
         state = self._propagate(s)
-        negatives = self.place[batch.negatives.flatten()]
-        users = embedding(batch.users, state.users)
+        # Who stands in a batch several times stands once in its Gram matrix, with a count.
+        users, user_places, user_counts = batch.users.unique(return_inverse=True, return_counts=True)
+        negatives, item_counts = self.place[batch.negatives.flatten()].unique(return_counts=True)
+        users = embedding(users, state.users)
         calibrated = calibrated_uniformity(
             embedding(negatives, state.items),
             embedding(negatives, state.fused),
             s_min=settings.s_min,
             s_max=settings.s_max,
+            counts=item_counts,
         )
+        positives = embedding(self.place[batch.positives], state.items)
         return {
-            "alignment": alignment(users, embedding(self.place[batch.positives], state.items)),
-            "users": settings.gamma / 2 * uniformity(users),
+            "alignment": alignment(embedding(user_places, users), positives),
+            "users": settings.gamma / 2 * uniformity(users, counts=user_counts),
             "items": settings.gamma / 2 * calibrated,
         }
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from torch import Tensor
-from torch.nn.functional import normalize
 
+from recsys.encoders.sphere import unit
 from recsys.errors import UserError
 from recsys.objectives.fused import fused, log_pair_sum, safe_dtype
 
@@ -18,6 +18,7 @@ def calibrated_uniformity(
     t: float = 2.0,
     s_min: float = 0.0,
     s_max: float = 1.0,
+    counts: Tensor | None = None,
     block: int | None = None,
 ) -> Tensor:
     """log mean_{i<j} exp(-t (||x_i - x_j||^2 - 2 + 2 s_ij)), s_ij = clamp(cos(f_i, f_j), s_min, s_max).
@@ -32,6 +33,7 @@ def calibrated_uniformity(
             is not clamped; pass `features.detach()` to stop them.
         t: width of the Gaussian potential.
         s_min, s_max: limits of the similarity.
+        counts: (n,) how often each row stands among the rows, as if it were repeated; once where None.
         block: rows at a time; the value does not depend on it.
 
     Raises:
@@ -43,12 +45,14 @@ def calibrated_uniformity(
         )
     if s_min > s_max:
         raise UserError(f"s_min {s_min} lies above s_max {s_max}; exchange them")
-    if len(x) < 2:
+    rows = len(x) if counts is None else int(counts.sum())
+    if rows < 2:
         return (x.sum() + features.sum()) * 0
     dtype = safe_dtype(x.dtype, 2 * t)
-    units = [normalize(v.to(dtype), dim=1) for v in (x, features)]
+    units = [unit(v.to(dtype)) for v in (x, features)]
 
     def run(x: Tensor, features: Tensor, wanted: tuple[bool, bool]):
-        return log_pair_sum(x, 2 * t, block, wanted, features=features, limits=(s_min, s_max))
+        limits = (s_min, s_max)
+        return log_pair_sum(x, 2 * t, block, wanted, features=features, limits=limits, counts=counts)
 
-    return (fused(run, *units) - math.log(math.comb(len(x), 2))).to(x.dtype)
+    return (fused(run, *units) - math.log(math.comb(rows, 2))).to(x.dtype)

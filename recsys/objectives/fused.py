@@ -115,22 +115,31 @@ def log_partition(
     return sums.log().sum(dtype=torch.float64), to_rows, to_keys, sums
 
 
-def _strips(x: Tensor, scale: float, block: int | None) -> Iterator[tuple[slice, slice, Tensor]]:
-    """K_ij = exp(scale x_i . x_j), zero where i = j, as strips of its upper half.
+def _strips(
+    x: Tensor, scale: float, block: int | None, less: Callable[[slice, slice], Tensor] | None = None
+) -> Iterator[tuple[slice, slice, Tensor]]:
+    """K_ij = exp(scale (x_i . x_j - s_ij)), zero where i = j, as strips of its upper half.
+
+    Args:
+        x, scale, block: as in `log_pair_sum`.
+        less: from rows and columns to the block of s, symmetric; 0 where None.
 
     Yields the strip's rows, all later rows, and K[rows, rows.start:]: a square with the diagonal, then the
     pairs with later rows. The strip is a buffer that the next one overwrites.
     """
     n = len(x)
-    size = min(block_rows(n, x.device, block), max(n, 1))
+    # Four strips at least: the squares on the diagonal are made whole, and are the smaller the thinner they are.
+    size = min(block_rows(n, x.device, block), max(n, 1) if block else max(n // 4, 256))
     scaled = x * (scale * LOG2E)
     buffer = x.new_empty(size * n)
     for start in range(0, n, size):
         rows = slice(start, min(start + size, n))
         height, width = rows.stop - start, n - start
         strip = buffer[: height * width].view(height, width)
-        torch.mm(scaled[rows], x[start:].t(), out=strip).exp2_()
-        strip[:, :height].fill_diagonal_(0.0)
+        torch.mm(scaled[rows], x[start:].t(), out=strip)
+        if less is not None:
+            strip.sub_(less(rows, slice(start, n)), alpha=scale * LOG2E)
+        strip.exp2_()[:, :height].fill_diagonal_(0.0)
         yield rows, slice(rows.stop, n), strip
 
 
@@ -164,6 +173,7 @@ def log_pair_sum(
     *,
     features: Tensor | None = None,
     limits: tuple[float, float] = (0.0, 1.0),
+    counts: Tensor | None = None,
 ) -> tuple[Tensor, list[Tensor | None]]:
     """log sum_{i<j} exp(scale (x_i . x_j - s_ij)), s_ij = clamp(f_i . f_j, *limits), or 0 without features.
 
@@ -171,24 +181,44 @@ def log_pair_sum(
         x: (n, d) unit rows.
         features: (n, k) unit rows f.
         wanted: whether the gradient to x, and to the features, is made.
+        counts: (n,) how often each row stands in the sum, as if it were repeated; once where None.
 
     Returns:
         The value (float64) and the gradients to x, and to the features where there are any.
     """
-    gradients = [torch.zeros_like(t) if w else None for t, w in zip((x, features), wanted, strict=False)]
-    total = x.new_zeros((), dtype=torch.float64)
-    for rows, later, strip in _strips(x, scale, block):
-        inside = None
-        if features is not None:
-            similarity = features[rows] @ features[rows.start :].t()
-            inside = (similarity >= limits[0]) & (similarity <= limits[1])
-            strip.mul_(similarity.clamp_(*limits).mul_(-scale * LOG2E).exp2_())
+    times = x.new_ones(len(x)) if counts is None else counts.to(x.dtype)
+    vectors = [(v, v * times[:, None]) for v in (x, features) if v is not None]
+    gradients = [torch.zeros_like(v) if w else None for (v, _), w in zip(vectors, wanted, strict=True)]
+    total = _own_pairs(x, scale, features, limits, times)
+    similarity = clamped = None
+
+    def less(rows: slice, columns: slice) -> Tensor:
+        nonlocal similarity, clamped
+        similarity = features[rows] @ features[columns].t()
+        clamped = similarity.clamp(*limits)
+        return clamped
+
+    for rows, later, strip in _strips(x, scale, block, None if features is None else less):
         pairs = strip[:, len(strip) :]
-        total += strip[:, : len(strip)].sum(dtype=torch.float64) / 2 + pairs.sum(dtype=torch.float64)
-        for vectors, gradient, sign in zip((x, features), gradients, (1, -1), strict=False):
+        sums = (strip[:, : len(strip)] @ times[rows]).div_(2).addmv_(pairs, times[later])
+        total += (sums * times[rows]).sum(dtype=torch.float64)
+        for (_, repeated), gradient, sign in zip(vectors, gradients, (1, -1), strict=False):
             if gradient is not None:
                 if sign < 0:
-                    strip.mul_(inside)
-                gradient[rows].addmm_(strip, vectors[rows.start :], alpha=sign)
-                gradient[later].addmm_(pairs.t(), vectors[rows], alpha=sign)
-    return total.log(), [None if g is None else g.mul_(scale / total) for g in gradients]
+                    strip.masked_fill_(clamped != similarity, 0.0)
+                gradient[rows].addmm_(strip, repeated[rows.start :], alpha=sign)
+                gradient[later].addmm_(pairs.t(), repeated[rows], alpha=sign)
+    for gradient in gradients:
+        if gradient is not None:
+            gradient.mul_(times[:, None] * (scale / total))
+    return total.log(), gradients
+
+
+def _own_pairs(
+    x: Tensor, scale: float, features: Tensor | None, limits: tuple[float, float], times: Tensor
+) -> Tensor:
+    """What the pairs of a repeated row with itself add (float64); on the sphere it has no gradient."""
+    inner = x.square().sum(1)
+    if features is not None:
+        inner = inner - features.square().sum(1).clamp(*limits)
+    return (times * (times - 1) / 2 * torch.exp(scale * inner)).sum(dtype=torch.float64)

@@ -42,6 +42,22 @@ def test_lightgcn_equals_powers_of_the_bipartite_matrix(layers):
     torch.testing.assert_close(torch.cat(lightgcn(operator, users, items, layers)), total / (layers + 1))
 
 
+@pytest.mark.parametrize("layers", [0, 2])
+def test_lightgcn_gradients(layers):
+    operator, users, items, _ = problem()
+    tables = users.requires_grad_(), items.requires_grad_()
+    assert torch.autograd.gradcheck(lambda u, i: lightgcn(operator, u, i, layers), tables)
+
+
+def test_lightgcn_leaves_its_input_alone():
+    operator, users, items, _ = problem()
+    kept = users.clone(), items.clone()
+    for layers in (0, 2):
+        for table in lightgcn(operator, users, items, layers, "sum"):
+            table.zero_()
+    assert torch.equal(users, kept[0]) and torch.equal(items, kept[1])
+
+
 def test_lightgcn_refuses_an_unknown_readout():
     with pytest.raises(UserError, match="'mean' or 'sum'"):
         lightgcn(*problem()[:3], layers=1, readout="last")

@@ -3,12 +3,13 @@
 import math
 
 import torch
-from torch.nn.functional import leaky_relu
+from torch.nn.functional import leaky_relu, normalize
 
 from recsys.encoders.channels import ChannelWeights, weigh_channels
 from recsys.encoders.linear import linear
 from recsys.encoders.perturbation import perturb
 from recsys.encoders.projection import Projection
+from recsys.encoders.sphere import unit
 
 
 def seeded(seed=0):
@@ -20,6 +21,15 @@ def test_linear_is_xavier_uniform_from_its_generator():
     assert torch.equal(layer.weight, linear(6, 4, seeded()).weight)
     assert layer.weight.abs().max() <= math.sqrt(6 / 10) and not layer.bias.any()
     assert linear(6, 4, seeded(), bias=False).bias is None
+
+
+def test_unit_rows_and_their_gradient_are_those_of_normalize():
+    x = torch.randn(
+        3, 4, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True
+    )
+    torch.testing.assert_close(unit(x), normalize(x, dim=-1))
+    assert torch.autograd.gradcheck(unit, (x,))
+    assert unit(torch.zeros(1, 2)).tolist() == [[0, 0]]
 
 
 def test_projection_equals_its_formula():

@@ -117,3 +117,26 @@ def test_autocast_does_not_lower_the_precision_of_the_sums():
     torch.testing.assert_close(value, expected)
     for a, b in zip(torch.autograd.grad(value, (x, f)), torch.autograd.grad(expected, (x, f)), strict=True):
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("block", [None, 2])
+def test_counts_are_repeated_rows(block):
+    x, f, counts = rows(5), rows(5, 3, seed=1), torch.tensor([1, 3, 2, 1, 4])
+    gradients = []
+    for repeats in (True, False):
+        a, b = x.clone().requires_grad_(), f.clone().requires_grad_()
+        if repeats:
+            again = [v.repeat_interleave(counts, dim=0) for v in (a, b)]
+            value = uniformity(again[0]) + calibrated_uniformity(*again, s_max=0.8)
+        else:
+            value = uniformity(a, counts=counts, block=block)
+            value = value + calibrated_uniformity(a, b, s_max=0.8, counts=counts, block=block)
+        value.backward()
+        gradients.append((value.detach(), a.grad, b.grad))
+    for expected, found in zip(*gradients, strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+def test_one_row_twice_is_one_pair_at_distance_zero():
+    assert uniformity(rows(1), counts=torch.tensor([2])).item() == pytest.approx(0)
+    assert uniformity(rows(1), counts=torch.tensor([1])).item() == 0
