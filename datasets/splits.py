@@ -19,6 +19,8 @@ from recsys.datasets.errors import DataError, nearest
 NO_ROWS = np.empty(0, dtype=np.int64)
 UNUSED = -1
 """Part number of a row that no part holds."""
+HEAD_SHARE = 0.2
+"""Head items are the most popular fifth of the warm items; tail items are the other warm ones."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +83,18 @@ class Split:
             raise DataError(f"split '{self.protocol}' of '{dataset.name}' trains on a cold user or item")
 
 
+def head_items(counts: np.ndarray) -> np.ndarray:
+    """(n_items,) bool: the most popular fifth of the items with training interactions.
+
+    Args:
+        counts: (n_items,) training interactions.
+    """
+    order = np.argsort(-counts, kind="stable")
+    head = np.zeros(len(counts), dtype=bool)
+    head[order[: round(HEAD_SHARE * np.count_nonzero(counts))]] = True
+    return head
+
+
 def predefined(dataset: Dataset, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """The publisher's own split: the rows' `label`."""
     if "label" not in dataset.interactions:
@@ -136,23 +150,31 @@ def cold_item(
     rng: np.random.Generator,
     *,
     share: float = 0.2,
+    shots: int = 0,
+    reserved: int = 0,
     valid: float = 0.1,
     test: float = 0.1,
 ) -> dict[str, np.ndarray]:
-    """A share of the items loses every training interaction: half of them validate, half test.
+    """A share of the items loses every training interaction, or all but `shots`: half of them validate, half test.
 
-    The other items' interactions are split as `random` does, so that one run reports warm and cold items.
+    The other items' interactions are split as `random` does, so that one run reports warm and cold items. The first
+    `reserved` interactions of an item held out (as many as `shots` at least, by timestamp, or at random without; at
+    most all but one) are never answers, so that splits that differ in `shots` alone ask the same.
     """
     _check_shares(share=share)
     _check_shares(valid=valid, test=test)
+    reserved = _check_reserved("shots", shots, reserved)
     users = dataset.interactions["user"].to_numpy()
     items = dataset.interactions["item"].to_numpy()
     valid_pool, test_pool = _draw_cold(np.unique(items), dataset.n_items, share, rng)
     part = np.full(len(items), UNUSED)
     warm = ~(valid_pool | test_pool)[items]
     part[warm] = _hold_out(users[warm], rng.random(int(warm.sum())), valid, test)
-    part[valid_pool[items]] = VALID
-    part[test_pool[items]] = TEST
+    rank, count = _rank_within(items, _by_time(dataset, rng.random(len(items))))
+    answers = rank >= np.minimum(reserved, count - 1)
+    part[valid_pool[items] & answers] = VALID
+    part[test_pool[items] & answers] = TEST
+    part[~warm & ~answers & (rank < shots)] = TRAIN
     return _parts(part) | {"valid_pool": valid_pool, "test_pool": test_pool}
 
 
@@ -162,6 +184,7 @@ def cold_user(
     *,
     share: float = 0.2,
     support: int = 5,
+    reserved: int = 0,
     valid: float = 0.1,
     test: float = 0.1,
 ) -> dict[str, np.ndarray]:
@@ -169,21 +192,23 @@ def cold_user(
 
     Of a cold user's interactions the first `support` (by timestamp, or at random without; at most all but
     one) are handed over at evaluation time, the rest are the answers. The other users split as in `random`.
+    The first `reserved` (as many as `support` at least) are never answers, so that splits that differ in
+    `support` alone ask the same.
     """
     _check_shares(share=share)
     _check_shares(valid=valid, test=test)
-    if support < 0:
-        raise DataError(f"split option support={support}: expected 0 or more interactions")
+    reserved = _check_reserved("support", support, reserved)
     users = dataset.interactions["user"].to_numpy()
     valid_users, test_users = _draw_cold(np.unique(users), dataset.n_users, share, rng)
     noise = rng.random(len(users))
     rank, count = _rank_within(users, _by_time(dataset, noise))
-    supports = rank < np.minimum(support, count - 1)
+    answers = rank >= np.minimum(reserved, count - 1)
+    supports = ~answers & (rank < support)
     warm = ~(valid_users | test_users)[users]
     part = np.full(len(users), UNUSED)
     part[warm] = _hold_out(users[warm], noise[warm], valid, test)
-    part[valid_users[users] & ~supports] = VALID
-    part[test_users[users] & ~supports] = TEST
+    part[valid_users[users] & answers] = VALID
+    part[test_users[users] & answers] = TEST
     return _parts(part) | {
         "valid_support": np.flatnonzero(valid_users[users] & supports),
         "test_support": np.flatnonzero(test_users[users] & supports),
@@ -293,3 +318,10 @@ def _check_shares(**shares: float) -> None:
             raise DataError(f"split option {name}={value}: expected a share between 0 and 1")
     if sum(shares.values()) >= 1:
         raise DataError(f"split options {shares} leave nothing to train on; expected a sum below 1")
+
+
+def _check_reserved(name: str, given: int, reserved: int) -> int:
+    for key, value in ((name, given), ("reserved", reserved)):
+        if value < 0 or value != int(value):
+            raise DataError(f"split option {key}={value}: expected 0 or more interactions")
+    return max(given, reserved)

@@ -13,11 +13,12 @@ import numpy as np
 import yaml
 from pydantic import Field
 
+from recsys.altered import Content, alter
 from recsys.data import TrainingData
 from recsys.datasets.bundles import BundleView, bundle_view
 from recsys.datasets.cards import load_dataset
 from recsys.datasets.dataset import Dataset
-from recsys.datasets.splits import Split, default_protocol, make_split
+from recsys.datasets.splits import Split, default_protocol, head_items, make_split
 from recsys.environment import Usage, environment, usage
 from recsys.errors import UserError
 from recsys.evaluation.evaluator import BUNDLE_METRICS, DEFAULT_METRICS, Evaluation, Evaluator
@@ -35,8 +36,6 @@ CONFIG_FILE, METRICS_FILE, USERS_FILE = "config.yaml", "metrics.json", "per_user
 ENVIRONMENT_FILE = "environment.json"
 TOLD = frozenset({"diagnostics"})
 """Settings that change what is told of a run and none of its figures: a run goes on with others."""
-HEAD_SHARE = 0.2
-"""Head items are the most popular fifth of the warm items; tail items are the other warm ones."""
 
 
 class RunConfig(Settings):
@@ -51,6 +50,7 @@ class RunConfig(Settings):
     split_options: dict[str, float] = setting({}, "options of the protocol")
     split_seed: int = setting(0, "seed of the split", low=0)
     seed: int = setting(0, "seed of the model and its training", low=0)
+    content: Content = setting(Content(), "what is done to the content that models see")
     settings: dict[str, Any] = setting({}, "the model's and the trainer's settings by name")
     data_root: str | None = setting(None, "folder that holds the data sets")
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = setting(
@@ -101,13 +101,26 @@ def prepare(config: RunConfig, dataset: Dataset | None = None) -> Run:
     dataset = task_view(dataset or load_dataset(config.dataset, config.data_root), config.task)
     protocol = config.split or default_protocol(dataset)
     split = make_split(dataset, protocol, config.split_seed, **config.split_options)
-    data = TrainingData.of(dataset, split)
+    data = training_data(config, dataset, split)
     start = time.perf_counter()
     model = model_class(settings, data, config.seed)
     seconds = time.perf_counter() - start
     resolved = settings.model_dump() | (train_settings.model_dump() if train_settings else {})
     config = config.model_copy(update={"split": protocol, "settings": resolved})
     return Run(config, dataset, split, data, model, train_settings, seconds, begun)
+
+
+def training_data(config: RunConfig, dataset: Dataset, split: Split) -> TrainingData:
+    """What the run's model may see of `dataset` under `split`.
+
+    Raises:
+        UserError: content that cannot be altered as the configuration asks.
+    """
+    content = config.content
+    data = TrainingData.of(alter(dataset, split, content, (config.split_seed, config.seed)), split)
+    if content.fill in ("mean", "neighbours"):
+        data.ledger.record("filling", content.fill, items=data.warm_items)
+    return data
 
 
 def task_view(dataset: Dataset, task: str) -> Dataset:
@@ -238,12 +251,11 @@ def make_evaluator(dataset: Dataset, split: Split, data: TrainingData, part: str
     if part == "test":
         seen.append(split.valid)
     counts = data.item_counts()
-    order = np.argsort(-counts, kind="stable")
-    head = np.zeros(dataset.n_items, dtype=bool)
-    head[order[: round(HEAD_SHARE * data.warm_items.sum())]] = True
-    cold = split.cold_items
-    groups = {"warm": ~cold, "cold": cold, "head": head, "tail": ~cold & ~head}
+    head = head_items(counts)
     pool = getattr(split, f"{part}_pool")
+    # Items held out that kept some interactions to train on are told apart from the others too.
+    cold = split.cold_items | pool
+    groups = {"warm": ~cold, "cold": cold, "head": head & ~cold, "tail": ~cold & ~head}
     truth = dataset.matrix(getattr(split, part))
     users = {"warm_users": ~split.cold_users, "cold_users": split.cold_users}
     answers = np.unique(truth.indices)

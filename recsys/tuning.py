@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from recsys.data import TrainingData
 from recsys.datasets.cards import load_dataset
 from recsys.datasets.dataset import Dataset
 from recsys.datasets.splits import NO_ROWS, Split, default_protocol, make_split
 from recsys.models import MODELS
 from recsys.models.base import Model
-from recsys.runs import RunConfig, make_evaluator, resolve_settings
+from recsys.runs import RunConfig, make_evaluator, resolve_settings, training_data
 
 MONITOR = "ndcg@20"
 """What a closed-form model is tuned by; a trained one goes by its setting `monitor`."""
@@ -71,7 +70,7 @@ class Tuning:
         """
         model_class = MODELS.get(self.config.model)
         own, training = resolve_settings(model_class, {**self.config.settings, **settings})
-        data = TrainingData.of(self.dataset, self.split)
+        data = training_data(self.config, self.dataset, self.split)
         model = model_class(own, data, self.config.seed)
         evaluator = make_evaluator(self.dataset, self.split, data, "valid")
         monitor = training.monitor if training else MONITOR

@@ -22,6 +22,7 @@ from recsys.experiments.report.sources import Source, split_of, view_of
 from recsys.graphs.knn import knn
 from recsys.models import MODELS
 from recsys.models.base import Model
+from recsys.runs import training_data
 from recsys.settings import build
 
 WEIGHTS_FILE = "model.safetensors"
@@ -86,7 +87,7 @@ def _explore(
 ) -> dict[str, Any]:
     split_seed = min(draw[0] for draw in group.draws)
     split = split_of(dataset, group, split_seed)
-    chosen, data = sample_users(dataset, split, users), TrainingData.of(dataset, split)
+    chosen = sample_users(dataset, split, users)
     table = {
         "title": group.title,
         "dataset": group.dataset,
@@ -102,7 +103,7 @@ def _explore(
         if run is None:
             continue
         try:
-            lists = _with_model(run, label, (dataset, split, data), chosen, found)
+            lists = _with_model(run, label, (dataset, split), chosen, found)
         except Exception as error:  # an old run that this code cannot load is no reason to have no page
             line = " ".join(str(error).split())
             line = line if isinstance(error, USER_ERRORS) else f"{type(error).__name__}: {line}"
@@ -121,12 +122,13 @@ def _first(group: Group, label: str, split_seed: int) -> Found | None:
 def _with_model(
     run: Found,
     label: str,
-    of: tuple[Dataset, Split, TrainingData],
+    of: tuple[Dataset, Split],
     users: np.ndarray,
     found: Explored,
 ) -> list[list[int]]:
     """The items that a trained run ranks first for each user; its vectors make the map where there is none yet."""
-    dataset, split, data = of
+    dataset, split = of
+    data = training_data(run.config, dataset, split)
     model = load_model(run, data)
     support = dataset.matrix(split.test_support) if len(split.test_support) else None
     scorer = model.scorer(support)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from recsys.content import unit_rows
 from recsys.datasets.dataset import Dataset
-from recsys.runs import HEAD_SHARE
+from recsys.datasets.splits import HEAD_SHARE
 
 CATEGORY_COLUMNS = ("genres", "genre", "category", "categories", "class", "type", "tags")
 ITEMS, KINDS = 1000, 7
