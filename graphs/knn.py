@@ -41,7 +41,7 @@ def knn(
         query_mask, base_mask: (n,) bool, True where the row is present; all rows where None.
         exclude_self: queries and base are the same rows, and row i is not a neighbour of itself.
         positive_only: only similarities above 0.
-        block: query rows a block; chosen so that a block takes 128 MiB where None.
+        block: query rows a block; chosen so that a block takes 32 MiB where None.
 
     Returns:
         indices (n_q, k) int64, -1 where there is no further neighbour, and similarities (n_q, k) float32,

@@ -8,16 +8,37 @@ training take the same path, and one item's vector never depends on which others
 from __future__ import annotations
 
 from collections.abc import Mapping
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from recsys.content import unit_rows
 from recsys.data import TrainingData
 from recsys.datasets.dataset import Modality
 from recsys.graphs.knn import knn, neighbour_graph
+
+Lists = tuple[np.ndarray, np.ndarray]
+
+_found: WeakKeyDictionary[Modality, list[tuple[Modality, np.ndarray, Lists]]] = WeakKeyDictionary()
+
+
+def nearest(queries: Modality, bank: Modality, warm: np.ndarray, k: int) -> Lists:
+    """(n, k) int64 numbers and float32 cosines of each query's k nearest warm items, as `knn` gives them; an item
+    that has nothing in common with the query is not near it.
+
+    The search is nearly all that placing a new item costs, and a model's parts ask for the same one: it is done once
+    for these objects, none of which changes.
+    """
+    known = _found.setdefault(queries, [])
+    for base, mask, lists in known:
+        if base is bank and mask is warm and lists[0].shape[1] >= k:
+            return lists[0][:, :k], lists[1][:, :k]
+    masks = {"query_mask": queries.mask, "base_mask": bank.mask & warm}
+    lists = knn(queries.features, bank.features, k, **masks, positive_only=True)
+    known.append((bank, warm, lists))
+    return lists
 
 
 class ContentNeighbours:
@@ -39,22 +60,18 @@ class ContentNeighbours:
     ):
         self.k, self._warm = k, data.warm_items
         self._weights = weights or dict.fromkeys(modalities, 1.0)
-        self._bank = {name: unit_rows(m.features) for name, m in modalities.items()}
-        self._mask = {name: m.mask & data.warm_items for name, m in modalities.items()}
-        for name, mask in self._mask.items():
-            data.ledger.record("neighbour bank", name, items=mask)
+        self._bank = dict(modalities)
+        for name, bank in self._bank.items():
+            data.ledger.record("neighbour bank", name, items=bank.mask & data.warm_items)
 
     def graph(self, features: Mapping[str, Modality]) -> sp.csr_array:
         """(n, n_items) CSR: row i averages, over the modalities that item i has and by their weights, its k
-        nearest warm items by that modality, 1/k each. A row sums to 1; that of an item without any content is
-        empty."""
+        nearest warm items by that modality, all alike. A row sums to 1; that of an item without any content, or
+        whose content is like no other's, is empty."""
         parts = []
         for name, bank in self._bank.items():
-            modality = features[name]
-            nearest, _ = knn(
-                modality.features, bank, self.k, query_mask=modality.mask, base_mask=self._mask[name]
-            )
-            parts.append(_mean_rows(neighbour_graph(nearest, None, bank.shape[0])) * self._weights[name])
+            indices, _ = nearest(features[name], bank, self._warm, self.k)
+            parts.append(_mean_rows(neighbour_graph(indices, None, len(bank.mask))) * self._weights[name])
         total = sp.csr_array(sum(parts[1:], start=parts[0]))
         total.eliminate_zeros()
         return _mean_rows(total)

@@ -22,9 +22,10 @@ from recsys.encoders.mf import mf
 from recsys.encoders.ngcf import NGCF
 from recsys.graphs.bipartite import normalised_interactions
 from recsys.graphs.hypergraph import join_hyperedges, propagation, user_hypergraph
-from recsys.graphs.knn import knn, neighbour_graph
+from recsys.graphs.knn import neighbour_graph
 from recsys.graphs.normalise import inverse_power
 from recsys.graphs.operator import SparseOperator
+from recsys.inductive import nearest
 from recsys.models.base import Model, Vectors, triple_scores, triples
 from recsys.objectives.bpr import bpr
 from recsys.objectives.infonce import infonce
@@ -130,15 +131,7 @@ class MMHCL(Model):
         """(n, M n_items) binary: column (m, j) holds the items with warm item j among their k nearest."""
         parts = []
         for name, bank in self.modalities.items():
-            item, warm = features[name], bank.mask & self.data.warm_items
-            indices, _ = knn(
-                item.features,
-                bank.features,
-                self.settings.k,
-                query_mask=item.mask,
-                base_mask=warm,
-                positive_only=True,
-            )
+            indices, _ = nearest(features[name], bank, self.data.warm_items, self.settings.k)
             parts.append(neighbour_graph(indices, None, self.data.n_items))
         return join_hyperedges(parts)
 
