@@ -24,6 +24,7 @@ MODELS = Registry(
         "confluence": "recsys.models.confluence:Confluence",
         "dropoutnet": "recsys.models.dropoutnet:DropoutNet",
         "clcrec": "recsys.models.clcrec:CLCRec",
+        "lambdarank": "recsys.models.lambdarank:LambdaRank",
         "autorec": "recsys.models.autorec:AutoRec",
         "cooccurrence": "recsys.models.cooccurrence:Cooccurrence",
         "cooccurrence-content": "recsys.models.cooccurrence:CooccurrenceContent",
