@@ -66,6 +66,28 @@ def test_add_a_model(shop, monkeypatch):
     sys.modules.pop("damped")
 
 
+def test_new_items_and_users(shop, capsys):
+    from recsys.datasets.cards import load_dataset
+    from recsys.experiments.cli import main
+    from recsys.runs import RunConfig, execute, prepare
+
+    write_files(shop, "docs/add-a-data-set.md")
+    write_files(shop, page := "docs/new-items-and-users.md")
+    config = RunConfig(model="vbpr", dataset="shop", settings={"max_epochs": 1})
+    run = prepare(config, load_dataset("shop", shop))
+    execute(run, shop / "DIR")
+    run_python(page, run=run)
+    lines = [a for language, _, text in blocks(page) if language == "sh" for a in command_lines(text)]
+    assert len(lines) == 6
+    for arguments in lines:
+        here = ["c3" if word == "42" else word for word in arguments]
+        with pytest.raises(SystemExit) as end:
+            main([*here, "--data-root", str(shop)])
+        assert not end.value.code, capsys.readouterr().err
+    assert pd.read_csv(shop / "new.csv")["user"].nunique() == 12
+    assert (shop / "vectors" / "item_vectors.npy").exists()
+
+
 def test_the_readme_example_runs(capsys):
     pytest.importorskip("recbole", reason="the embedded data set comes inside the recbole wheel")
     run_python("README.md")
