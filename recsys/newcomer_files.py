@@ -99,13 +99,13 @@ def _arrays(path: Path) -> dict[str, np.ndarray | tuple]:
         raise DataError(f"{path}: not a whole .npz of arrays ({one_line(error)})") from None
     columns: dict[str, np.ndarray | tuple] = {}
     for name in dict.fromkeys(key.partition(".")[0] for key in found):
-        mask = found.pop(f"{name}.mask", None)
         parts = [found.pop(f"{name}.{part}", None) for part in SPARSE]
-        if any(part is not None for part in parts):
-            columns[name] = (parts, mask)
-        elif name in found:
-            values = found.pop(name)
-            columns[name] = (values, mask) if values.ndim > 1 or mask is not None else values
+        sparse = any(part is not None for part in parts)
+        if sparse or name in found:
+            values = parts if sparse else found.pop(name)
+            mask = found.pop(f"{name}.mask", None)
+            several = sparse or values.ndim > 1 or mask is not None
+            columns[name] = (values, mask) if several else values
     if found:
         raise DataError(
             f"{path}: array '{next(iter(found))}' belongs to nothing; expected a modality's name, or that with "

@@ -189,6 +189,7 @@ def recommend(run: Run, asked: Asked) -> Answer:
         raise UserError("--pool chooses between new items and all; name a file of new items with --new-items")
     if asked.new_items is not None:
         arrivals, notes = read_arrivals(asked.new_items, dataset)
+        _check_content(run, arrivals)
         ids = np.concatenate([ids, arrivals.ids])
         attributes = pd.concat([attributes, _named(arrivals.attributes, arrivals.ids)])
     listeners = listeners_of(run, asked)
@@ -205,6 +206,20 @@ def recommend(run: Run, asked: Asked) -> Answer:
         notes.append(f"{strangers:,} of {len(listeners.ids):,} users have no interactions: they get {which}")
     new_only = arrivals is not None and asked.pool != "all"
     return Answer(rank(scorer, listeners, ids, new_only=new_only, k=asked.k), attributes, notes)
+
+
+def _check_content(run: Run, arrivals: Arrivals) -> None:
+    """UserError where the run's content was altered in a way that new items' content cannot follow."""
+    content = run.config.content
+    if content.control:
+        raise UserError(
+            f"this run saw a control in the content's place ({content.control}): there is nothing to rank new items by"
+        )
+    if content.fill != "mask" and not all(m.mask.all() for m in arrivals.modalities.values()):
+        raise UserError(
+            f"this run fills what is missing (fill={content.fill}), which new items cannot follow; give them every "
+            "modality, or train with fill=mask"
+        )
 
 
 def listeners_of(run: Run, asked: Asked) -> Listeners:
