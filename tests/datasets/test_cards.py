@@ -155,6 +155,10 @@ def test_large_files_are_hashed_by_verify_alone(tmp_path, monkeypatch):
 def test_missing_data_says_where_it_looked_and_how_to_get_it(tmp_path):
     with pytest.raises(DataError, match=r"tiktok: no data root given.*to get it: tiktok\.inter from MMHCL"):
         load_dataset("tiktok")
+    with pytest.raises(
+        DataError, match=r"ml-1m: .*to get it: download https://files\.grouplens\.org\S+ml-1m\.zip"
+    ):
+        load_dataset("ml-1m")
     with pytest.raises(DataError, match=rf"tiktok: no folder {tmp_path}/tiktok; to get it"):
         load_dataset("tiktok", tmp_path)
     write_card(tmp_path / "mine", files={"log.csv": None, "gone.npy": None}, get="ask Ada")
