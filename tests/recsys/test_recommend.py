@@ -15,7 +15,7 @@ import torch
 from recsys.datasets.convert import convert
 from recsys.datasets.dataset import Modality
 from recsys.experiments.cli import main
-from recsys.newcomer_files import read_arrivals
+from recsys.newcomer_files import read_arrivals, read_audience
 from recsys.recommend import Asked, recommend, top_k
 from recsys.runs import load_run
 
@@ -180,6 +180,15 @@ def test_new_users_find_their_community_or_what_is_popular(recsys, tmp_path):
     assert len(mine) == 3 and all(12 <= item < 24 for item in mine) and not {13, 14} & set(mine)
     status, out, _ = recsys("recommend", "vbpr", "--new-users", "arrived.csv", "--user", "bob")
     assert status == 0 and "user ann" not in out and "they get the average user's ranking" in out
+
+
+def test_a_pair_given_twice_counts_once(toy, tmp_path):
+    (tmp_path / "arrived.csv").write_text("user,item\nbob,i2\nann,i5\nann,i3\nann,i5\n")
+    ids, audience = read_audience(tmp_path / "arrived.csv", toy)
+    assert ids.tolist() == ["bob", "ann"] and audience.numbers.tolist() == [-1, -1]
+    expected = np.zeros((2, toy.n_items))
+    expected[0, 2] = expected[1, [3, 5]] = 1
+    np.testing.assert_array_equal(audience.history.toarray(), expected)
 
 
 def test_new_users_and_new_items_together(recsys, tmp_path):
