@@ -2,27 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu
+from torch.nn.functional import embedding, embedding_bag, gelu
 
+from recsys.datasets.dataset import Modality
 from recsys.encoders.content import ContentRows
 from recsys.encoders.linear import linear
 
 
-class FieldEncoder(nn.Module):
-    """One field's rows to width d: W2 gelu(W1 x + b1) + b2; zero where the field is missing."""
+class FieldRows(NamedTuple):
+    """The fields of n users, items or moments.
 
-    def __init__(self, features: int, width: int, generator: torch.Generator):
+    Attributes:
+        vectors: of each of F fields (n, d); what a row holds that lacks the field does not matter.
+        present: (n, F) bool, True where a row has the field.
+    """
+
+    vectors: list[Tensor]
+    present: Tensor
+
+    def plus(self, vectors: Tensor, present: Tensor) -> FieldRows:
+        """With one more field: (n, d) and (n,) bool."""
+        return FieldRows([*self.vectors, vectors], torch.cat([self.present, present.unsqueeze(1)], 1))
+
+    def take(self, rows: Tensor) -> FieldRows:
+        """The rows numbered `rows`."""
+        return FieldRows([embedding(rows, v) for v in self.vectors], self.present[rows])
+
+
+class ContentFields(nn.Module):
+    """Fields that are content: W2 gelu(W1 x + b1) + b2 of the unit row x of each.
+
+    Args:
+        contents: field -> content of the n users or items that the module is made for.
+        width: d.
+        generator: source of the initial weights.
+    """
+
+    def __init__(self, contents: Mapping[str, Modality], width: int, generator: torch.Generator):
         super().__init__()
-        self.first = linear(features, width, generator)
-        self.second = linear(width, width, generator)
+        self.contents = nn.ModuleList(ContentRows(m) for m in contents.values())
+        self.first = nn.ModuleList(linear(m.width, width, generator) for m in contents.values())
+        self.second = nn.ModuleList(linear(width, width, generator) for _ in contents)
 
-    def forward(self, content: ContentRows, rows: Tensor | None = None) -> Tensor:
-        present = content.present if rows is None else content.present[rows]
-        return self.second(gelu(content(self.first, rows))) * present.unsqueeze(1)
+    def forward(self, n: int, rows: Tensor | None = None) -> FieldRows:
+        """The n rows that the module was made for, or those numbered `rows` (n,) among them."""
+        return self._encode(list(self.contents), n, rows)
+
+    def encode(self, contents: Mapping[str, Modality], n: int, device: torch.device) -> FieldRows:
+        """Other n rows' fields, of the same names in the same order."""
+        return self._encode([ContentRows(m).to(device) for m in contents.values()], n)
+
+    def _encode(self, contents: list[ContentRows], n: int, rows: Tensor | None = None) -> FieldRows:
+        layers = zip(contents, self.first, self.second, strict=True)
+        vectors = [second(gelu(content(first, rows))) for content, first, second in layers]
+        present = [c.present if rows is None else c.present[rows] for c in contents]
+        return FieldRows(vectors, torch.stack(present, 1) if present else torch.zeros(n, 0, dtype=torch.bool))
 
 
 class FieldGates(nn.Module):
@@ -35,8 +74,9 @@ class FieldGates(nn.Module):
 
     def __init__(self, fields: int, width: int, generator: torch.Generator):
         super().__init__()
-        self.first = linear(fields * width, max(fields, width // 2), generator)
-        self.second = linear(max(fields, width // 2), fields, generator)
+        hidden = max(fields, width // 2)
+        self.first = linear(fields * width, hidden, generator)
+        self.second = linear(hidden, fields, generator)
 
     def forward(self, fields: Tensor) -> Tensor:
         """(n, F, d) -> (n, F)."""
@@ -46,14 +86,16 @@ class FieldGates(nn.Module):
 class FieldFusion(nn.Module):
     """Gated fields -> self-attention over those present and a learned default -> their sum -> `outputs` columns.
 
-    The default stands for what is true of everybody: it is all that an instance without any field has.
+    With g the gates, x_0 the default and x_f = g_f e_f: W layernorm(sum_f (x_f + attention(x)_f)) + b. The default
+    stands for what is true of everybody: it is all that an instance without any field has.
 
     Args:
         fields: number of fields F.
         width: d.
         outputs: width of the result.
+        generator: source of the initial weights.
         gates, attention: False leaves the part out: all gates 1, the fields summed as they are.
-        dropout: share of the sum's entries dropped in training.
+        dropout: share of the normalised sum's entries dropped in training.
     """
 
     def __init__(
@@ -71,7 +113,7 @@ class FieldFusion(nn.Module):
         self.default = nn.Parameter(torch.zeros(width))
         self.gates = FieldGates(fields, width, generator) if gates else None
         self.attention = nn.MultiheadAttention(width, 1, batch_first=True) if attention else None
-        if attention:
+        if self.attention is not None:
             for parameter in self.attention.parameters():
                 if parameter.dim() > 1:
                     nn.init.xavier_uniform_(parameter, generator=generator)
@@ -79,11 +121,10 @@ class FieldFusion(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.out = linear(width, outputs, generator)
 
-    def forward(self, fields: Sequence[Tensor], present: Tensor) -> tuple[Tensor, Tensor]:
-        """F fields (n, d) and their mask (n, F) bool -> (n, outputs), and the gates (n, F), zero where a field is
-        missing."""
-        held = present.unsqueeze(2)
-        rows = torch.stack(list(fields), 1) * held
+    def forward(self, fields: FieldRows) -> tuple[Tensor, Tensor]:
+        """(n, outputs), and the gates (n, F), zero where a field is missing."""
+        present = fields.present
+        rows = torch.stack(fields.vectors, 1) * present.unsqueeze(2)
         gates = present.to(rows.dtype) if self.gates is None else self.gates(rows) * present
         rows = torch.cat([rows * gates.unsqueeze(2), self.default.expand(len(rows), 1, -1)], 1)
         if self.attention is not None:
@@ -91,3 +132,27 @@ class FieldFusion(nn.Module):
             mixed, _ = self.attention(rows, rows, rows, key_padding_mask=absent, need_weights=False)
             rows = rows + mixed * ~absent.unsqueeze(2)
         return self.out(self.dropout(self.norm(rows.sum(1)))), gates
+
+
+class HistoryField(nn.Module):
+    """What users took as a field: W (sum of the items' keys / sqrt(their number)) + b.
+
+    Linear: with a nonlinearity users with few items were placed worse.
+    """
+
+    def __init__(self, width: int, generator: torch.Generator):
+        super().__init__()
+        self.read = linear(width, width, generator)
+
+    def forward(self, keys: Tensor, taken: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, d), and (n,) bool: who took anything.
+
+        Args:
+            keys: (m, d) of items.
+            taken: (p,) int64, rows of `keys`, one user's after another's.
+            counts: (n,) int64, how many of them are each user's.
+        """
+        sums = keys.new_zeros(len(counts), keys.shape[1])
+        if len(taken):
+            sums = embedding_bag(taken, keys, counts.cumsum(0) - counts, mode="sum")
+        return self.read(sums / counts.clamp_min(1).sqrt().unsqueeze(1)), counts > 0

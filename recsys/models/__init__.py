@@ -24,6 +24,7 @@ MODELS = Registry(
         "confluence": "recsys.models.confluence:Confluence",
         "dropoutnet": "recsys.models.dropoutnet:DropoutNet",
         "clcrec": "recsys.models.clcrec:CLCRec",
+        "aff": "recsys.models.aff:AFF",
         "lambdarank": "recsys.models.lambdarank:LambdaRank",
         "autorec": "recsys.models.autorec:AutoRec",
         "cooccurrence": "recsys.models.cooccurrence:Cooccurrence",

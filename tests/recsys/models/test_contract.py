@@ -39,6 +39,7 @@ CONTRACT = {
     },
     "dropoutnet": {"width": 8, "factor_reg": 10.0, **FAST},
     "clcrec": {"width": 8, **FAST},
+    "aff": {"width": 16, **FAST, "batch_size": 8, "learning_rate": 0.005},
     "lambdarank": {"trees": 40, "least": 5},
     "autorec": {"width": 16, **FAST, "learning_rate": 0.01, "batch_size": 8, "reg": 0.01},
     "cooccurrence": {},

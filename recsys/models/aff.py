@@ -1,0 +1,360 @@
+"""AFF: fields of users, items and context, weighed by gates for each instance, for cold start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding
+
+from recsys.content import choose
+from recsys.data import TrainingData
+from recsys.datasets.dataset import Modality
+from recsys.encoders.fields import DAYS, HOURS, AttributeFields, time_fields
+from recsys.encoders.gated_fusion import ContentFields, FieldFusion, FieldRows, HistoryField
+from recsys.errors import UserError
+from recsys.models.base import Model, Vectors
+from recsys.newcomers import Arrivals, Audience
+from recsys.objectives.infonce import infonce
+from recsys.sampling import Batch
+from recsys.settings import Settings, setting
+
+CONTRASTED = 512
+"""Users, items and pairs of a batch that the contrastive terms look at, at most."""
+MOMENTS = HOURS * DAYS
+
+
+class AFFSettings(Settings):
+    width: int = setting(64, "width of the fields and of the vectors", low=1, high=4096, search=[64, 128])
+    dropout: float = setting(0.3, "share of fused entries dropped", low=0, high=0.9, search=(0.0, 0.6))
+    id_dropout: float = setting(
+        0.1, "share of users and items that do without their ID in a step", low=0, high=1, search=(0.05, 0.9)
+    )
+    view_mask: float = setting(0.5, "share of fields masked in a view", low=0, high=0.95)
+    view_weight: float = setting(0.05, "weight of the contrast of views", low=0, search=(1e-3, 1.0), log=True)
+    interaction_weight: float = setting(
+        0.05, "weight of the contrast of users with items", low=0, search=(1e-3, 1.0), log=True
+    )
+    temperature: float = setting(0.2, "of both contrasts", low=0.01, high=10, search=(0.05, 1.0), log=True)
+    gates: bool = setting(True, "weigh fields by instance; false: all alike")
+    attention: bool = setting(True, "attend over fields; false: their sum")
+    view_contrast: bool = setting(True, "contrast two masked views of one user or item")
+    interaction_contrast: bool = setting(True, "contrast users with items they took")
+    context: bool | None = setting(None, "use the hour and the weekday; empty: where there are timestamps")
+    ids: bool = setting(True, "give warm users and items a field of their own")
+    history: bool = setting(True, "give users a field of the items they took")
+    modalities: list[str] = setting([], "modalities to read; empty: all of them")
+    user_fields: list[str] = setting([], "user attributes to read; empty: all of them")
+    item_fields: list[str] = setting([], "item attributes to read; empty: all of them")
+
+
+class Gates(NamedTuple):
+    """The gates of n users, items or moments: (n, F) each, and the names of the F fields.
+
+    Attributes:
+        values: float32, in (0, 1), zero where a field is missing.
+        present: bool, True where a row has the field.
+        warm: (n,) bool; None where nobody is cold.
+    """
+
+    fields: list[str]
+    values: np.ndarray
+    present: np.ndarray
+    warm: np.ndarray | None
+
+
+class _Items(NamedTuple):
+    """What the item tower says of n items: the vector that users meet, the bias, what a moment meets, the key in
+    users' histories."""
+
+    vectors: Tensor
+    bias: Tensor
+    moments: Tensor
+    keys: Tensor
+
+
+class AFF(Model):
+    """Two towers over gated fields, trained to rank users' items among the whole catalogue, and a context term.
+
+    "Adaptive feature fusion for cold start", arXiv 2502.03664, of which only the abstract was at hand: the equations
+    are our reading of it. Fields of a user: each attribute, the items taken; of an item: each attribute and
+    modality; of a moment: its hour and weekday (UTC). Warm users and items have an ID field besides. Each tower is a
+    `FieldFusion`. With u, v, c the vectors of user, item and moment, v' and b an item's second vector and bias:
+
+        s(u, i, c) = u . v_i + c . v'_i + b_i
+        L = mean -log softmax_i s(u, i, c) over the warm items
+            + view_weight (InfoNCE(i', i'') + InfoNCE(u', u'')) / 2 + interaction_weight InfoNCE(u, v)
+
+    where x', x'' are two views of x with a share `view_mask` of the fields masked.
+
+    A step gives each user a random part of their items as history, mostly a small one, and asks for the rest: so a
+    user who arrives with a few items is nothing new. A share `id_dropout` of users and items has no ID in a step
+    (after DropoutNet), so that the other fields carry what they can; cold ones never have one. A ranking has no
+    moment of its own: its context is the mean of the training's. Memory and time of a step grow with the number
+    of items, all of which it encodes.
+    """
+
+    Settings = AFFSettings
+    settings: AFFSettings
+    train_defaults: ClassVar = {
+        "batch_size": 256,
+        "sample_by": "rows",
+        "learning_rate": 3e-3,
+        "eval_every": 4,
+        "patience": 8,
+    }
+    ranks_cold_items = True
+
+    def __init__(self, settings: AFFSettings, data: TrainingData, seed: int):
+        super().__init__(settings, data, seed)
+        s, generator = settings, self.init_generator
+        wanted = data.modalities or s.modalities
+        self.modalities = choose(data.modalities, s.modalities, "AFF") if wanted else {}
+        self.user_columns = AttributeFields(data.user_attributes, data.warm_users, s.user_fields, "user")
+        self.item_columns = AttributeFields(data.item_attributes, data.warm_items, s.item_fields, "item")
+        data.ledger.record("vocabulary", "attributes", data.warm_users, data.warm_items)
+        users = self.user_columns.read(data.user_attributes, data.n_users)
+        items = self.item_columns.read(data.item_attributes, data.n_items) | self.modalities
+        extra = ["id"] * s.ids
+        self.names = {"user": [*users, *["history"] * s.history, *extra], "item": [*items, *extra]}
+        for noun, names in self.names.items():
+            if not names:
+                raise UserError(f"AFF has no {noun} field to read; set ids=true, or use data with attributes")
+        self.user_content = ContentFields(users, s.width, generator)
+        self.item_content = ContentFields(items, s.width, generator)
+        self.history_field = HistoryField(s.width, generator) if s.history else None
+        if s.ids:
+            self.table("user_table", data.n_users, s.width)
+            self.table("item_table", data.n_items, s.width)
+        self._make_context()
+        self.parts = [s.width, 1, s.width * self.has_context, s.width * s.history]
+        self.user_fusion = self._fusion("user", s.width, s.dropout)
+        self.item_fusion = self._fusion("item", sum(self.parts), s.dropout)
+        with torch.no_grad():
+            # Products of two outputs, sums over `width`, start near 1.
+            self.user_fusion.out.weight *= s.width**-0.5
+        self._register(data)
+        self.noise = torch.Generator().manual_seed(seed)
+
+    def _fusion(self, noun: str, outputs: int, dropout: float) -> FieldFusion:
+        s = self.settings
+        options = {"gates": s.gates, "attention": s.attention, "dropout": dropout}
+        return FieldFusion(len(self.names[noun]), s.width, outputs, self.init_generator, **options)
+
+    def _register(self, data: TrainingData) -> None:
+        warm, csr = np.flatnonzero(data.warm_items), data.interactions
+        place = np.full(data.n_items, -1)
+        place[warm] = np.arange(len(warm))
+        buffers = {
+            "warm_users": data.warm_users,
+            "warm_items": data.warm_items,
+            "warm_ids": warm,
+            "place": place,
+            "starts": csr.indptr.astype(np.int64),
+            "taken": csr.indices.astype(np.int64),
+        }
+        for name, values in buffers.items():
+            self.register_buffer(name, torch.from_numpy(np.array(values)), persistent=False)
+
+    def _make_context(self) -> None:
+        s = self.settings
+        times = None if s.context is False else self.data.use_timestamps("context")
+        if s.context and times is None:
+            raise UserError(
+                "context=true needs interactions with timestamps, and this data set has none; leave it out"
+            )
+        self.has_context = times is not None
+        if times is None:
+            return
+        found = time_fields(times)
+        moments = found["hour"] * DAYS + found["weekday"]
+        share = np.bincount(moments, minlength=MOMENTS) / len(moments)
+        self.register_buffer("moment_of", torch.from_numpy(moments), persistent=False)
+        self.register_buffer("moment_share", torch.from_numpy(share).float(), persistent=False)
+        self.names["context"] = ["hour", "weekday"]
+        self.table("hour_table", HOURS, s.width)
+        self.table("weekday_table", DAYS, s.width)
+        self.context_fusion = self._fusion("context", s.width, 0.0)
+
+    def start_epoch(self, epoch: int, generator: torch.Generator) -> None:
+        self.noise = generator
+
+    def _drawn(self, *shape: int) -> Tensor:
+        return torch.rand(*shape, generator=self.noise).to(self.place.device)
+
+    def _moments(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, d) vectors of moments, hour * 7 + weekday, and their gates."""
+        vectors = [embedding(numbers // DAYS, self.hour_table), embedding(numbers % DAYS, self.weekday_table)]
+        return self.context_fusion(FieldRows(vectors, numbers.new_ones(len(numbers), 2).bool()))
+
+    def _items(self, fields: FieldRows) -> _Items:
+        return _Items(*self.item_fusion(fields)[0].split(self.parts, dim=1))
+
+    def _item_fields(self) -> FieldRows:
+        fields = self.item_content(self.data.n_items)
+        return fields.plus(self.item_table, self.warm_items) if self.settings.ids else fields
+
+    def _user_fields(self, content: FieldRows, keys: Tensor, history: sp.csr_array) -> FieldRows:
+        """Of any users: what is read of their attributes, and their history; all but the ID."""
+        if self.history_field is None:
+            return content
+        taken, ends = (torch.from_numpy(a.astype(np.int64)) for a in (history.indices, history.indptr))
+        return content.plus(*self.history_field(keys, taken.to(keys.device), ends.diff().to(keys.device)))
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        s, warm = self.settings, self.warm_ids
+        item_fields = self.item_content(len(warm), warm)
+        if s.ids:
+            kept = self._drawn(len(warm)) >= s.id_dropout
+            item_fields = item_fields.plus(embedding(warm, self.item_table), kept)
+        items = self._items(item_fields)
+        rows, places, given = self._divided(batch.users)
+        fields = self.user_content(len(batch.users), batch.users)
+        taken = self.place[self.taken[places]]
+        if self.history_field is not None:
+            counts = torch.bincount(rows[given], minlength=len(batch.users))
+            fields = fields.plus(*self.history_field(items.keys, taken[given], counts))
+        if s.ids:
+            kept = self._drawn(len(batch.users)) >= s.id_dropout
+            fields = fields.plus(embedding(batch.users, self.user_table), kept)
+        users = self.user_fusion(fields)[0]
+        rows, places, wanted = rows[~given], places[~given], taken[~given]
+        terms = {"rank": self._rank(users, items, rows, places, wanted)}
+        if s.view_contrast:
+            among = self._some(wanted.unique()), self._some(torch.arange(len(users), device=rows.device))
+            views = self._views(self.item_fusion, item_fields.take(among[0]))
+            terms["views"] = (
+                s.view_weight * (views + self._views(self.user_fusion, fields.take(among[1]))) / 2
+            )
+        if s.interaction_contrast:
+            pairs = self._some(torch.arange(len(rows), device=rows.device))
+            contrast = infonce(
+                users[rows[pairs]], items.vectors[wanted[pairs]], s.temperature, symmetric=True
+            )
+            terms["interactions"] = s.interaction_weight * contrast
+        return terms
+
+    def _divided(self, users: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The users' training interactions, one after another: whose each is (a row of `users`), its place among
+        all interactions, and whether it is given as history or is to be found.
+
+        A user is given a share of the items that is the square of a uniform number.
+        """
+        starts, counts = self.starts[users], self.starts[users + 1] - self.starts[users]
+        rows = torch.repeat_interleave(torch.arange(len(users), device=users.device), counts)
+        first = torch.repeat_interleave(starts - (counts.cumsum(0) - counts), counts)
+        share = self._drawn(len(users)).square()[rows]
+        given = self._drawn(len(rows)) < share
+        return rows, first + torch.arange(len(rows), device=users.device), given
+
+    def _rank(self, users: Tensor, items: _Items, rows: Tensor, places: Tensor, wanted: Tensor) -> Tensor:
+        """Mean over interactions of -log softmax of the score among the warm items."""
+        queries = torch.cat([users, torch.ones_like(users[:, :1])], 1)
+        targets = torch.cat([items.vectors, items.bias], 1)
+        if self.has_context:
+            # A user's interactions of one moment share their scores.
+            asked, rows = torch.unique(rows * MOMENTS + self.moment_of[places], return_inverse=True)
+            queries = torch.cat([queries[asked // MOMENTS], self._moments(asked % MOMENTS)[0]], 1)
+            targets = torch.cat([targets, items.moments], 1)
+        return -(queries @ targets.T).log_softmax(1)[rows, wanted].mean()
+
+    def _some(self, rows: Tensor) -> Tensor:
+        order = torch.randperm(len(rows), generator=self.noise)[:CONTRASTED]
+        return rows[order.to(rows.device)]
+
+    def _views(self, fusion: FieldFusion, fields: FieldRows) -> Tensor:
+        """InfoNCE of two views of each row, each with other fields masked."""
+        views = []
+        for _ in range(2):
+            shown = self._drawn(*fields.present.shape) >= self.settings.view_mask
+            views.append(fusion(fields._replace(present=fields.present & shown))[0][:, : self.settings.width])
+        return infonce(*views, self.settings.temperature, symmetric=True)
+
+    def _scored_users(self, fields: FieldRows) -> Tensor:
+        """(n, D): what is multiplied with `_scored_items`; the moment is the training's mean."""
+        users = self.user_fusion(fields)[0]
+        parts = [users, torch.ones_like(users[:, :1])]
+        if self.has_context:
+            mean = self.moment_share @ self._moments(torch.arange(MOMENTS, device=users.device))[0]
+            parts.append(mean.expand(len(users), -1))
+        return torch.cat(parts, 1)
+
+    def _known_users(self, keys: Tensor, history: sp.csr_array) -> FieldRows:
+        fields = self._user_fields(self.user_content(self.data.n_users), keys, history)
+        return fields.plus(self.user_table, self.warm_users) if self.settings.ids else fields
+
+    def forward(self) -> Vectors:
+        items = self._items(self._item_fields())
+        users = self._scored_users(self._known_users(items.keys, self.data.interactions))
+        return Vectors(users, _scored_items(items), {"keys": items.keys})
+
+    @torch.no_grad()
+    def new_user_vectors(self, audience: Audience, vectors: Vectors) -> Tensor:
+        keys, n = vectors.extras["keys"], len(audience)
+        attributes = self.user_columns.read(audience.attributes, n)
+        content = self.user_content.encode(attributes, n, keys.device)
+        fields = self._user_fields(content, keys, audience.history)
+        return self._scored_users(self._without_id(fields, n))
+
+    @torch.no_grad()
+    def user_vectors_for(self, history: sp.csr_array, vectors: Vectors | None = None) -> Tensor:
+        nothing = Audience(np.full(history.shape[0], -1), history, pd.DataFrame())
+        return self.new_user_vectors(nothing, vectors or self.forward())
+
+    def _new_items(self, features: Mapping[str, Modality], attributes: pd.DataFrame, n: int) -> FieldRows:
+        contents = self.item_columns.read(attributes, n) | {name: features[name] for name in self.modalities}
+        return self.item_content.encode(contents, n, self.place.device)
+
+    @torch.no_grad()
+    def new_item_vectors(self, arrivals: Arrivals) -> Tensor:
+        n = len(arrivals)
+        fields = self._new_items(arrivals.modalities, arrivals.attributes, n)
+        return _scored_items(self._items(self._without_id(fields, n)))
+
+    @torch.no_grad()
+    def item_vectors_for(self, features: Mapping[str, Modality]) -> Tensor:
+        n = len(next(iter(features.values())).mask)
+        return self.new_item_vectors(Arrivals(np.empty(n, dtype=str), features, pd.DataFrame()))
+
+    def blind(self, arrivals: Arrivals) -> np.ndarray:
+        fields = self._new_items(arrivals.modalities, arrivals.attributes, len(arrivals))
+        return ~fields.present.any(1).cpu().numpy()
+
+    def _without_id(self, fields: FieldRows, n: int) -> FieldRows:
+        if not self.settings.ids:
+            return fields
+        device = self.place.device
+        return fields.plus(
+            torch.zeros(n, self.settings.width, device=device),
+            torch.zeros(n, dtype=torch.bool, device=device),
+        )
+
+    @torch.no_grad()
+    def field_gates(self, support: sp.csr_array | None = None) -> dict[str, Gates]:
+        """The gates of all users, items and moments of the training, under "user", "item" and "context".
+
+        Args:
+            support: (n_users, n_items) CSR of interactions that cold users bring along.
+        """
+        items = self._item_fields()
+        users = self._known_users(self._items(items).keys, self.history(support))
+        found = {
+            "user": (self.user_fusion(users)[1], users.present, self.data.warm_users),
+            "item": (self.item_fusion(items)[1], items.present, self.data.warm_items),
+        }
+        if self.has_context:
+            gates = self._moments(self.moment_of.unique())[1]
+            found["context"] = gates, torch.ones_like(gates, dtype=torch.bool), None
+        return {
+            noun: Gates(self.names[noun], values.cpu().numpy(), present.cpu().numpy(), warm)
+            for noun, (values, present, warm) in found.items()
+        }
+
+
+def _scored_items(items: _Items) -> Tensor:
+    return torch.cat([items.vectors, items.bias, items.moments], 1)
