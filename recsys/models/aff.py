@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding
 
+from recsys.averaging import MovingAverage
 from recsys.content import choose
 from recsys.data import TrainingData
 from recsys.datasets.dataset import Modality
@@ -41,6 +42,9 @@ class AFFSettings(Settings):
         0.05, "weight of the contrast of users with items", low=0, search=(1e-3, 1.0), log=True
     )
     temperature: float = setting(0.2, "of both contrasts", low=0.01, high=10, search=(0.05, 1.0), log=True)
+    average: float = setting(
+        0.98, "decay of the weights' moving average, by which users and items are ranked", low=0, high=0.9999
+    )
     gates: bool = setting(True, "weigh fields by instance; false: all alike")
     attention: bool = setting(True, "attend over fields; false: their sum")
     view_contrast: bool = setting(True, "contrast two masked views of one user or item")
@@ -94,9 +98,9 @@ class AFF(Model):
 
     A step gives each user a random part of their items as history, mostly a small one, and asks for the rest: so a
     user who arrives with a few items is nothing new. A share `id_dropout` of users and items has no ID in a step
-    (after DropoutNet), so that the other fields carry what they can; cold ones never have one. A ranking has no
-    moment of its own: its context is the mean of the training's. Memory and time of a step grow with the number
-    of items, all of which it encodes.
+    (after DropoutNet), so that the other fields carry what they can; cold ones never have one. What ranks is the
+    weights' moving average. A ranking has no moment of its own: its context is the mean of the training's. Memory
+    and time of a step grow with the number of items, all of which it encodes.
     """
 
     Settings = AFFSettings
@@ -139,6 +143,7 @@ class AFF(Model):
             # Products of two outputs, sums over `width`, start near 1.
             self.user_fusion.out.weight *= s.width**-0.5
         self._register(data)
+        self.averaged = MovingAverage(self, s.average)
         self.noise = torch.Generator().manual_seed(seed)
 
     def _fusion(self, noun: str, outputs: int, dropout: float) -> FieldFusion:
@@ -181,6 +186,12 @@ class AFF(Model):
         self.table("weekday_table", DAYS, s.width)
         self.context_fusion = self._fusion("context", s.width, 0.0)
 
+    def train(self, mode: bool = True) -> AFF:
+        """Train the weights themselves; score by their moving average."""
+        super().train(mode)
+        self.averaged.place(self, averaged=not mode)
+        return self
+
     def start_epoch(self, epoch: int, generator: torch.Generator) -> None:
         self.noise = generator
 
@@ -208,6 +219,8 @@ class AFF(Model):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         s, warm = self.settings, self.warm_ids
+        if self.training:
+            self.averaged.update(self)
         item_fields = self.item_content(len(warm), warm)
         if s.ids:
             kept = self._drawn(len(warm)) >= s.id_dropout
@@ -333,6 +346,15 @@ class AFF(Model):
             torch.zeros(n, self.settings.width, device=device),
             torch.zeros(n, dtype=torch.bool, device=device),
         )
+
+    def arrays(self) -> dict[str, Tensor]:
+        """The moving average of the weights in their place."""
+        found = {name: a for name, a in super().arrays().items() if not name.startswith("averaged.")}
+        return found | self.averaged.values(self)
+
+    def load_arrays(self, arrays: Mapping[str, Tensor]) -> None:
+        super().load_arrays(arrays)
+        self.averaged.forget()
 
     @torch.no_grad()
     def field_gates(self, support: sp.csr_array | None = None) -> dict[str, Gates]:
