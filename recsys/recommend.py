@@ -200,7 +200,7 @@ def recommend(run: Run, asked: Asked) -> Answer:
             "fall back to popularity, the score of an average item"
         )
     if strangers := int((np.diff(listeners.audience.history.indptr) == 0).sum()):
-        which = "the average user's ranking"
+        which = "a ranking by their attributes, or the average user's where the model reads none"
         if isinstance(scorer, FallbackScorer):
             which = "the ranking by popularity" + (", where new items tie" if arrivals else "")
         notes.append(f"{strangers:,} of {len(listeners.ids):,} users have no interactions: they get {which}")

@@ -23,6 +23,7 @@ from recsys.graphs.bipartite import normalised_interactions
 from recsys.graphs.knn import knn, neighbour_graph
 from recsys.graphs.normalise import row_normalise
 from recsys.graphs.operator import SparseOperator
+from recsys.inductive import nearest
 from recsys.models.base import Model, Vectors, triple_scores, triples
 from recsys.objectives.bpr import bpr
 from recsys.objectives.l2 import l2
@@ -115,9 +116,9 @@ class LATTICE(Model):
             graph = self.raw[number].tocoo()
             raw.append((*self._tensors(graph.row, graph.col), shares[number] * self._tensors(graph.data)[0]))
             latent = self._latent(number, modality.features[bank])
-            nearest, _ = knn(latent, latent, s.k, positive_only=True)
-            rows, places = np.nonzero(nearest >= 0)
-            columns = nearest[rows, places]
+            found, _ = knn(latent, latent, s.k, positive_only=True)
+            rows, places = np.nonzero(found >= 0)
+            columns = found[rows, places]
             unit = normalize(self.content[number](self.projections[number]), dim=1)
             pairs = [unit.index_select(0, index) for index in self._tensors(rows, columns)]
             cosines = (pairs[0] * pairs[1]).sum(1).clamp_min(0)
@@ -185,20 +186,12 @@ class LATTICE(Model):
         shares, skip = self.logits.detach().softmax(0).tolist(), self.settings.skip
         for number, (name, modality) in enumerate(self.modalities.items()):
             item, bank = features[name], self.bank[number]
-            sources = (
-                (skip, item.features, modality.features[bank]),
-                (
-                    1 - skip,
-                    self._latent(number, item.features),
-                    self._latent(number, modality.features[bank]),
-                ),
-            )
-            for share, queries, base in sources:
-                nearest, cosines = knn(
-                    queries, base, self.settings.k, query_mask=item.mask, positive_only=True
-                )
-                places = np.where(nearest >= 0, bank[nearest], -1)
-                graph = row_normalise(neighbour_graph(places, cosines, self.data.n_items))
+            raw = nearest(item, modality, self.data.warm_items, self.settings.k)
+            latent = self._latent(number, item.features), self._latent(number, modality.features[bank])
+            found, cosines = knn(*latent, self.settings.k, query_mask=item.mask, positive_only=True)
+            learned = np.where(found >= 0, bank[found], -1), cosines
+            for share, lists in ((skip, raw), (1 - skip, learned)):
+                graph = row_normalise(neighbour_graph(*lists, self.data.n_items))
                 total = total + graph * (share * shares[number])
         return sp.csr_array(total)
 
