@@ -29,6 +29,7 @@ class BenchOptions:
         smoke: run the file's tiny size.
         dask: address of a Dask scheduler, or local:N; empty for none.
         any_code: take cells that another version of the code finished.
+        controls: run controls beside the models, also where the file does not say so.
     """
 
     out: Path | None = None
@@ -38,6 +39,7 @@ class BenchOptions:
     any_code: bool = False
     data_root: str | None = None
     device: str = "auto"
+    controls: bool = False
 
 
 def run_bench(name: str, options: BenchOptions, console: Console) -> dict[str, Any]:
@@ -53,7 +55,7 @@ def run_bench(name: str, options: BenchOptions, console: Console) -> dict[str, A
         UserError, DataError: something in the file cannot be; no cell has run then.
     """
     path = find_file(name)
-    experiment = read_experiment(path, options.smoke)
+    experiment = read_experiment(path, options.smoke, options.controls)
     out = options.out or Path("runs/bench") / (path.stem + ("-smoke" if options.smoke else ""))
     datasets = load_datasets(experiment.datasets, options.data_root)
     cells = make_cells(
@@ -71,7 +73,8 @@ def run_bench(name: str, options: BenchOptions, console: Console) -> dict[str, A
     )
     _run(state, datasets, options, console)
     out.mkdir(parents=True, exist_ok=True)
-    command = f"recsys bench {name}{' --smoke' if options.smoke else ''}"
+    flags = {" --smoke": options.smoke, " --controls": options.controls}
+    command = f"recsys bench {name}{''.join(flag for flag, given in flags.items() if given)}"
     results = summarise(experiment, cells, state.folders, state.failed, out, command)
     for table in tables_for_screen(results):
         console.print()

@@ -46,6 +46,12 @@ def bench(
     any_code: Annotated[
         bool, typer.Option("--any-code", help="Keep cells that another version of the code finished.")
     ] = False,
+    controls: Annotated[
+        bool,
+        typer.Option(
+            "--controls", help="Beside each model that reads content: with content that tells nothing."
+        ),
+    ] = False,
     data_root: DataRoot = None,
     device: Device = "auto",
 ) -> None:
@@ -53,7 +59,8 @@ def bench(
     from recsys.experiments.bench import BenchOptions, run_bench
 
     root = str(data_root) if data_root else None
-    run_bench(experiment, BenchOptions(out, jobs, smoke, dask, any_code, root, device), console())
+    options = BenchOptions(out, jobs, smoke, dask, any_code, root, device, controls)
+    run_bench(experiment, options, console())
 
 
 @app.command()

@@ -6,6 +6,7 @@ Everything in the file is checked before the first cell runs.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -16,12 +17,20 @@ from typing import Any, Literal
 
 import yaml
 
+from recsys.altered import Content
+from recsys.controls import CONTENT_ONLY, control_contents
 from recsys.datasets.cards import load_dataset
 from recsys.datasets.dataset import Dataset
 from recsys.datasets.splits import default_protocol, make_split
 from recsys.errors import USER_ERRORS, UserError, nearest
 from recsys.evaluation.evaluator import BUNDLE_METRICS, DEFAULT_METRICS
 from recsys.evaluation.metrics import LIST_METRICS
+from recsys.experiments.contents import (
+    Missing,
+    check_missing,
+    check_steps,
+    config_title,
+)
 from recsys.experiments.versions import code_version, data_checksum
 from recsys.models import MODELS
 from recsys.runs import TOLD, RunConfig, resolve_settings, task_view
@@ -44,6 +53,7 @@ class Splitting(Settings):
 
     protocol: str = setting("", "split protocol; empty: predefined where the data set has one, else random")
     options: dict[str, float] = setting({}, "options of the protocol")
+    sweep: dict[str, list[float]] = setting({}, "option -> the values that it takes one after another")
     seeds: list[int] = setting([0], "seeds of the split")
 
 
@@ -70,6 +80,7 @@ class Smoke(Settings):
     datasets: list[str] | None = setting(None, "instead of the experiment's")
     splits: list[Splitting] | None = setting(None, "instead of the experiment's")
     seeds: list[int] | None = setting(None, "instead of the experiment's")
+    missing: Missing | None = setting(None, "instead of the experiment's")
     settings: dict[str, Any] = setting({}, "for each model that has a setting of this name")
 
 
@@ -84,6 +95,8 @@ class Experiment(Settings):
     )
     splits: list[Splitting] = setting([Splitting()], "protocols, or mappings with options and seeds")
     seeds: list[int] = setting([0], "seeds of the models and their training")
+    missing: Missing | None = setting(None, "a sweep over missing modalities")
+    controls: bool = setting(False, "beside each model that reads content: with content that tells nothing")
     columns: list[str] = setting([], "what the table shows: metric@k, or group:metric@k; empty: by protocol")
     decide_by: str = setting("ndcg@20", "the column that ranks the table and that verdicts are about")
     margin: float = setting(0.01, "differences below this share of the mean count as none", low=0, high=1)
@@ -115,6 +128,8 @@ class Cell:
         values["settings"] = {k: v for k, v in values["settings"].items() if k not in TOLD}
         if values["task"] == "recommend":
             del values["task"]
+        if self.config.content == Content():
+            del values["content"]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -122,7 +137,7 @@ class Cell:
         """What people call it."""
         c = self.config
         split = f"{c.split}-{c.split_seed}" if c.split_seed else c.split
-        return f"{self.label} on {Path(c.dataset).stem}, {split}, seed {c.seed}"
+        return f"{self.label} on {config_title(c.dataset, split, c.split_options, c.content)}, seed {c.seed}"
 
     @property
     def folder(self) -> Path:
@@ -169,8 +184,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-def read_experiment(path: Path, smoke: bool = False) -> Experiment:
-    """The experiment in a file; with `smoke` its tiny size.
+def read_experiment(path: Path, smoke: bool = False, controls: bool = False) -> Experiment:
+    """The experiment in a file; with `smoke` its tiny size, with `controls` what the file may ask for itself.
 
     Raises:
         UserError: not YAML, an unknown key (the nearest is offered), or a value that cannot be.
@@ -187,14 +202,29 @@ def read_experiment(path: Path, smoke: bool = False) -> Experiment:
         small = dict(values["smoke"]) if isinstance(values["smoke"], dict) else values["smoke"]
         if isinstance(small, dict) and small.get("splits"):
             small["splits"] = _splittings(small["splits"], where)
+        if isinstance(small, dict) and small.get("missing") is not None:
+            small["missing"] = _part(Missing, small["missing"], f"missing of {where}")
         values["smoke"] = _part(Smoke, small, f"smoke of {where}")
+    if values.get("missing") is not None:
+        values["missing"] = _part(Missing, values["missing"], f"missing of {where}")
     experiment = build(Experiment, values, where)
     _check(experiment, where)
+    if controls or experiment.controls:
+        experiment = _with_controls(experiment)
     if not smoke:
         return experiment
     if experiment.smoke is None:
         raise UserError(f"{where} has no smoke section; add one, or leave out --smoke")
     return _shrunk(experiment, experiment.smoke, where)
+
+
+def _with_controls(experiment: Experiment) -> Experiment:
+    """The experiment with a model that has nothing but content beside its own."""
+    models = experiment.models
+    if all((variant.model or label) != CONTENT_ONLY for label, variant in models.items()):
+        tuned = any(variant.tuned is True for variant in models.values())
+        models = models | {CONTENT_ONLY: Variant(tuned=tuned)}
+    return experiment.model_copy(update={"models": models, "controls": True})
 
 
 def _part(group: type[Settings], value: Any, where: str) -> Any:
@@ -216,9 +246,19 @@ def _splittings(value: Any, where: str) -> list[Splitting]:
         raise UserError(
             f"splits of {where}: expected a list of protocols, or of {{protocol, options, seeds}}"
         )
-    return [
+    parts = [
         _part(Splitting, {"protocol": v} if isinstance(v, str) else v, f"splits of {where}") for v in value
     ]
+    return [one for part in parts for one in _swept(part)]
+
+
+def _swept(part: Splitting) -> list[Splitting]:
+    """The splits that one with a sweep stands for."""
+    found = []
+    for values in itertools.product(*part.sweep.values()):
+        options = part.options | dict(zip(part.sweep, values, strict=True))
+        found.append(part.model_copy(update={"options": options, "sweep": {}}))
+    return found
 
 
 def _check(experiment: Experiment, where: str) -> None:
@@ -228,6 +268,9 @@ def _check(experiment: Experiment, where: str) -> None:
     for key, values in lists.items():
         if not values or len(set(values)) < len(values):
             raise UserError(f"{key} of {where}: expected at least one, each once, got {values}")
+    for missing in (experiment.missing, experiment.smoke.missing if experiment.smoke else None):
+        if missing:
+            check_missing(missing, where)
     for column in {*experiment.columns, experiment.decide_by}:
         group, _, metric = column.rpartition(":")
         if group and group not in GROUPS:
@@ -253,7 +296,7 @@ def _shrunk(experiment: Experiment, smoke: Smoke, where: str) -> Experiment:
         models[label] = variant.model_copy(update={"settings": variant.settings | here, "tuned": False})
     if unused := sorted(smoke.settings.keys() - used):
         raise UserError(f"smoke of {where}: no model of the file has a setting '{unused[0]}'")
-    changes = {key: getattr(smoke, key) for key in ("datasets", "splits", "seeds")}
+    changes = {key: getattr(smoke, key) for key in ("datasets", "splits", "seeds", "missing")}
     changes = {key: value for key, value in changes.items() if value is not None}
     return experiment.model_copy(update=changes | {"models": models, "paper": None})
 
@@ -275,7 +318,7 @@ def tuned_settings(variant: Variant, label: str, dataset: str, split: str, besid
         return {}
     model = variant.model or label
     if variant.tuned is True:
-        path = SHIPPED / "tuned" / f"{model}-{dataset}-{split}.yaml"
+        path = SHIPPED / "tuned" / f"{model.replace(':', '-')}-{dataset}-{split}.yaml"
     else:
         path = beside / str(variant.tuned)
     if not path.is_file():
@@ -307,6 +350,7 @@ def make_cells(
     """
     classes = {label: MODELS.get(v.model or label) for label, v in experiment.models.items()}
     code = {label: code_version("recsys.runs", c.__module__) for label, c in classes.items()}
+    steps = experiment.missing.steps() if experiment.missing else [Content()]
     cells = []
     for name in experiment.datasets:
         dataset, data = datasets[name], data_checksum(datasets[name])
@@ -314,12 +358,18 @@ def make_cells(
         for splitting in experiment.splits:
             protocol = splitting.protocol or default_protocol(view)
             for split_seed in splitting.seeds:
-                make_split(view, protocol, split_seed, **splitting.options)
+                split = make_split(view, protocol, split_seed, **splitting.options)
+                check_steps(steps, experiment.controls, view, split)
             for label, variant in experiment.models.items():
                 tuned = tuned_settings(variant, label, dataset.name, protocol, beside)
                 settings = _resolved(classes[label], tuned | variant.settings, label)
+                rows = [(label, step) for step in steps]
+                if experiment.controls:
+                    beside_it = control_contents(classes[label])
+                    rows += [(f"{label}, {told}", content) for told, content in beside_it.items()]
                 cells += [
-                    Cell(label, config, data, code[label], out.resolve())
+                    Cell(row, config, data, code[label], out.resolve())
+                    for row, content in rows
                     for config in (
                         RunConfig(
                             model=variant.model or label,
@@ -329,6 +379,7 @@ def make_cells(
                             split_options=splitting.options,
                             split_seed=split_seed,
                             seed=seed,
+                            content=content,
                             settings=settings,
                             data_root=data_root,
                             device=device,

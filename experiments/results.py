@@ -17,11 +17,13 @@ from pyarrow.parquet import read_table
 from recsys.errors import UserError
 from recsys.experiments import statistics, verdicts
 from recsys.experiments.cells import read_result
+from recsys.experiments.contents import config_title
 from recsys.experiments.plan import Cell, Experiment
 from recsys.experiments.tables import csv_text, markdown
 from recsys.experiments.verdicts import Rules, best_of, compare, estimates
 from recsys.files import write_text
 from recsys.runs import METRICS_FILE, USERS_FILE
+from recsys.tables import SHARE_SHOWN
 
 RESULTS_FILE, MARKDOWN_FILE, CSV_FILE = "results.json", "table.md", "table.csv"
 Draw = tuple[int, int]
@@ -134,19 +136,22 @@ def _tables(
     rules: Rules,
     broken: dict[str, str],
 ) -> list[dict[str, Any]]:
-    """A table for each data set and protocol; cells whose folder cannot be read go into `broken`."""
-    groups: dict[tuple[str, str], list[Cell]] = {}
+    """A table for each data set, split and content; cells whose folder cannot be read go into `broken`."""
+    groups: dict[str, list[Cell]] = {}
     for cell in cells:
-        groups.setdefault((cell.config.dataset, cell.config.split), []).append(cell)
+        c = cell.config
+        title = config_title(c.dataset, c.split, c.split_options, c.content)
+        groups.setdefault(title, []).append(cell)
     tables = []
-    for (dataset, split), members in groups.items():
+    for title, members in groups.items():
+        dataset, split = members[0].config.dataset, members[0].config.split
         scored = _read_cells(members, folders, broken)
         draws = sorted({(c.config.split_seed, c.config.seed) for c in members})
-        wanted = experiment.columns or default_columns(split)
+        wanted = experiment.columns or default_columns(split, scored)
         table = table_of(scored, draws, wanted, experiment.decide_by, rules)
         for row in table["rows"]:
             row["runs"] = [s.folder.name for s in scored if s.label == row["model"]]
-        tables.append(table | {"dataset": Path(dataset).stem, "split": split})
+        tables.append(table | {"title": title, "dataset": Path(dataset).stem, "split": split})
     return tables
 
 
@@ -225,13 +230,17 @@ def _code() -> str:
     return hashlib.sha256(b"".join(Path(f).read_bytes() for f in files)).hexdigest()
 
 
-def default_columns(protocol: str) -> list[str]:
-    """What a table shows where the file does not say."""
-    if protocol == "cold-item":
-        return ["recall@20", "ndcg@20", "warm:recall@20", "cold:recall@20", "cold_pool:recall@20"]
-    if protocol == "cold-user":
-        return ["recall@20", "ndcg@20", "warm_users:recall@20", "cold_users:recall@20"]
-    return ["recall@10", "recall@20", "ndcg@10", "ndcg@20"]
+def default_columns(protocol: str, scored: Sequence[Scored] = ()) -> list[str]:
+    """What a table shows where the file does not say: of cold items and users too, where the runs have enough of
+    them."""
+    groups = {"cold-item": ("warm", "cold", "cold_pool"), "cold-user": ("warm_users", "cold_users")}
+    both = ["recall@20", "ndcg@20"]
+    overall = both if protocol in groups else ["recall@10", "recall@20", "ndcg@10", "ndcg@20"]
+    users = scored[0].metrics["users"] if scored else {}
+    least = SHARE_SHOWN * users.get("test", 0)
+    told = groups.get(protocol, ("cold", "cold_pool") if protocol == "predefined" else ())
+    shown = [group for group in told if users.get(f"test_{group}", least) >= least]
+    return overall + [f"{group}:{metric}" for group in shown for metric in both]
 
 
 def matrices(scored: Sequence[Scored], draws: Sequence[Draw], column: str) -> dict[str, np.ndarray]:

@@ -32,7 +32,7 @@ def _title(table: Mapping[str, Any]) -> str:
 
 def _means(table: Mapping[str, Any]) -> Grid:
     columns = table["columns"]
-    cold = any(column.startswith("cold") for column in columns)
+    cold = any(column.startswith(("cold:", "cold_pool:")) for column in columns)
     rows = []
     for row in table["rows"]:
         texts = [row["model"] + (" *" if cold and not row["ranks_cold_items"] else "")]
@@ -136,7 +136,8 @@ def _tex(text: str) -> str:
 def csv_text(results: Mapping[str, Any]) -> str:
     """Every figure in long form: one line a model and column."""
     lines = [
-        {"dataset": table["dataset"], "split": table["split"], "model": row["model"], "column": column}
+        {"table": _title(table), "dataset": table["dataset"], "split": table["split"]}
+        | {"model": row["model"], "column": column}
         | {name: cell[name] for name in ("mean", "users", "verdict") if name in cell}
         | _ends("", cell)
         | {"seeds": row["seeds"], "seconds": row["seconds"]}

@@ -75,12 +75,10 @@ def alter(dataset: Dataset, split: Split, content: Content, seeds: tuple[int, in
     """
     if content == Content():
         return dataset
-    if not dataset.modalities:
-        raise UserError(f"'{dataset.name}' has no item features to alter; leave out the content options")
-    modalities = dict(dataset.modalities)
-    train = dataset.matrix(split.train)
+    touched = check(dataset, split, content)
+    modalities, train = dict(dataset.modalities), dataset.matrix(split.train)
     if content.missing:
-        modalities = _remove(modalities, _touched(dataset, split, train, content), content, seeds)
+        modalities = _remove(modalities, touched, content, seeds)
     if content.fill != "mask":
         modalities = {name: _fill(name, modalities, train, content.fill) for name in modalities}
     altered = replace(dataset, modalities=modalities)
@@ -104,22 +102,26 @@ def _controlled(dataset: Dataset, control: str, generator: np.random.Generator) 
     return replace(dataset, modalities=dealt, item_attributes=attributes)
 
 
-def _touched(dataset: Dataset, split: Split, train: sp.csr_array, content: Content) -> np.ndarray:
-    """(n_items,) bool, the items that can lose a modality."""
+def check(dataset: Dataset, split: Split, content: Content) -> np.ndarray:
+    """(n_items,) bool, the items that can lose a modality; UserError where `alter` could not do it."""
+    known = dataset.modalities
+    if content != Content() and not known:
+        raise UserError(f"'{dataset.name}' has no item features to alter; leave out the content options")
     if (content.pattern == "modality") != bool(content.modality):
         raise UserError("content options: pattern=modality and modality=NAME go together")
-    if content.modality and content.modality not in dataset.modalities:
+    if content.modality and content.modality not in known:
         raise UserError(
-            f"the data set has no modality '{content.modality}'{nearest(content.modality, dataset.modalities)}"
+            f"the data set has no modality '{content.modality}'{nearest(content.modality, known)}"
         )
-    counts = np.bincount(train.indices, minlength=dataset.n_items)
+    train = dataset.interactions["item"].to_numpy()[split.train]
+    counts = np.bincount(train, minlength=dataset.n_items)
     if content.pattern == "test":
         touched = counts == 0
     elif content.pattern == "tail":
         touched = (counts > 0) & ~head_items(counts)
     else:
         touched = np.ones(dataset.n_items, dtype=bool)
-    if not touched.any():
+    if content.missing and not touched.any():
         raise UserError(
             f"content option pattern={content.pattern}: split '{split.protocol}' has no such item; use another "
             f"split, for example cold-item"

@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from recsys.runs import Run
+    from recsys.runs import Run, RunConfig
 
 app = typer.Typer(
     no_args_is_help=False,
@@ -72,6 +72,17 @@ def train(
     split_options: Annotated[
         list[str] | None, typer.Option("--split-set", metavar="KEY=VALUE", help="An option of the split.")
     ] = None,
+    content: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--content",
+            metavar="KEY=VALUE",
+            help="What is done to the content that the model sees: missing, pattern, modality, fill, control.",
+        ),
+    ] = None,
+    controls: Annotated[
+        bool, typer.Option("--controls", help="Run beside it: content that tells nothing, and content alone.")
+    ] = False,
     config: Annotated[
         Path | None, typer.Option(help="YAML with settings by name; --set goes before it.")
     ] = None,
@@ -87,6 +98,9 @@ def train(
         Path | None, typer.Option(help="The run's folder; by default a new one below runs/.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Print and keep the mean gate of each field, of a model with gates.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:N for one GPU.")] = "auto",
     devices: Annotated[
         int,
@@ -96,6 +110,8 @@ def train(
     strategy: Annotated[str, typer.Option(help="How processes train together: ddp.")] = "auto",
 ) -> None:
     """Train one model on one split of one data set, test it once, and keep the run."""
+    from recsys.altered import Content
+    from recsys.controls import CONTENT_ONLY, controls_of
     from recsys.datasets.cards import load_dataset
     from recsys.datasets.splits import default_protocol
     from recsys.errors import USER_ERRORS
@@ -112,6 +128,7 @@ def train(
         "split_options": parse_assignments(split_options or []),
         "seed": seed,
         "split_seed": split_seed,
+        "content": build(Content, parse_assignments(content or []), "the content"),
         "settings": read_settings(config) | parse_assignments(assignments or []),
         "data_root": str(data_root) if data_root else None,
         "device": device,
@@ -129,10 +146,18 @@ def train(
         if found:
             screen.print(f"settings tuned for {model} on {loaded.name}, {split}; --no-tuned for the defaults")
         asked = asked.model_copy(update={"settings": found | asked.settings})
+    protocol = split or default_protocol(task_view(loaded, task))
+    alone = tuned_settings(CONTENT_ONLY, loaded.name, protocol, required=False) if controls else {}
+    beside = controls_of(asked, alone) if controls else {}
     run = prepare(asked, loaded)
+    if explain:
+        from recsys.explain import check_explainable
+
+        check_explainable(run.model, model)
     for note in run.dataset.notes:
         screen.print(f"note: {note}", markup=False)
-    folder = out or new_folder(Path("runs") / run.dataset.name / run.config.split, f"{model}-seed{seed}")
+    name = f"{model.replace(':', '-')}-seed{seed}"
+    folder = out or new_folder(Path("runs") / run.dataset.name / run.config.split, name)
     try:
         metrics = execute(run, folder, resume=resume, console=screen if leads else None, machines=machines)
     except USER_ERRORS:
@@ -146,6 +171,26 @@ def train(
         raise typer.Exit(130) from None
     if leads:
         report_training(run, metrics, folder, screen)
+        if explain:
+            report_gates(run, folder, screen)
+        if beside:
+            report_controls(run, metrics, beside, folder, resume, screen)
+
+
+def report_controls(
+    run: Run,
+    metrics: dict[str, Any],
+    beside: dict[str, RunConfig],
+    folder: Path,
+    resume: bool,
+    screen: Console,
+) -> None:
+    """Run what stands beside a finished run, and print all in one table."""
+    from recsys.controls import run_controls
+    from recsys.tables import comparison_table
+
+    found = [metrics, *run_controls(beside, run.dataset, folder, resume, screen)]
+    screen.print(comparison_table("beside its controls", found))
 
 
 def report_training(run: Run, metrics: dict[str, Any], folder: Path, screen: Console) -> None:
@@ -164,6 +209,15 @@ def report_training(run: Run, metrics: dict[str, Any], folder: Path, screen: Con
         markup=False,
         soft_wrap=True,
     )
+
+
+def report_gates(run: Run, folder: Path, screen: Console) -> None:
+    """Print and keep what a finished run's gates weigh."""
+    from recsys.explain import explain
+    from recsys.training import load_model
+
+    load_model(run.model, folder)
+    screen.print(explain(run, folder))
 
 
 def read_settings(path: Path | None) -> dict[str, Any]:
@@ -198,7 +252,7 @@ def tuned_settings(model: str, dataset: str, split: str, required: bool = True) 
     from recsys.errors import UserError
 
     folder = Path(str(files("recsys.experiments"))) / "tuned"
-    path = folder / f"{model}-{dataset}-{split}.yaml"
+    path = folder / f"{model.replace(':', '-')}-{dataset}-{split}.yaml"
     if path.is_file():
         return read_settings(path)
     if required:

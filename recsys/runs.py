@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from recsys.datasets.dataset import Dataset
 from recsys.datasets.splits import Split, default_protocol, head_items, make_split
 from recsys.environment import Usage, environment, usage
 from recsys.errors import UserError
-from recsys.evaluation.evaluator import BUNDLE_METRICS, DEFAULT_METRICS, Evaluation, Evaluator
+from recsys.evaluation.evaluator import BUNDLE_METRICS, DEFAULT_METRICS, OVERALL, Evaluation, Evaluator
 from recsys.evaluation.metrics import parse_metric
 from recsys.files import atomic, cannot_write, write_text
 from recsys.machines import Machines
@@ -223,9 +224,12 @@ def _train(run: Run, folder: Path, console: Console | None, machines: Machines) 
     monitor = run.train_settings.monitor
     evaluator = make_evaluator(run.dataset, run.split, run.data, "valid")
 
-    def validate(model: Model) -> float:
+    def validate(model: Model, group: str = OVERALL) -> float:
+        if group not in evaluator.groups:
+            return math.nan
         scorer = model.scorer(_support(run, "valid"))
-        return evaluator.evaluate(scorer, metrics=(monitor,), groups=()).metrics["overall"][monitor]
+        groups = () if group == OVERALL else (group,)
+        return evaluator.evaluate(scorer, metrics=(monitor,), groups=groups).metrics[group][monitor]
 
     callbacks: tuple = ()
     if console is not None:
@@ -288,7 +292,7 @@ def _report(run: Run, evaluation: Evaluation) -> dict[str, Any]:
         "split": config.split,
         "seed": config.seed,
         "split_seed": config.split_seed,
-        "ranks_cold_items": run.model.ranks_cold_items,
+        "ranks_cold_items": run.model.ranks_cold_items or not run.split.cold_items.any(),
     }
     for group, values in evaluation.metrics.items():
         report[name.get(group, f"test_{group}")] = values

@@ -51,16 +51,21 @@ def times_chance(metrics: Mapping[str, Any], group: str, metric: str) -> str:
 
 
 def metrics_table(metrics: Mapping[str, Any]) -> Table:
-    """One run's test metrics: a row for each group, and how many times the chance level its Recall@20 is."""
+    """One run's test metrics: a row for each group, and beside it the chance level of Recall@20 and NDCG@20, and how
+    many times chance its Recall@20 is."""
     name = f"{metrics['model']} on {metrics['dataset']}, split {metrics['split']}, seed {metrics['seed']}"
     caption = None
     if not metrics["ranks_cold_items"] and "test_cold" in metrics:
         caption = "this model cannot rank items without training interactions: they score lowest, tied"
     whom = "bundles" if metrics.get("task") == "bundle" else "users"
-    table = make_table(name, ["test", whom, *SHOWN, "x chance"], caption)
+    chance = {f"chance {metric}": metric for metric in ("recall@20", "ndcg@20")}
+    # In lines of a word each, so that the table fits a terminal of 80 columns.
+    heads = [head.replace("@", " @").replace(" ", "\n") for head in (*SHOWN, *chance, "x chance")]
+    table = make_table(name, ["test", whom, *heads], caption)
     for group, label in GROUP_NAMES.items():
         if group in metrics:
             values = [number(metrics[group].get(metric)) for metric in SHOWN]
+            values += [number(metrics["chance"].get(group, {}).get(metric)) for metric in chance.values()]
             table.add_row(
                 label, f"{metrics['users'][group]:,}", *values, times_chance(metrics, group, "recall@20")
             )

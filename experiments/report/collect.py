@@ -11,8 +11,10 @@ from typing import Any
 
 import pandas as pd
 
+from recsys.altered import CONTROLS, Content
 from recsys.errors import USER_ERRORS, UserError
 from recsys.experiments.cells import CELL_FILE, ERROR_FILE
+from recsys.experiments.contents import config_title
 from recsys.experiments.plan import Cell
 from recsys.experiments.results import RESULTS_FILE, Draw, Scored, read_json, read_scored
 from recsys.runs import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE, RunConfig, load_config
@@ -42,10 +44,13 @@ class Found:
     history: pd.DataFrame | None
 
     @property
-    def key(self) -> tuple[str, str, str, str]:
-        """What the runs of one table share: data set, task, split and its options."""
+    def key(self) -> tuple[str, str, str, str, str]:
+        """What the runs of one table share: data set, task, split and its options, and what is done to content but
+        for controls."""
         c = self.config
-        return Path(c.dataset).stem, c.task, c.split, json.dumps(c.split_options, sort_keys=True)
+        content = c.content.model_copy(update={"control": ""}).model_dump_json()
+        options = json.dumps(c.split_options, sort_keys=True)
+        return Path(c.dataset).stem, c.task, c.split, options, content
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,13 +61,13 @@ class Group:
     task: str
     split: str
     options: Mapping[str, float]
+    content: Content
     runs: Sequence[Found]
 
     @property
     def title(self) -> str:
         """What stands above the table."""
-        options = "".join(f", {key} {value:g}" for key, value in self.options.items())
-        return f"{self.dataset}, {self.split}{options}"
+        return config_title(self.dataset, self.split, self.options, self.content)
 
     @property
     def draws(self) -> list[Draw]:
@@ -120,9 +125,10 @@ def collect(folder: Path, without: Path | None = None) -> Collection:
     groups: dict[tuple, list[Found]] = {}
     for run in kept:
         groups.setdefault(run.key, []).append(run)
-    for (dataset, task, split, options), members in groups.items():
-        found.groups.append(Group(dataset, task, split, json.loads(options), members))
-    order = [(t.get("dataset"), t.get("split")) for t in found.results.get("tables", ())]
+    for (dataset, task, split, options, content), members in groups.items():
+        done_to = Content.model_validate_json(content)
+        found.groups.append(Group(dataset, task, split, json.loads(options), done_to, members))
+    order = [t.get("title") for t in found.results.get("tables", ())]
     found.groups.sort(key=lambda group: _place(group, order))
     return found
 
@@ -160,7 +166,8 @@ def _read(folder: Path, name: str) -> Found:
         error = read_json(folder / ERROR_FILE).get("error")
         raise UserError(str(error) if error else f"not finished: it has no {METRICS_FILE}")
     config, cell = load_config(folder), read_json(folder / CELL_FILE)
-    label = cell["label"] if isinstance(cell.get("label"), str) else config.model
+    control = f", {CONTROLS[config.content.control]}" if config.content.control else ""
+    label = cell["label"] if isinstance(cell.get("label"), str) else config.model + control
     scored = read_scored(folder, label, (config.split_seed, config.seed))
     environment = read_json(folder / ENVIRONMENT_FILE)
     title = _name(label, config)
@@ -198,15 +205,15 @@ def _labelled(runs: Sequence[Found]) -> list[Found]:
     for run in runs:
         if "label" not in run.cell:
             settings = run.config.settings
-            kinds.setdefault((*run.key, run.config.model), {})[_frozen(settings)] = settings
+            kinds.setdefault((*run.key, run.scored.label), {})[_frozen(settings)] = settings
     labelled = []
     for run in runs:
-        variants = kinds.get((*run.key, run.config.model), {})
+        variants = kinds.get((*run.key, run.scored.label), {})
         if "label" in run.cell or len(variants) < 2:
             labelled.append(run)
             continue
         told = _difference(run.config.settings, list(variants.values()))
-        labelled.append(_renamed(run, f"{run.config.model} ({told})"))
+        labelled.append(_renamed(run, f"{run.scored.label} ({told})"))
     return labelled
 
 
@@ -246,7 +253,6 @@ def _newest(runs: Sequence[Found], listed: set[str]) -> list[Found]:
     return [run for _, run in best.values()]
 
 
-def _place(group: Group, order: Sequence[tuple]) -> tuple:
-    key = group.dataset, group.split
-    place = order.index(key) if key in order else len(order)
+def _place(group: Group, order: Sequence[str | None]) -> tuple:
+    place = order.index(group.title) if group.title in order else len(order)
     return place, group.dataset, group.split.startswith("cold"), group.split

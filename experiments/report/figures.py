@@ -12,7 +12,6 @@ import pandas as pd
 from recsys.experiments.report import svg
 from recsys.experiments.report.charts import Chart
 from recsys.experiments.report.maps import ItemMap
-from recsys.experiments.report.page import Section
 from recsys.files import atomic, cannot_write, write_text
 
 FOLDER, VALUES = "figures", "figures.csv"
@@ -34,13 +33,18 @@ STYLE = {
 }
 
 
-def write_figures(sections: Sequence[Section], maps: Sequence[ItemMap], out: Path) -> list[str]:
+def write_figures(
+    charts: Sequence[tuple[str, Sequence[Chart]]], maps: Sequence[ItemMap], out: Path
+) -> list[str]:
     """Write figures.csv, and figures/*.svg and *.pdf where matplotlib is there.
+
+    Args:
+        charts: the charts below each title.
 
     Returns:
         What to tell: nothing where all were written.
     """
-    write_text(out / VALUES, _values(sections))
+    write_text(out / VALUES, _values(charts))
     try:
         import matplotlib
     except ImportError:
@@ -51,23 +55,23 @@ def write_figures(sections: Sequence[Section], maps: Sequence[ItemMap], out: Pat
     except OSError as error:
         raise cannot_write(folder, error) from error
     with matplotlib.rc_context(STYLE):
-        for section in sections:
-            for chart in section.charts:
-                _save(_draw(chart, section.group.title), folder, f"{section.group.title}-{chart.key}")
+        for title, below in charts:
+            for chart in below:
+                _save(_draw(chart, title), folder, f"{title}-{chart.key}")
         for one in maps:
             _save(_draw_map(one), folder, f"{one.dataset}-map")
     return []
 
 
-def _values(sections: Sequence[Section]) -> str:
+def _values(charts: Sequence[tuple[str, Sequence[Chart]]]) -> str:
     rows = []
-    for section in sections:
-        for chart in section.charts:
+    for title, below in charts:
+        for chart in below:
             for one in chart.series:
                 ends = one.low or (None,) * len(one.x), one.high or (None,) * len(one.x)
                 for x, y, low, high in zip(one.x, one.y, *ends, strict=True):
                     place = chart.x_names[int(x)] if chart.x_names else x
-                    rows.append((section.group.title, chart.key, one.name, place, y, low, high))
+                    rows.append((title, chart.key, one.name, place, y, low, high))
     return pd.DataFrame(rows, columns=["table", "chart", "model", "x", "y", "low", "high"]).to_csv(
         index=False
     )

@@ -21,6 +21,7 @@ from recsys.experiments.report.explorer import Explored
 from recsys.experiments.report.slices import DEFINITIONS
 from recsys.experiments.report.sources import Source
 from recsys.experiments.report.svg import draw, draw_map, swatch
+from recsys.experiments.report.sweeps import Sweep
 from recsys.experiments.report.words import headline, interval_words, verdict_words
 from recsys.tables import number
 
@@ -40,6 +41,7 @@ class Section:
 def render(
     found: Collection,
     sections: Sequence[Section],
+    curves: Sequence[Sweep],
     paper: Mapping[str, Any] | None,
     sources: Mapping[str, Source],
     explored: Explored,
@@ -58,6 +60,7 @@ def render(
         facts=_facts(found, runs),
         sources=[source.facts() for source in sources.values()],
         sections=[_section(n, s, margin) for n, s in enumerate(sections)],
+        curves=[_sweep(n, one) for n, one in enumerate(curves)],
         paper=paper,
         maps=[_map(n, m) for n, m in enumerate(explored.maps.values())],
         explorer=bool(explored.tables),
@@ -141,6 +144,12 @@ def _section(place: int, section: Section, margin: float) -> dict[str, Any]:
         "slices": _slices(section, cold),
         "charts": [_chart(f"table{place}-{chart.key}", chart) for chart in section.charts],
     }
+
+
+def _sweep(place: int, sweep: Sweep) -> dict[str, Any]:
+    ident = f"curve{place}"
+    charts = [_chart(f"{ident}-{chart.key}", chart) for chart in sweep.charts]
+    return {"id": ident, "title": sweep.title, "charts": charts}
 
 
 def _cell(cell: Mapping[str, Any]) -> dict[str, Any]:

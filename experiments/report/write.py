@@ -18,6 +18,7 @@ from recsys.experiments.report.figures import write_figures
 from recsys.experiments.report.page import Section, render
 from recsys.experiments.report.slices import slices
 from recsys.experiments.report.sources import Source, activity, open_sources
+from recsys.experiments.report.sweeps import Point, sweeps
 from recsys.experiments.results import RESULTS_FILE, default_columns, read_json, table_of
 from recsys.experiments.verdicts import Rules
 from recsys.files import cannot_write, write_text
@@ -65,14 +66,16 @@ def write_report(folder: Path, options: ReportOptions, console: Console) -> Path
     ]
     ranked = [[row["model"] for row in section.table["rows"]] for section in sections]
     explored = explore(found.groups, ranked, sources, options.users, options.models)
+    curves = sweeps([Point(s.group, s.table, s.slices) for s in sections])
     results = _results(found, sections)
     paper = text.beside_paper(results["paper"]) if results["paper"] else None
-    page = render(found, sections, paper, sources, explored, rules.margin)
+    page = render(found, sections, curves, paper, sources, explored, rules.margin)
     write_text(out / LATEX, text.latex(results))
     write_text(out / MARKDOWN, text.markdown(results))
     write_text(out / CSV, text.csv_text(results))
     write_text(out / RESULTS_FILE, json.dumps(results, indent=2) + "\n")
-    lines = write_figures(sections, list(explored.maps.values()), out)
+    charts = [(s.group.title, s.charts) for s in sections] + [(c.title, c.charts) for c in curves]
+    lines = write_figures(charts, list(explored.maps.values()), out)
     write_text(out / PAGE, page)
     for line in [
         *_left_out(found),
@@ -92,11 +95,8 @@ def _section(
     group: Group, results: Mapping[str, Any], source: Source, rules: Rules, known: Mapping[str, Any]
 ) -> Section:
     scored = [run.scored for run in sorted(group.runs, key=lambda r: (r.scored.label, r.scored.draw))]
-    told = next(
-        (t for t in results.get("tables", ()) if (t["dataset"], t["split"]) == (group.dataset, group.split)),
-        {},
-    )
-    wanted = told.get("columns") or default_columns(group.split)
+    told = next((t for t in results.get("tables", ()) if t.get("title") == group.title), {})
+    wanted = told.get("columns") or default_columns(group.split, scored)
     decide = results.get("decide_by") or DECIDE_BY
     table = table_of(scored, group.draws, wanted, decide, rules, known)
     table = {**table, "dataset": group.dataset, "split": group.split}

@@ -1,0 +1,161 @@
+"""Curves over tables that differ in one number: support, shots, any other option of a split, the share missing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from recsys.altered import Content
+from recsys.experiments.contents import config_title
+from recsys.experiments.report.charts import DRAWN, Chart, Series
+from recsys.experiments.report.collect import Group
+
+SHOWN = {
+    "all": "all",
+    "cold": "cold items among all",
+    "cold_pool": "cold items among cold items",
+    "cold_users": "cold users",
+}
+ABOUT = {"support": ("cold_users", "all"), "shots": ("cold_pool", "cold", "all")}
+"""The slices that an option of a split is about; the others are about all that there are."""
+MISSING = "missing"
+AXES = {
+    MISSING: "share of items that lose a modality",
+    "support": "interactions that a cold user brings",
+    "shots": "training interactions of an item held out",
+}
+FILLED = {"mask": "masked", "zero": "zeros", "mean": "mean", "neighbours": "neighbours"}
+"""How holes are filled, as the charts name it."""
+FILLS = list(FILLED)
+Lines = Mapping[str, Mapping[float, Mapping[str, Any]]]
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """One table, as a place on a curve."""
+
+    group: Group
+    table: Mapping[str, Any]
+    slices: Sequence[Mapping[str, Any]]
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """What a curve can run over."""
+        return {**self.group.options, MISSING: self.group.content.missing}
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """Charts over the same tables."""
+
+    title: str
+    charts: tuple[Chart, ...]
+
+
+def sweeps(points: Sequence[Point]) -> list[Sweep]:
+    """The curves that the tables allow: over each number that at least two of them differ in, and in nothing else
+    but how holes are filled."""
+    found = []
+    for axis in dict.fromkeys(name for point in points for name in point.numbers):
+        families: dict[str, list[Point]] = {}
+        for point in points:
+            if axis in point.numbers:
+                for family in _families(point, axis, points):
+                    families.setdefault(family, []).append(point)
+        for members in families.values():
+            values = sorted({point.numbers[axis] for point in members})
+            if len(values) > 1:
+                charts = tuple(_charts(axis, values, members))
+                found += [Sweep(_title(axis, members), charts)] if charts else []
+    return found
+
+
+def _families(point: Point, axis: str, points: Sequence[Point]) -> Iterable[str]:
+    """Keys of what a point shares with others on a curve; where nothing is missing, it is on every pattern's."""
+    g, content = point.group, point.group.content
+    options = {key: value for key, value in g.options.items() if key != axis}
+    patterns = [(content.pattern, content.modality)]
+    if axis == MISSING and not content.missing:
+        patterns = [(p.group.content.pattern, p.group.content.modality) for p in points if p.numbers[MISSING]]
+    for pattern in dict.fromkeys(patterns):
+        rest = [*pattern] if axis == MISSING else [*pattern, content.missing, content.fill]
+        yield json.dumps([g.dataset, g.task, g.split, sorted(options.items()), rest])
+
+
+def _title(axis: str, members: Sequence[Point]) -> str:
+    group = max(members, key=lambda point: point.numbers[axis]).group
+    options = {key: value for key, value in group.options.items() if key != axis}
+    content = group.content
+    if axis != MISSING:
+        return f"{config_title(group.dataset, group.split, options, content)}: by {axis}"
+    where = content.model_copy(update={"fill": "mask"}).title.partition(" ")[2]
+    return f"{config_title(group.dataset, group.split, options, Content())}: {where}"
+
+
+def _charts(axis: str, values: Sequence[float], members: Sequence[Point]) -> Iterable[Chart]:
+    """A chart for each slice, of holes as they are; where holes are filled too, one for each model with its fills."""
+    fills = sorted({point.group.content.fill for point in members}, key=FILLS.index)
+    plain = [point for point in members if point.group.content.fill == fills[0]]
+    told = f", holes {FILLED[fills[0]]}" if len(fills) > 1 else ""
+    drawn = [key for key in ABOUT.get(axis, SHOWN) if _cells(key, axis, plain)]
+    for key in drawn:
+        lines = _cells(key, axis, plain)
+        order = sorted(
+            lines, key=lambda name: -sum(c["mean"] for c in lines[name].values()) / len(lines[name])
+        )
+        chosen = {name: lines[name] for name in order[: DRAWN - 1]}
+        yield _chart(
+            f"{axis}-{key}", f"{SHOWN[key]}{told}", axis, values, plain, chosen | _chance(key, axis, plain)
+        )
+    if len(fills) == 1 or not drawn:
+        return
+    key = "cold_pool" if "cold_pool" in drawn else drawn[0]
+    by_fill = {f: _cells(key, axis, [p for p in members if p.group.content.fill == f]) for f in fills}
+    for model in by_fill[fills[0]]:
+        lines = {FILLED[f]: cells[model] for f, cells in by_fill.items() if model in cells}
+        yield _chart(f"{axis}-{key}-{model}", f"{SHOWN[key]}: {model}", axis, values, plain, lines)
+
+
+def _chart(
+    key: str, title: str, axis: str, values: Sequence[float], members: Sequence[Point], lines: Lines
+) -> Chart:
+    metric = next((m for p in members if (m := p.table["decide_by"].rpartition(":")[2])), "")
+    names = tuple(f"{value:.0%}" if axis == MISSING else f"{value:g}" for value in values)
+    same = ", the same answers at every place" if axis in ABOUT else ""
+    return Chart(
+        key.replace("_", "-"),
+        f"{metric}, {title}",
+        AXES.get(axis, axis),
+        metric,
+        "lines",
+        tuple(_line(name, values, cells) for name, cells in lines.items()),
+        x_names=names,
+        note=f"Means over seeds{same}.",
+    )
+
+
+def _cells(key: str, axis: str, members: Sequence[Point]) -> Lines:
+    """Model -> place on the axis -> its cell of a slice; models that stand at one place alone are left out."""
+    lines: dict[str, dict[float, Mapping[str, Any]]] = {}
+    for point in members:
+        part = next((s for s in point.slices if s["key"] == key), None)
+        for model, cell in part["cells"].items() if part else ():
+            lines.setdefault(model, {})[point.numbers[axis]] = cell
+    return {model: cells for model, cells in lines.items() if len(cells) > 1}
+
+
+def _chance(key: str, axis: str, members: Sequence[Point]) -> Lines:
+    parts = [(p.numbers[axis], s) for p in members for s in p.slices if s["key"] == key]
+    levels = {place: {"mean": part["chance"]} for place, part in parts if part["chance"] is not None}
+    return {"chance": levels} if len(levels) > 1 else {}
+
+
+def _line(name: str, values: Sequence[float], cells: Mapping[float, Mapping[str, Any]]) -> Series:
+    there = [n for n, value in enumerate(values) if value in cells]
+    found = [cells[values[n]] for n in there]
+    ends: list[tuple[float, ...]] = [(), ()]
+    if all("interval" in cell for cell in found):
+        ends = [tuple(cell["interval"][side] for cell in found) for side in (0, 1)]
+    return Series(name, tuple(map(float, there)), tuple(cell["mean"] for cell in found), *ends)
