@@ -10,9 +10,11 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from recsys.content import below
 from recsys.data import TrainingData
 from recsys.datasets.dataset import Modality
 from recsys.inductive import ContentNeighbours
+from recsys.newcomers import Arrivals
 
 
 def take(modalities: Mapping[str, Modality], rows: np.ndarray) -> dict[str, Modality]:
@@ -50,9 +52,25 @@ class ColdItems:
         return len(self.ids)
 
     @cached_property
+    def blind(self) -> np.ndarray:
+        """(n_items,) bool, the cold items without any content."""
+        held = [modality.mask for modality in self.features.values()]
+        blind = np.zeros(self.neighbours.n_items, dtype=bool)
+        blind[self.ids.numpy()] = ~np.any(held, axis=0)
+        return blind
+
+    @cached_property
     def graph(self) -> sp.csr_array:
         """(n, n_items): the neighbours' graph of the cold items, found once, when they are first scored."""
         return self.neighbours.graph(self.features)
+
+    def joined(self, arrivals: Arrivals | None) -> tuple[Tensor, sp.csr_array]:
+        """Numbers of the cold items and, from n_items on, of arrivals, and the neighbours' graph of them all."""
+        if arrivals is None:
+            return self.ids, self.graph
+        numbers = self.neighbours.n_items + torch.arange(len(arrivals))
+        graph = below(self.graph, self.neighbours.graph(arrivals.modalities))
+        return torch.cat([self.ids, numbers]), graph
 
     def put(self, items: Tensor, vectors: Tensor) -> Tensor:
         """(n_items, d) `items` with the cold items' rows replaced by `vectors` (n, d)."""

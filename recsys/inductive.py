@@ -58,7 +58,7 @@ class ContentNeighbours:
         k: int,
         weights: Mapping[str, float] | None = None,
     ):
-        self.k, self._warm = k, data.warm_items
+        self.k, self.n_items, self._warm = k, data.n_items, data.warm_items
         self._weights = weights or dict.fromkeys(modalities, 1.0)
         self._bank = dict(modalities)
         for name, bank in self._bank.items():

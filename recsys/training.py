@@ -321,7 +321,7 @@ def _in_stages(
         curve = pd.read_csv(folder / name / HISTORY_FILE)
         curves.append(curve.assign(epoch=curve["epoch"] + epochs, stage=name))
         epochs += told[-1]["epochs"]
-    model.settle(lambda: validate(model))
+    model.settle(lambda group: validate(model, group))
     best = validate(model)
     save_model(model, folder)
     write_text(folder / HISTORY_FILE, pd.concat(curves).to_csv(index=False))

@@ -144,6 +144,11 @@ class Evaluator:
             made[COLD_POOL] = _Group(Candidates(truth, seen, columns), None)
         return made
 
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Names of the groups that have answers to find, "overall" among them."""
+        return tuple(self._groups)
+
     def evaluate(
         self,
         scorer: Scorer,

@@ -104,8 +104,6 @@ class WalkScorer:
         given: (n_users, n_items) CSR, what each user's walk starts from.
         up, down: (n_users, n_items) and (n_items, n_users) CSR, one step's two halves.
         hops: steps.
-        cold: item numbers (n,) and a (n, n_items) CSR that averages other items' scores into theirs; numbers
-            from n_items on are of items that no walk knows.
         unranked: as in `VectorScorer`.
     """
 
@@ -115,27 +113,49 @@ class WalkScorer:
         up: sp.csr_array,
         down: sp.csr_array,
         hops: int,
-        cold: tuple[torch.Tensor, sp.csr_array] | None = None,
         unranked: np.ndarray | None = None,
     ):
         self.given = sp.csr_array(given, dtype=np.float32)
         self.steps = [SparseOperator(up), SparseOperator(down)] * hops
         self.n_items, self.device = up.shape[1], torch.device("cpu")
-        if cold and len(cold[0]):
-            self.n_items = max(self.n_items, int(cold[0].max()) + 1)
-        self.cold_items = cold[0] if cold else None
-        self.neighbours = SparseOperator(cold[1]) if cold else None
         self._unranked = _columns(unranked, self.n_items, self.device)
 
     def __call__(self, users: np.ndarray) -> torch.Tensor:
         scores = torch.from_numpy(self.given[users].toarray().T.copy())
         for step in self.steps:
             scores = step @ scores
-        if self.neighbours is not None:
-            joined = self.neighbours @ scores
-            beyond = scores.new_empty(self.n_items - len(scores), scores.shape[1])
-            scores = torch.cat([scores, beyond]).index_copy_(0, self.cold_items, joined)
         return _finish(scores.T.contiguous(), self._unranked)
+
+
+class JoinedScorer:
+    """Another scorer, except for items that its scores say nothing of: these get averages of the others' scores.
+
+    Args:
+        scorer: scores n_items items.
+        items: (n,) int64, the items that get averages; numbers from n_items on are of items that come after them.
+        graph: (n, n_items) CSR, whose scores an item averages, and how much each counts.
+        unranked: (n_items and those after them,) as in `VectorScorer`.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        items: torch.Tensor,
+        graph: sp.csr_array,
+        unranked: np.ndarray | None = None,
+    ):
+        self.scorer, self.device = scorer, scorer.device
+        self.n_items = max(scorer.n_items, int(items.max()) + 1) if len(items) else scorer.n_items
+        self._items = items.to(self.device)
+        self._graph = SparseOperator(graph).to(self.device)
+        self._unranked = _columns(unranked, self.n_items, self.device)
+
+    def __call__(self, users: np.ndarray) -> torch.Tensor:
+        scores = self.scorer(users)
+        joined = (self._graph @ scores.T).T
+        beyond = scores.new_empty(len(scores), self.n_items - scores.shape[1])
+        scores = torch.cat([scores, beyond], dim=1) if beyond.numel() else scores
+        return _finish(scores.index_copy_(1, self._items, joined), self._unranked)
 
 
 class StandardScorer:
@@ -171,6 +191,49 @@ class SumScorer:
         for scorer, weight in zip(self.scorers[1:], self.weights[1:], strict=True):
             total.add_(scorer(users), alpha=weight)
         return _finish(total, self._unranked)
+
+
+class BlendScorer:
+    """The sum of other scorers' scores, each item's weighted by its own weights.
+
+    Args:
+        scorers: p of them.
+        weights: (p, n_items) float32.
+        offset: (n_items,) float32, added to each user's scores.
+    """
+
+    def __init__(self, scorers: Sequence[Scorer], weights: torch.Tensor, offset: torch.Tensor):
+        self.scorers, self.weights, self.offset = list(scorers), weights, offset
+        self.n_items, self.device = scorers[0].n_items, scorers[0].device
+
+    def __call__(self, users: np.ndarray) -> torch.Tensor:
+        total = self.offset.expand(len(users), -1).clone()
+        for scorer, weight in zip(self.scorers, self.weights, strict=True):
+            total.addcmul_(scorer(users), weight)
+        return total
+
+
+class KeptScorer:
+    """Another scorer that scores each block of users once, and remembers it.
+
+    Args:
+        scorer: the other.
+        limit: bytes to remember; blocks beyond are scored anew each time.
+    """
+
+    def __init__(self, scorer: Scorer, limit: int):
+        self.scorer, self.n_items, self.device = scorer, scorer.n_items, scorer.device
+        self._left, self._kept = limit, {}
+
+    def __call__(self, users: np.ndarray) -> torch.Tensor:
+        key = np.asarray(users).tobytes()
+        if key not in self._kept:
+            scores = self.scorer(users)
+            if scores.nbytes > self._left:
+                return scores
+            self._left -= scores.nbytes
+            self._kept[key] = scores
+        return self._kept[key].clone()
 
 
 class AverageScorer:

@@ -6,12 +6,11 @@ from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
-import torch
 
 from recsys.cold import ColdItems
-from recsys.content import below, shares
+from recsys.content import shares
 from recsys.data import TrainingData
-from recsys.evaluation.scorers import FallbackScorer, WalkScorer
+from recsys.evaluation.scorers import FallbackScorer, JoinedScorer, WalkScorer
 from recsys.graphs.knn import item_graph
 from recsys.graphs.normalise import degrees, inverse_power, scale
 from recsys.models.base import Model
@@ -81,23 +80,10 @@ class HyperWalk(Model):
         up = scale(rows, inverse_power(users, 1.0), inverse_power(items, s.leave))
         down = scale(rows, None, inverse_power(items, s.reach)).T.tocsr()
         given = history if self.start is None else history + s.content * (history @ self.start)
-        scorer = WalkScorer(given, up, down, s.hops, self._joined(arrivals), self.unranked(arrivals))
+        scorer = WalkScorer(given, up, down, s.hops, self.unranked_items() if self.cold is None else None)
+        if self.cold is not None:
+            scorer = JoinedScorer(scorer, *self.cold.joined(arrivals), self.unranked(arrivals))
         return self.with_popularity(scorer, history, arrivals)
 
-    def _joined(self, arrivals: Arrivals | None) -> tuple[torch.Tensor, sp.csr_array] | None:
-        """Numbers of cold items and of arrivals, and the graph that averages their nearest warm items."""
-        if self.cold is None or not (len(self.cold) or arrivals):
-            return None
-        if arrivals is None:
-            return self.cold.ids, self.cold.graph
-        numbers = self.data.n_items + torch.arange(len(arrivals))
-        graph = below(self.cold.graph, self.cold.neighbours.graph(arrivals.modalities))
-        return torch.cat([self.cold.ids, numbers]), graph
-
-    def unranked_items(self) -> np.ndarray | None:
-        if self.cold is None:
-            return ~self.data.warm_items
-        blind = np.zeros(self.data.n_items, dtype=bool)
-        ids = self.cold.ids.numpy()
-        blind[ids] = ~np.any([m.mask[ids] for m in self.modalities.values()], axis=0)
-        return blind if blind.any() else None
+    def unranked_items(self) -> np.ndarray:
+        return ~self.data.warm_items if self.cold is None else self.cold.blind

@@ -10,6 +10,7 @@ from recsys.datasets.splits import make_split
 from recsys.errors import UserError
 from recsys.models.cm3 import CM3
 from recsys.models.confluence import Confluence, ConfluenceSettings
+from recsys.models.ease import EASE
 from recsys.models.hyperwalk import HyperWalk
 from recsys.models.mmhcl import MMHCL
 from recsys.runs import RunConfig, execute, prepare
@@ -19,7 +20,9 @@ OPTIONS = {
     "calibrated_options": {"width": 4, "k": 3},
     "contrastive_options": {"width": 6, "anchors": 0},
     "walk_options": {"k": 12},
+    "linear_options": {"k": 4, "content": 2.0},
 }
+NAMES = ("calibrated", "contrastive", "walk", "linear")
 
 
 @pytest.fixture
@@ -28,44 +31,96 @@ def data(toy):
 
 
 def parts_of(data):
-    for model, options in zip((CM3, MMHCL, HyperWalk), OPTIONS.values(), strict=True):
-        yield model(model.Settings(**options), data, 0)
+    for model, options in zip((CM3, MMHCL, HyperWalk, EASE), OPTIONS.values(), strict=True):
+        part = model(model.Settings(**options), data, 0)
+        if part.closed_form:
+            part.fit()
+        yield part
+
+
+def standardised(data):
+    """(parts, users, items), each user's scores by each part to mean 0 and deviation 1 over warm items."""
+    users, warm = np.arange(data.n_users), data.warm_items
+    for part in parts_of(data):
+        scores = part.scorer()(users).double().numpy()
+        low = scores[:, warm].min(axis=1, keepdims=True)
+        scores = np.maximum(scores, low) - scores[:, warm].mean(axis=1, keepdims=True)
+        yield scores / scores[:, warm].std(axis=1, keepdims=True)
 
 
 def test_scores_are_the_weighted_sum_of_standardised_scores(data):
-    model = Confluence(ConfluenceSettings(calibrated=2.0, contrastive=0.5, walk=0.3, **OPTIONS), data, 0)
-    users, warm, total = np.arange(data.n_users), data.warm_items, 0
-    for part, weight in zip(parts_of(data), (2.0, 0.5, 0.3), strict=True):
-        scores = part.scorer()(users).double().numpy()
-        total = total + weight * scores / scores[:, warm].std(axis=1, keepdims=True)
-    ours = model.scorer()(users).double().numpy()
-    # A constant for each user changes no ranking.
-    difference = ours - total
-    np.testing.assert_allclose(difference - difference[:, :1], 0, atol=2e-4)
+    weights = (2.0, 0.5, 0.3, 0.7)
+    model = Confluence(ConfluenceSettings(**dict(zip(NAMES, weights, strict=True)), **OPTIONS), data, 0)
+    expected = sum(w * scores for w, scores in zip(weights, standardised(data), strict=True))
+    ours = model.scorer()(np.arange(data.n_users)).double().numpy()
+    np.testing.assert_allclose(ours, expected, atol=2e-4)
 
 
-def test_the_loss_is_the_parts_losses_side_by_side(data, naive):
-    model, batch = Confluence(ConfluenceSettings(**OPTIONS), data, 0), naive.batch_of(data)
-    model.start_epoch(0, torch.Generator().manual_seed(1))
-    # The parts draw from one generator, the first part first.
-    generator, expected = torch.Generator().manual_seed(1), {}
-    for name, part in zip(("calibrated", "contrastive"), parts_of(data), strict=False):
-        part.start_epoch(0, generator)
-        expected |= {f"{name} {term}": float(v.detach()) for term, v in part.loss(batch).items()}
-    assert {name: float(value.detach()) for name, value in model.loss(batch).items()} == pytest.approx(
-        expected
+def test_cold_items_have_weights_of_their_own_and_a_lift(data):
+    model, users = Confluence(ConfluenceSettings(**OPTIONS), data, 0), np.arange(data.n_users)
+    before = model.scorer()(users).numpy()
+    model.cold_mix.copy_(torch.tensor([0.0, 0.0, 0.0, 3.0]))
+    model.lift.fill_(0.25)
+    after, warm = model.scorer()(users).numpy(), data.warm_items
+    np.testing.assert_array_equal(after[:, warm], before[:, warm])
+    linear = list(standardised(data))[-1]
+    np.testing.assert_allclose(after[:, ~warm], 3 * linear[:, ~warm] + 0.25, atol=2e-4)
+
+
+def near(*targets):
+    """What falls with the distance of some tensors from their targets."""
+    return lambda: -sum(abs(float(tensor[place]) - target) for tensor, place, target in targets)
+
+
+def test_settling_keeps_what_validation_likes(data):
+    model = Confluence(
+        ConfluenceSettings(walk=0.0, linear=0.0, calibrated=2.0, contrastive=0.5, **OPTIONS), data, 0
     )
+    likes = {
+        "overall": near(
+            (model.mix, 0, 1.2), (model.mix, 1, 0.8), (model.lift, 0, 1.6), (model.cold_mix, 1, 3.2)
+        ),
+        "cold_pool": near((model.cold_mix, 0, 0.36), (model.cold_mix, 1, 2.0)),
+    }
+    model.settle(lambda group: likes[group]())
+    assert model.mix.tolist() == pytest.approx([0.6 * 2.0, 1.6 * 0.5])
+    # Cold weights start from the warm ones and end scaled by 1.6; the lift is one of its choices times the sum of mix.
+    assert model.cold_mix.tolist() == pytest.approx([1.6 * 0.3 * 1.2, 1.6 * 2.5 * 0.8])
+    assert float(model.lift) == pytest.approx(0.8 * 2.0)
+    model.settle(lambda group: 1.0)  # nothing is better than what is there
+    assert model.mix.tolist() == pytest.approx([1.2, 0.8])
 
 
-def test_settling_keeps_what_validation_likes_and_leaves_out_parts_alone(data):
-    model = Confluence(ConfluenceSettings(walk=0.0, calibrated=2.0, contrastive=0.5, **OPTIONS), data, 0)
-    model.settle(lambda: -abs(float(model.mix[0]) - 1.2) - abs(float(model.mix[1]) - 0.8))
-    assert model.mix.tolist() == pytest.approx([0.6 * 2.0, 1.6 * 0.5, 0.0])
-    model.settle(lambda: 1.0)  # nothing is better than what is there
-    assert model.mix.tolist() == pytest.approx([0.6 * 2.0, 1.6 * 0.5, 0.0])
+def test_without_cold_answers_the_cold_weights_stay(data):
+    model = Confluence(ConfluenceSettings(**OPTIONS), data, 0)
+    model.settle(lambda group: np.nan if group == "cold_pool" else -abs(float(model.mix[0]) - 2.5))
+    assert model.mix[0] == pytest.approx(2.5) and model.lift == 0
+    assert torch.equal(model.cold_mix, model.mix)
 
 
-STAGED = {"calibrated_options": {"width": 4, "learning_rate": 0.02}, "contrastive_options": {"width": 6}}
+def test_settling_scores_each_part_once_and_forgets(data, monkeypatch):
+    model, users = Confluence(ConfluenceSettings(**OPTIONS), data, 0), np.arange(data.n_users)
+    calls = []
+    real = Confluence._standardised
+    monkeypatch.setattr(Confluence, "_standardised", lambda *a: calls.append(1) or real(*a))
+
+    def validate(group):
+        scores = model.scorer()(users)
+        model.kept, kept = None, model.kept
+        torch.testing.assert_close(scores, model.scorer()(users))
+        calls.pop()
+        model.kept = kept
+        return float(scores[0, 0])
+
+    model.settle(validate)
+    assert calls == [1] and model.kept is None
+
+
+STAGED = {
+    "linear_options": {"k": 4},
+    "calibrated_options": {"width": 4, "learning_rate": 0.02},
+    "contrastive_options": {"width": 6},
+}
 TRAINING = {"max_epochs": 4, "batch_size": 64, "learning_rate": 0.01}
 
 
@@ -119,7 +174,7 @@ def test_a_run_killed_in_a_stage_ends_as_if_it_had_not_been(toy, tmp_path, monke
 @pytest.mark.parametrize("left", ["calibrated", "contrastive"])
 def test_a_part_of_weight_0_is_not_built(data, left):
     model = Confluence(ConfluenceSettings(**{left: 0.0}, **OPTIONS), data, 0)
-    assert list(model.parts) == [name for name in ("calibrated", "contrastive") if name != left]
+    assert list(model.parts) == [name for name in NAMES if name != left]
     assert not any(left in name for name, _ in model.named_parameters())
 
 
