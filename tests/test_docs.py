@@ -172,3 +172,13 @@ def test_the_clusters_page_names_the_models_that_several_processes_train():
     text = (ROOT / "docs/clusters.md").read_text(encoding="utf-8")
     named = re.search(r"a mean over the batch's rows: (.*?)\.", text, re.DOTALL).group(1)
     assert [n.strip() for n in named.split(",")] == [n for n in MODELS if MODELS.get(n).loss_is_mean]
+
+
+def test_the_page_on_sweeps_shows_files_that_are_read(tmp_path):
+    from recsys.experiments.plan import read_experiment
+
+    files = [text for language, _, text in blocks("docs/sweeps-and-controls.md") if language == "yaml"]
+    for number, (text, tables) in enumerate(zip(files, (10, 1), strict=True)):
+        path = tmp_path / f"{number}.yaml"
+        path.write_text(text)
+        assert len(read_experiment(path, controls=True).splits) == tables

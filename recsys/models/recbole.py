@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from recsys.data import TrainingData
 from recsys.errors import UserError
 from recsys.evaluation.ranking import LOWEST
-from recsys.evaluation.scorers import Scorer
+from recsys.evaluation.scorers import AverageScorer, Scorer
 from recsys.graphs.knn import knn
 from recsys.graphs.normalise import row_normalise
 from recsys.models.base import Model, Vectors
@@ -173,7 +173,9 @@ class RecBole(Model):
             self._fill_unknown()
         scorer = BridgeScorer(self, audience, arrivals)
         if self.context:
-            return scorer
+            blind = np.flatnonzero(self.blind(arrivals)) if arrivals is not None else ()
+            places = self.data.n_items + np.asarray(blind, dtype=np.int64)
+            return AverageScorer(scorer, places, self._average_items()) if len(blind) else scorer
         known = (audience.numbers >= 0) | (np.diff(scorer.neighbours.indptr) > 0)
         return self.with_popularity(scorer, sp.csr_array(known[:, None]), arrivals)
 
