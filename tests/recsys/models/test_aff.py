@@ -1,0 +1,169 @@
+"""AFF's loss and scores against its formulas, and its switches."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+import torch
+
+from recsys.data import TrainingData
+from recsys.datasets.splits import make_split
+from recsys.encoders.fields import time_fields
+from recsys.errors import UserError
+from recsys.models.aff import AFF, AFFSettings
+from recsys.newcomers import Audience
+from recsys.objectives.infonce import infonce
+
+PARTS = {
+    "gates": False,
+    "attention": False,
+    "view_contrast": False,
+    "interaction_contrast": False,
+    "context": False,
+}
+
+
+@pytest.fixture(scope="module")
+def told(toy):
+    users = pd.DataFrame({"colour": np.repeat(["red", "green", "blue"], 16), "age": np.arange(48.0)})
+    return replace(toy, user_attributes=users)
+
+
+def model_of(dataset, split="cold-item", **settings):
+    data = TrainingData.of(dataset, make_split(dataset, split))
+    options = {"width": 4, "dropout": 0.0, "id_dropout": 0.0, "average": 0.0} | settings
+    model = AFF(AFFSettings(**options), data, 0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += torch.randn(parameter.shape, generator=model.init_generator) * 0.3
+    return model
+
+
+def undrawn(model):
+    """The model with zeros for all that a step draws: nothing is given as history, nothing is dropped."""
+    model._drawn = lambda *shape: torch.zeros(*shape)
+    return model
+
+
+def towers(model):
+    """(users, item vectors, biases, second item vectors, moments) of a step that draws zeros, float64."""
+    data = model.data
+    items = model._items(model._item_fields())
+    nobody = sp.csr_array(data.interactions.shape, dtype=np.float32)
+    users = model.user_fusion(model._known_users(items.keys, nobody))[0]
+    moments = model._moments(torch.arange(168))[0] if model.has_context else torch.zeros(168, 0)
+    found = users, items.vectors, items.bias[:, 0], items.moments, moments
+    return [x.detach().double().numpy() for x in found]
+
+
+@pytest.mark.parametrize("context", [True, False])
+def test_rank_is_the_softmax_over_the_warm_items_at_each_moment(told, naive, context):
+    model = undrawn(model_of(told, context=context, view_contrast=False, interaction_contrast=False))
+    data, batch = model.data, replace(naive.batch_of(model.data), users=torch.tensor([3, 0, 40]))
+    u, v, b, w, c = towers(model)
+    times = time_fields(data.use_timestamps("test"))
+    moment = times["hour"] * 7 + times["weekday"]
+    losses = []
+    for place, (user, item) in enumerate(zip(*data.interactions.nonzero(), strict=True)):
+        if user in batch.users.tolist():
+            scores = v @ u[user] + b + (w @ c[moment[place]] if context else 0)
+            losses.append(np.log(np.exp(scores[data.warm_items]).sum()) - scores[item])
+    terms = model.loss(batch)
+    assert list(terms) == ["rank"]
+    assert terms["rank"].item() == pytest.approx(np.mean(losses), rel=1e-4)
+
+
+def test_scores_take_the_mean_moment_of_the_training(told):
+    model = model_of(told)
+    _, v, b, w, c = towers(model)
+    vectors = model()
+    scores = (vectors.users @ vectors.items.T).detach().numpy()
+    times = time_fields(model.data.use_timestamps("test"))
+    mean = c[times["hour"] * 7 + times["weekday"]].mean(0)
+    users = model.user_fusion(model._known_users(vectors.extras["keys"], model.data.interactions))[0]
+    expected = users.detach().numpy() @ v.T + b + w @ mean
+    np.testing.assert_allclose(scores, expected, atol=1e-4)
+
+
+def test_contrasts_are_infonce_of_views_and_of_pairs(told, naive):
+    model = undrawn(
+        model_of(told, "random", view_weight=0.5, interaction_weight=0.25, temperature=0.5, view_mask=0.0)
+    )
+    batch = naive.batch_of(model.data)
+    batch = replace(batch, users=batch.users.unique())
+    u, v, *_ = (torch.from_numpy(x) for x in towers(model))
+    users, items = (
+        torch.from_numpy(ids.astype(np.int64))
+        for ids in model.data.interactions[batch.users.numpy()].nonzero()
+    )
+    users = batch.users[users]
+    terms = model.loss(batch)
+    # Both views show all fields here, so each is the other.
+    among = v[items.unique()], u[batch.users]
+    views = sum(infonce(x, x, 0.5) for x in among)
+    assert terms["views"].item() == pytest.approx(0.5 * views.item() / 2, rel=1e-4)
+    pairs = infonce(u[users], v[items], 0.5, symmetric=True)
+    assert terms["interactions"].item() == pytest.approx(0.25 * pairs.item(), rel=1e-4)
+
+
+def test_a_history_is_a_random_part_of_the_users_items_and_the_rest_is_asked_for(told):
+    model = model_of(told)
+    model.start_epoch(0, torch.Generator().manual_seed(3))
+    users, shares = torch.tensor([5, 1, 30]), []
+    for _ in range(300):
+        rows, places, given = model._divided(users)
+        matrix = model.data.interactions
+        assert sorted(zip(users[rows].tolist(), model.taken[places].tolist(), strict=True)) == sorted(
+            (u, i) for u in users.tolist() for i in matrix[[u]].indices.tolist()
+        )
+        shares.append(given.double().mean().item())
+    # The square of a uniform number is 1/3 on average.
+    assert np.mean(shares) == pytest.approx(1 / 3, abs=0.03)
+
+
+@pytest.mark.parametrize("switch", PARTS)
+def test_each_module_can_be_left_out(told, naive, switch):
+    full, without = (model_of(told, **options) for options in ({}, {switch: False}))
+    batch = naive.batch_of(full.data)
+    term = {"view_contrast": "views", "interaction_contrast": "interactions"}.get(switch)
+    names = [set(dict(model.named_parameters())) for model in (full, without)]
+    if term:
+        assert set(full.loss(batch)) - set(without.loss(batch)) == {term} and names[0] == names[1]
+        return
+    marks = {"context": ("hour", "weekday", "context_fusion", "item_fusion")}.get(switch, (f".{switch}.",))
+    left = names[0] - names[1]
+    assert left and all(any(mark in name for mark in marks) for name in left)
+    assert np.isfinite(sum(x.item() for x in without.loss(batch).values()))
+
+
+def test_without_ids_or_histories_there_is_no_row_for_anybody(told):
+    model = model_of(told, ids=False, history=False)
+    assert model.id_tables() == {} and model.names["user"] == ["colour", "age"]
+    assert model.names["item"] == ["image", "tags"]
+
+
+def test_new_users_are_placed_by_their_attributes_too(told):
+    model = model_of(told, "cold-user").eval()
+    nobody = sp.csr_array((2, told.n_items), dtype=np.float32)
+    frame = pd.DataFrame({"colour": ["red", "blue"], "age": [1.0, 47.0]})
+    vectors = model()
+    two = model.new_user_vectors(Audience(np.array([-1, -1]), nobody, frame), vectors)
+    assert not torch.allclose(two[0], two[1])
+    plain = model.user_vectors_for(nobody, vectors)
+    assert torch.equal(plain[0], plain[1]) and torch.isfinite(plain).all()
+
+
+def test_context_that_is_asked_for_needs_timestamps(told):
+    timeless = replace(told, interactions=told.interactions.drop(columns="timestamp"))
+    assert not model_of(timeless).has_context
+    with pytest.raises(
+        UserError, match="context=true needs interactions with timestamps, and this data set has none"
+    ):
+        model_of(timeless, context=True)
+
+
+def test_users_about_whom_nothing_is_known_are_one_line(toy):
+    with pytest.raises(UserError, match="AFF has no user field to read; set ids=true"):
+        model_of(toy, ids=False, history=False)
