@@ -24,7 +24,7 @@ FILES = {
 BENCHES = sorted(name for name, values in FILES.items() if "models" in values)
 SCANS = sorted(FILES.keys() - set(BENCHES))
 LONG = {"bundles-ablation", "missing-modality"}
-"""Fifteen variants of the models of `bundles`; four contents for each of eight models."""
+"""Fifteen variants of the models of `bundles`; four contents for each of six models."""
 
 
 @pytest.fixture
