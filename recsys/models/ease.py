@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy.sparse as sp
 import torch
+from scipy.linalg import lapack
 
 from recsys.cold import ColdItems
 from recsys.content import choose, shares, unit_rows
 from recsys.data import TrainingData
+from recsys.errors import UserError
 from recsys.evaluation.scorers import FallbackScorer, HistoryScorer, JoinedScorer
 from recsys.models.base import Model
 from recsys.newcomers import Arrivals, Audience
@@ -38,7 +41,7 @@ class EASE(Model):
     Jeunen et al., RecSys 2020, the collective form). The column of a cold item cannot be fitted, for its
     interactions are unknown and not zero: it averages those of its k nearest warm items.
 
-    P is dense by nature: two float64 matrices of warm items by warm items are held while fitting, one float32
+    P is dense by nature: one float64 matrix of warm items by warm items is held while fitting, one float32
     matrix of items by items afterwards. Without content, items without training interactions score lowest. A
     user without interactions gets the popularity ranking.
     """
@@ -52,27 +55,19 @@ class EASE(Model):
         self.modalities, self.cold = {}, None
         if self.ranks_cold_items:
             self.modalities = choose(data.modalities, [], "EASE with content")
-            self.weights_of = shares(self.modalities, settings.weights, "EASE")
-            self.cold = ColdItems(data, self.modalities, settings.k, self.weights_of)
+            self.shares = shares(self.modalities, settings.weights, "EASE")
+            self.cold = ColdItems(data, self.modalities, settings.k, self.shares)
 
     def fit(self) -> None:
         warm = np.flatnonzero(self.data.warm_items)
         rows = self.data.interactions[:, warm].astype(np.float64)
-        gram = torch.from_numpy((rows.T @ rows).todense())
+        gram = np.asfortranarray((rows.T @ rows).toarray())
         for name, modality in self.modalities.items():
             self.data.ledger.record("Gram matrix", name, items=modality.mask & self.data.warm_items)
-            content = unit_rows(modality.features[warm])
-            alike = content @ content.T
-            alike = alike.toarray() if hasattr(alike, "toarray") else alike
-            gram.add_(torch.from_numpy(alike), alpha=self.settings.content * self.weights_of[name])
-        gram.diagonal().add_(self.settings.regularisation)
-        inverse = torch.cholesky_inverse(torch.linalg.cholesky_ex(gram, check_errors=True).L)
-        del gram
-        inverse /= -inverse.diagonal().clone()
-        inverse.diagonal().zero_()
+            add_product(gram, unit_rows(modality.features[warm]), self.settings.content * self.shares[name])
+        gram[np.diag_indices(len(warm))] += self.settings.regularisation
         weights = torch.zeros(self.data.n_items, self.data.n_items)
-        places = torch.from_numpy(warm)
-        weights[places.unsqueeze(1), places] = inverse.float()
+        place_weights(weights.numpy(), inverse_in_place(gram), warm)
         self.register_buffer("weights", weights)
 
     def scorer_for(self, audience: Audience, arrivals: Arrivals | None = None) -> FallbackScorer:
@@ -86,3 +81,40 @@ class EASE(Model):
 
     def unranked_items(self) -> np.ndarray | None:
         return super().unranked_items() if self.cold is None else self.cold.blind
+
+
+BLOCK = 1024
+
+
+def add_product(gram: np.ndarray, rows: np.ndarray | sp.csr_array, weight: float) -> None:
+    """gram += weight rows rows^T, in place, in blocks of columns."""
+    for start in range(0, len(gram), BLOCK):
+        columns = slice(start, start + BLOCK)
+        product = rows @ rows[columns].T
+        gram[:, columns] += weight * (product.toarray() if sp.issparse(product) else product)
+
+
+def inverse_in_place(gram: np.ndarray) -> np.ndarray:
+    """The lower triangle of gram^-1, in gram's own memory; gram is symmetric and in Fortran order.
+
+    Raises:
+        UserError: gram is not positive definite.
+    """
+    factor, failed = lapack.dpotrf(gram, lower=1, clean=0, overwrite_a=1)
+    if not failed:
+        inverse, failed = lapack.dpotri(factor, lower=1, overwrite_c=1)
+    if failed:
+        raise UserError("EASE's Gram matrix cannot be inverted; raise regularisation")
+    return inverse
+
+
+def place_weights(weights: np.ndarray, inverse: np.ndarray, places: np.ndarray) -> None:
+    """weights[places, places] = I - P / diag(P), from P's lower triangle, in blocks."""
+    diagonal = inverse.diagonal().copy()
+    for start in range(0, len(places), BLOCK):
+        rows = slice(start, start + BLOCK)
+        block = np.tril(inverse[rows, : rows.stop], start)
+        weights[np.ix_(places[rows], places[: rows.stop])] += -block / diagonal[: rows.stop]
+        strictly = np.tril(block, start - 1)
+        weights[np.ix_(places[: rows.stop], places[rows])] += (-strictly / diagonal[rows, None]).T
+    weights[places, places] = 0
