@@ -43,7 +43,8 @@ def check_steps(steps: list[Content], controls: bool, dataset: Dataset, split: S
 
 def config_title(dataset: str, split: str, options: Mapping[str, float], content: Content) -> str:
     """What stands above the table of runs that share these; a control stands beside what it controls."""
-    told = [f"{Path(dataset).stem}, {split}", *(f"{key} {value:g}" for key, value in options.items())]
+    named = (f"{key} {value:g}" for key, value in sorted(options.items()))
+    told = [f"{Path(dataset).stem}, {split}", *named]
     return ", ".join([*told, *([content.title] if content.title else [])])
 
 

@@ -54,7 +54,7 @@ class Content(Settings):
         if self.missing:
             patterns = {"random": "at random", "test": "at the test alone", "tail": "from the tail"}
             where = patterns.get(self.pattern, f"of {self.modality}")
-            told.append(f"{self.missing:.0%} missing {where}")
+            told.append(f"{100 * self.missing:g}% missing {where}")
         if self.fill != "mask":
             told.append(f"filled by {self.fill}")
         return ", ".join(told)

@@ -122,7 +122,7 @@ def _chart(
     key: str, title: str, axis: str, values: Sequence[float], members: Sequence[Point], lines: Lines
 ) -> Chart:
     metric = next((m for p in members if (m := p.table["decide_by"].rpartition(":")[2])), "")
-    names = tuple(f"{value:.0%}" if axis == MISSING else f"{value:g}" for value in values)
+    names = tuple(f"{100 * value:g}%" if axis == MISSING else f"{value:g}" for value in values)
     same = ", the same answers at every place" if axis in ABOUT else ""
     return Chart(
         key.replace("_", "-"),
