@@ -38,6 +38,9 @@ class ConfluenceSettings(Settings):
     contrastive: float = setting(1.0, "weight of MMHCL's scores; 0 leaves the part out", low=0)
     walk: float = setting(0.5, "weight of HyperWalk's scores; 0 leaves the part out", low=0)
     linear: float = setting(0.5, "weight of EASE's scores; 0 leaves the part out", low=0)
+    linear_up_to: int = setting(
+        20_000, "items of the largest catalogue with a linear part, which holds items by items", low=0
+    )
     settle: bool = setting(True, "let validation choose among multiples of the weights, for cold items too")
     calibrated_options: dict[str, Any] = setting({}, "settings of CM3 and of its training by name")
     contrastive_options: dict[str, Any] = setting({}, "settings of MMHCL and of its training by name")
@@ -59,6 +62,9 @@ class Confluence(Model):
     validation. Cold items, whose scores the parts make from content alone, have weights of their own, settled by
     ranking cold items among themselves, and a lift: they are less sure than warm ones, not less good. A new item
     takes the same path, and nothing depends on which others are there.
+
+    The linear part holds 4 bytes for each pair of items, and 8 more while it is fitted: a catalogue beyond
+    `linear_up_to` items goes without it.
     """
 
     Settings = ConfluenceSettings
@@ -69,7 +75,7 @@ class Confluence(Model):
         super().__init__(settings, data, seed)
         self.parts, self.training = nn.ModuleDict(), {}
         for name in PARTS:
-            if getattr(settings, name):
+            if getattr(settings, name) and (name != "linear" or data.n_items <= settings.linear_up_to):
                 self.parts[name] = self._part(name, seed)
         if not set(self.parts) & set(TRAINED):
             raise UserError("confluence: calibrated and contrastive are both 0; give one a weight above 0")

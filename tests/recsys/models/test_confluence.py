@@ -178,6 +178,12 @@ def test_a_part_of_weight_0_is_not_built(data, left):
     assert not any(left in name for name, _ in model.named_parameters())
 
 
+def test_a_large_catalogue_goes_without_the_linear_part(data):
+    for limit, built in ((data.n_items, True), (data.n_items - 1, False)):
+        model = Confluence(ConfluenceSettings(linear_up_to=limit, **OPTIONS), data, 0)
+        assert ("linear" in model.parts) == built and len(model.mix) == len(model.parts)
+
+
 def test_without_learned_parts_it_says_so(data):
     with pytest.raises(UserError, match="calibrated and contrastive are both 0"):
         Confluence(ConfluenceSettings(calibrated=0.0, contrastive=0.0), data, 0)
