@@ -268,6 +268,9 @@ def _check(experiment: Experiment, where: str) -> None:
     for key, values in lists.items():
         if not values or len(set(values)) < len(values):
             raise UserError(f"{key} of {where}: expected at least one, each once, got {values}")
+    lowest = min([*experiment.seeds, *(seed for s in experiment.splits for seed in s.seeds)])
+    if lowest < 0:
+        raise UserError(f"seeds of {where}: expected 0 or more, got {lowest}")
     for missing in (experiment.missing, experiment.smoke.missing if experiment.smoke else None):
         if missing:
             check_missing(missing, where)
@@ -363,31 +366,25 @@ def make_cells(
             for label, variant in experiment.models.items():
                 tuned = tuned_settings(variant, label, dataset.name, protocol, beside)
                 settings = _resolved(classes[label], tuned | variant.settings, label)
+                beside_it = control_contents(classes[label]) if experiment.controls else {}
                 rows = [(label, step) for step in steps]
-                if experiment.controls:
-                    beside_it = control_contents(classes[label])
-                    rows += [(f"{label}, {told}", content) for told, content in beside_it.items()]
-                cells += [
-                    Cell(row, config, data, code[label], out.resolve())
-                    for row, content in rows
-                    for config in (
-                        RunConfig(
-                            model=variant.model or label,
-                            dataset=name,
-                            task=experiment.task,
-                            split=protocol,
-                            split_options=splitting.options,
-                            split_seed=split_seed,
-                            seed=seed,
-                            content=content,
-                            settings=settings,
-                            data_root=data_root,
-                            device=device,
-                        )
-                        for split_seed in splitting.seeds
-                        for seed in experiment.seeds
-                    )
-                ]
+                rows += [(f"{label}, {told}", content) for told, content in beside_it.items()]
+                config = RunConfig(
+                    model=variant.model or label,
+                    dataset=name,
+                    task=experiment.task,
+                    split=protocol,
+                    split_options=splitting.options,
+                    settings=settings,
+                    data_root=data_root,
+                    device=device,
+                )
+                for (row, content), split_seed, seed in itertools.product(
+                    rows, splitting.seeds, experiment.seeds
+                ):
+                    drawn = {"content": content, "split_seed": split_seed, "seed": seed}
+                    cell = Cell(row, config.model_copy(update=drawn), data, code[label], out.resolve())
+                    cells.append(cell)
     return cells
 
 

@@ -95,6 +95,7 @@ def test_content_as_it_is_leaves_a_cells_key_as_it_was(root, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"seeds": [0, -1]}, "seeds of sweep.yaml: expected 0 or more, got -1"),
         ({"missing": {"rate": [0]}}, "has no setting 'rate'; did you mean 'rates'"),
         ({"missing": {"rates": [0.5, 0.5]}}, "rates: expected at least one, each once"),
         ({"missing": {"rates": [2]}}, "expected shares from 0 to 1, got 2"),

@@ -300,3 +300,22 @@ def test_every_general_and_context_aware_model_runs(split, shop, tmp_path):
         assert run.model.closed_form == (name in CLOSED)
         assert np.isfinite(metrics["test"]["ndcg@20"])
         assert torch.isfinite(run.model.scorer()(np.arange(shop.n_users))).all()
+
+
+@pytest.mark.parametrize("name", ["DeepFM", "MultiVAE", "SGL", "RecVAE"])
+def test_a_killed_run_ends_as_it_would_have(name, shop, tmp_path, monkeypatch):
+    """MultiVAE counts its steps, SGL draws from numpy.random, RecVAE trains parts in turns."""
+    _, whole = run_one(shop, tmp_path / "a", name, max_epochs=6)
+    start = type(prepare(config(name), shop).model).start_epoch
+
+    def killed(model, epoch, generator):
+        if epoch == 4:
+            raise InterruptedError
+        start(model, epoch, generator)
+
+    with monkeypatch.context() as patch, pytest.raises(InterruptedError):
+        patch.setattr(MODELS.get(f"recbole:{name}"), "start_epoch", killed)
+        run_one(shop, tmp_path / "b", name, max_epochs=6)
+    run = prepare(config(name, max_epochs=6), shop)
+    resumed = execute(run, tmp_path / "b", resume=True)
+    assert resumed["epochs"] == 6 and resumed["test"] == whole["test"]
