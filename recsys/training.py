@@ -293,6 +293,9 @@ def train(
     if trainer.is_global_zero:
         load_model(model, folder)
     model.eval()
+    if trainer.is_global_zero and type(model).settle is not Model.settle:
+        model.settle(lambda group: validate(model, group))
+        save_model(model, folder)
     seconds = [row["seconds"] for row in keeper.history]
     return {
         "best_epoch": keeper.best_epoch,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding, embedding_bag, gelu
@@ -34,6 +35,21 @@ class FieldRows(NamedTuple):
         return FieldRows([embedding(rows, v) for v in self.vectors], self.present[rows])
 
 
+class Gates(NamedTuple):
+    """The gates of n users, items or moments: (n, F) each, and the names of the F fields.
+
+    Attributes:
+        values: float32, in (0, 1), zero where a field is missing.
+        present: bool, True where a row has the field.
+        warm: (n,) bool; None where nobody is cold.
+    """
+
+    fields: list[str]
+    values: np.ndarray
+    present: np.ndarray
+    warm: np.ndarray | None
+
+
 class ContentFields(nn.Module):
     """Fields that are content: W2 gelu(W1 x + b1) + b2 of the unit row x of each.
 
@@ -41,10 +57,14 @@ class ContentFields(nn.Module):
         contents: field -> content of the n users or items that the module is made for.
         width: d.
         generator: source of the initial weights.
+        dropout: share of the hidden entries dropped in training.
     """
 
-    def __init__(self, contents: Mapping[str, Modality], width: int, generator: torch.Generator):
+    def __init__(
+        self, contents: Mapping[str, Modality], width: int, generator: torch.Generator, dropout: float = 0.0
+    ):
         super().__init__()
+        self.dropout = nn.Dropout(dropout)
         self.contents = nn.ModuleList(ContentRows(m) for m in contents.values())
         self.first = nn.ModuleList(linear(m.width, width, generator) for m in contents.values())
         self.second = nn.ModuleList(linear(width, width, generator) for _ in contents)
@@ -59,7 +79,7 @@ class ContentFields(nn.Module):
 
     def _encode(self, contents: list[ContentRows], n: int, rows: Tensor | None = None) -> FieldRows:
         layers = zip(contents, self.first, self.second, strict=True)
-        vectors = [second(gelu(content(first, rows))) for content, first, second in layers]
+        vectors = [second(self.dropout(gelu(content(first, rows)))) for content, first, second in layers]
         present = [c.present if rows is None else c.present[rows] for c in contents]
         return FieldRows(vectors, torch.stack(present, 1) if present else torch.zeros(n, 0, dtype=torch.bool))
 

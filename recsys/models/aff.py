@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar, NamedTuple
+import math
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from recsys.content import choose
 from recsys.data import TrainingData
 from recsys.datasets.dataset import Modality
 from recsys.encoders.fields import DAYS, HOURS, AttributeFields, time_fields
-from recsys.encoders.gated_fusion import ContentFields, FieldFusion, FieldRows, HistoryField
+from recsys.encoders.gated_fusion import ContentFields, FieldFusion, FieldRows, Gates, HistoryField
 from recsys.errors import UserError
 from recsys.models.base import Model, Vectors
 from recsys.newcomers import Arrivals, Audience
@@ -28,11 +29,20 @@ from recsys.settings import Settings, setting
 CONTRASTED = 512
 """Users, items and pairs of a batch that the contrastive terms look at, at most."""
 MOMENTS = HOURS * DAYS
+LIFTS = (0.0, 0.2, -0.2, 0.5, -0.5, 0.8, 1.2, 1.6, 2.0, 2.5, 3.0)
+"""What `settle` tries to add to the scores of cold items."""
 
 
 class AFFSettings(Settings):
     width: int = setting(64, "width of the fields and of the vectors", low=1, high=4096, search=[64, 128])
     dropout: float = setting(0.3, "share of fused entries dropped", low=0, high=0.9, search=(0.0, 0.6))
+    content_dropout: float = setting(
+        0.3,
+        "share of the hidden entries of content and attributes dropped",
+        low=0,
+        high=0.9,
+        search=(0.0, 0.8),
+    )
     id_dropout: float = setting(
         0.1, "share of users and items that do without their ID in a step", low=0, high=1, search=(0.05, 0.9)
     )
@@ -49,27 +59,16 @@ class AFFSettings(Settings):
     attention: bool = setting(True, "attend over fields; false: their sum")
     view_contrast: bool = setting(True, "contrast two masked views of one user or item")
     interaction_contrast: bool = setting(True, "contrast users with items they took")
+    lift: Literal["none", "overall", "balanced"] = setting(
+        "overall",
+        "settle what cold items' scores gain by all answers, or by warm and cold ones in equal parts",
+    )
     context: bool | None = setting(None, "use the hour and the weekday; empty: where there are timestamps")
     ids: bool = setting(True, "give warm users and items a field of their own")
     history: bool = setting(True, "give users a field of the items they took")
     modalities: list[str] = setting([], "modalities to read; empty: all of them")
     user_fields: list[str] = setting([], "user attributes to read; empty: all of them")
     item_fields: list[str] = setting([], "item attributes to read; empty: all of them")
-
-
-class Gates(NamedTuple):
-    """The gates of n users, items or moments: (n, F) each, and the names of the F fields.
-
-    Attributes:
-        values: float32, in (0, 1), zero where a field is missing.
-        present: bool, True where a row has the field.
-        warm: (n,) bool; None where nobody is cold.
-    """
-
-    fields: list[str]
-    values: np.ndarray
-    present: np.ndarray
-    warm: np.ndarray | None
 
 
 class _Items(NamedTuple):
@@ -99,8 +98,8 @@ class AFF(Model):
     A step gives each user a random part of their items as history, mostly a small one, and asks for the rest: so a
     user who arrives with a few items is nothing new. A share `id_dropout` of users and items has no ID in a step
     (after DropoutNet), so that the other fields carry what they can; cold ones never have one. What ranks is the
-    weights' moving average. A ranking has no moment of its own: its context is the mean of the training's. Memory
-    and time of a step grow with the number of items, all of which it encodes.
+    weights' moving average; cold items get a lift that validation settles. A ranking has no moment of its own: its
+    context is the mean of the training's. A step encodes all items: its time and memory grow with their number.
     """
 
     Settings = AFFSettings
@@ -129,8 +128,8 @@ class AFF(Model):
         for noun, names in self.names.items():
             if not names:
                 raise UserError(f"AFF has no {noun} field to read; set ids=true, or use data with attributes")
-        self.user_content = ContentFields(users, s.width, generator)
-        self.item_content = ContentFields(items, s.width, generator)
+        self.user_content = ContentFields(users, s.width, generator, s.content_dropout)
+        self.item_content = ContentFields(items, s.width, generator, s.content_dropout)
         self.history_field = HistoryField(s.width, generator) if s.history else None
         if s.ids:
             self.table("user_table", data.n_users, s.width)
@@ -144,6 +143,7 @@ class AFF(Model):
             self.user_fusion.out.weight *= s.width**-0.5
         self._register(data)
         self.averaged = MovingAverage(self, s.average)
+        self.register_buffer("lifted", torch.zeros(1))
         self.noise = torch.Generator().manual_seed(seed)
 
     def _fusion(self, noun: str, outputs: int, dropout: float) -> FieldFusion:
@@ -304,7 +304,28 @@ class AFF(Model):
     def forward(self) -> Vectors:
         items = self._items(self._item_fields())
         users = self._scored_users(self._known_users(items.keys, self.data.interactions))
-        return Vectors(users, _scored_items(items), {"keys": items.keys})
+        return Vectors(users, self._scored_items(items, ~self.warm_items), {"keys": items.keys})
+
+    def _scored_items(self, items: _Items, cold: Tensor) -> Tensor:
+        """(n, D); `cold` (n,) bool."""
+        lift = (self.lifted * cold).unsqueeze(1)
+        return torch.cat([items.vectors, items.bias + lift, items.moments], 1)
+
+    def settle(self, validate: Callable[[str], float]) -> None:
+        """Choose what the scores of cold items gain. Their popularity is unknown and they are rated at what is usual
+        for their content, so that few lists reach down to them. By the figure of all answers; or by the harmonic
+        mean of those of warm and of cold answers, so that neither is given up for the other."""
+        best, kept = -math.inf, 0.0
+        for lift in LIFTS if self.settings.lift != "none" else ():
+            self.lifted.fill_(lift)
+            if self.settings.lift == "overall":
+                value = validate("overall")
+            else:
+                warm, cold = validate("warm"), validate("cold")
+                value = 2 * warm * cold / max(warm + cold, 1e-12)
+            if value > best:
+                best, kept = value, lift
+        self.lifted.fill_(kept)
 
     @torch.no_grad()
     def new_user_vectors(self, audience: Audience, vectors: Vectors) -> Tensor:
@@ -327,7 +348,8 @@ class AFF(Model):
     def new_item_vectors(self, arrivals: Arrivals) -> Tensor:
         n = len(arrivals)
         fields = self._new_items(arrivals.modalities, arrivals.attributes, n)
-        return _scored_items(self._items(self._without_id(fields, n)))
+        items = self._items(self._without_id(fields, n))
+        return self._scored_items(items, torch.ones_like(items.bias[:, 0], dtype=torch.bool))
 
     @torch.no_grad()
     def item_vectors_for(self, features: Mapping[str, Modality]) -> Tensor:
@@ -376,7 +398,3 @@ class AFF(Model):
             noun: Gates(self.names[noun], values.cpu().numpy(), present.cpu().numpy(), warm)
             for noun, (values, present, warm) in found.items()
         }
-
-
-def _scored_items(items: _Items) -> Tensor:
-    return torch.cat([items.vectors, items.bias, items.moments], 1)

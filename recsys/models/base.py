@@ -117,7 +117,7 @@ class Model(nn.Module):
         return {}
 
     def settle(self, validate: Callable[[str], float]) -> None:
-        """Called once all stages are trained: choose what is left to choose by what `validate` says of this model
+        """Called once the model is trained, all stages of it: choose what is left to choose by what `validate` says of this model
         as it stands, by the answers of a group such as "overall" or "cold_pool"; NaN where there are none."""
 
     def unranked_items(self) -> np.ndarray | None:

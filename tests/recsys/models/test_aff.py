@@ -33,7 +33,13 @@ def told(toy):
 
 def model_of(dataset, split="cold-item", **settings):
     data = TrainingData.of(dataset, make_split(dataset, split))
-    options = {"width": 4, "dropout": 0.0, "id_dropout": 0.0, "average": 0.0} | settings
+    options = {
+        "width": 4,
+        "dropout": 0.0,
+        "content_dropout": 0.0,
+        "id_dropout": 0.0,
+        "average": 0.0,
+    } | settings
     model = AFF(AFFSettings(**options), data, 0)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -167,3 +173,24 @@ def test_context_that_is_asked_for_needs_timestamps(told):
 def test_users_about_whom_nothing_is_known_are_one_line(toy):
     with pytest.raises(UserError, match="AFF has no user field to read; set ids=true"):
         model_of(toy, ids=False, history=False)
+
+
+@pytest.mark.parametrize("by, expected", [("overall", 0.5), ("balanced", 1.2), ("none", 0.0)])
+def test_the_lift_of_cold_items_is_what_validation_likes_best(told, by, expected):
+    model = model_of(told, lift=by).eval()
+    before = model().items.detach()
+
+    def validate(group):
+        lift = model.lifted.item()
+        warm, cold = 2.4 - lift, lift
+        return {"overall": -abs(lift - 0.4), "warm": warm, "cold": cold}[group]
+
+    model.settle(validate)
+    assert model.lifted.item() == pytest.approx(expected)
+    gained = (model().items - before).detach().numpy()
+    cold = ~model.data.warm_items
+    assert gained[cold, 4] == pytest.approx(expected) and not gained[~cold].any()
+    new = {k: type(m)(m.features[cold], m.mask[cold]) for k, m in told.modalities.items()}
+    torch.testing.assert_close(
+        model.item_vectors_for(new), model().items[torch.from_numpy(cold)], atol=1e-5, rtol=0
+    )
