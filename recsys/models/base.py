@@ -118,7 +118,8 @@ class Model(nn.Module):
 
     def settle(self, validate: Callable[[str], float]) -> None:
         """Called once the model is trained, all its stages: choose what is left to choose by what `validate` says of
-        this model as it stands, by the answers of a group such as "overall" or "cold_pool"; NaN where there are none."""
+        this model as it stands, by the answers of a group such as "overall" or "cold_pool"; NaN where there are
+        none."""
 
     def unranked_items(self) -> np.ndarray | None:
         """(n_items,) bool, the items that the model has nothing to say of; None where there are none."""
