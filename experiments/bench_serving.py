@@ -34,13 +34,14 @@ LIMIT = 2.0
 
 
 def random_arrivals(run: Run, n: int, seed: int = 0) -> Arrivals:
-    """n items with normal features, or as many entries in random columns as some item of the catalogue has."""
+    """n items with normal features, or as many entries as some item of the catalogue has, in columns that
+    are as frequent as there."""
     rng = np.random.default_rng(seed)
     modalities = {}
     for name, own in run.dataset.modalities.items():
         if own.is_sparse:
             features = own.features[rng.choice(np.flatnonzero(own.mask), n)]
-            features.indices = rng.integers(0, own.width, features.nnz).astype(features.indices.dtype)
+            features.indices = rng.choice(own.features.indices, features.nnz)
             features.sum_duplicates()
         else:
             features = rng.normal(size=(n, own.width)).astype(np.float32)

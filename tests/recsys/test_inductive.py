@@ -37,10 +37,26 @@ def test_neighbours_found_once_are_those_found_anew(monkeypatch):
     np.testing.assert_array_equal(nearest(item, other, WARM, 1)[0], [[2]])
 
 
-def test_a_new_item_takes_the_mean_of_its_neighbours_or_of_everybody():
-    """Rows 1 and (1 + 2) / 2 of the vectors, and the warm items' mean for an item like none."""
+def test_a_new_item_adds_up_a_share_of_each_neighbour_or_takes_the_mean_of_everybody():
+    """The warm items' mean is 3; of k = 3 neighbours the queries have 2 (items 1 and 2), 3, and none."""
     rows = sp.csr_array(np.array([[1, 1, 0, 0], [0, 0, 1, 0]], dtype=np.float32))
-    neighbours = ContentNeighbours(TrainingData(rows, {"tags": BANK}), {"tags": BANK}, 2)
-    graph = neighbours.graph({"tags": query([0, 1, 0], [1, 0, 0], [0, 0, 1])})
+    neighbours = ContentNeighbours(TrainingData(rows, {"tags": BANK}), {"tags": BANK}, 3)
+    graph = neighbours.graph({"tags": query([0, 1, 0], [1, 1, 0], [0, 0, 1])})
+    third = 1 / 3
+    np.testing.assert_allclose(
+        graph.toarray(), [[0, third, third, 0], [third, third, third, 0], [0, 0, 0, 0]], atol=1e-7
+    )
     vectors = torch.tensor([[1.0], [2.0], [6.0], [99.0]])
-    np.testing.assert_allclose(neighbours.attach(graph, vectors).numpy(), [[4], [1.5], [3]])
+    expected = [[(2 + 6) / 3], [(1 + 2 + 6) / 3], [3]]
+    np.testing.assert_allclose(neighbours.attach(graph, vectors).numpy(), expected, rtol=1e-6)
+
+
+def test_modalities_count_by_their_weights_where_an_item_has_them():
+    """Item 0 is nearest by tags, item 2 by colour; weights 3 and 1."""
+    colour = Modality(np.array([[0, 1], [0, 1], [1, 0], [1, 0]], dtype=np.float32), np.ones(4, dtype=bool))
+    bank = {"tags": BANK, "colour": colour}
+    rows = sp.csr_array(np.array([[1, 1, 1, 0]], dtype=np.float32))
+    neighbours = ContentNeighbours(TrainingData(rows, bank), bank, 1, {"tags": 3.0, "colour": 1.0})
+    dense = Modality(np.array([[1, 0], [1, 0], [0, 0]], dtype=np.float32), np.array([True, True, False]))
+    graph = neighbours.graph({"tags": query([1, 0, 0], [0, 0, 0], [1, 0, 0]), "colour": dense})
+    np.testing.assert_allclose(graph.toarray(), [[3 / 4, 0, 1 / 4, 0], [0, 0, 1, 0], [1, 0, 0, 0]], atol=1e-7)
