@@ -6,7 +6,8 @@
 Times a trained run, or trains one epoch of each model first. Start-up (reading data and weights, and the catalogue's
 own scores) is not counted; what is: the new items' vectors or neighbours from their content, all scores, and each
 user's 10 best. Features are random. Two threads unless --threads says otherwise. Prints seconds, and how many times
-the product of 1,000 users' with 10,000 items' vectors they are.
+the product of 1,000 users' with 10,000 items' vectors they are. Beside other busy processes set
+OMP_WAIT_POLICY=PASSIVE, or threads that wait for each other take the time of those that work.
 """
 
 from __future__ import annotations

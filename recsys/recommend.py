@@ -18,6 +18,7 @@ from recsys.errors import UserError, nearest
 from recsys.evaluation.ranking import LOWEST
 from recsys.evaluation.scorers import FallbackScorer, Scorer
 from recsys.files import atomic
+from recsys.models.base import Model
 from recsys.newcomer_files import read_arrivals, read_audience
 from recsys.newcomers import Arrivals, Audience
 from recsys.runs import Run
@@ -116,7 +117,8 @@ def support(run: Run) -> sp.csr_array | None:
 
 def scorer_of(run: Run, listeners: Listeners, arrivals: Arrivals | None = None) -> Scorer:
     """Scores of the listeners by place, over the catalogue and, behind it, the arrivals."""
-    if arrivals is None and listeners.numbers is not None:
+    own = type(run.model).scorer is not Model.scorer
+    if own and arrivals is None and listeners.numbers is not None:
         scorer, numbers = run.model.scorer(support(run)), listeners.numbers
 
         class Chosen:
@@ -234,6 +236,8 @@ def listeners_of(run: Run, asked: Asked) -> Listeners:
     if asked.users and asked.users != "all":
         wanted = np.array(list(dict.fromkeys(read_text(Path(asked.users)).splitlines())))
         wanted = wanted[wanted != ""]
+        if not len(wanted):
+            raise UserError(f"{asked.users} names no user; expected a raw id on each line")
     if asked.new_users is not None:
         return new_users(asked.new_users, run, wanted)
     if wanted is None and not asked.users:

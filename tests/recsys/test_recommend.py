@@ -15,6 +15,7 @@ import torch
 from recsys.datasets.convert import convert
 from recsys.datasets.dataset import Modality
 from recsys.experiments.cli import main
+from recsys.models.base import Model
 from recsys.newcomer_files import read_arrivals, read_audience
 from recsys.recommend import Asked, recommend, top_k
 from recsys.runs import load_run
@@ -299,6 +300,8 @@ def test_what_cannot_be_asked_is_one_line(recsys, tmp_path):
         recsys("recommend", "vbpr", "--new-users", "arrived.csv", "--user", "anna"), "did you mean 'ann'?"
     )
     one_line(recsys("recommend", "vbpr", "--users", "nobody.txt", *given), "nobody.txt: no such file")
+    (tmp_path / "nobody.txt").write_text("\n")
+    one_line(recsys("recommend", "vbpr", "--users", "nobody.txt", *given), "nobody.txt names no user")
 
 
 def test_items_without_any_content_fall_back_and_say_so(recsys, tmp_path):
@@ -311,6 +314,22 @@ def test_items_without_any_content_fall_back_and_say_so(recsys, tmp_path):
         assert status == 0 and "4 of 4 new items" in out and "popularity" in out
         frame = pd.read_csv("out.csv")
         assert len(frame) == 4 and frame["score"].nunique() == 1 and np.isfinite(frame["score"]).all()
+
+
+def test_a_model_with_scores_of_its_own_still_ranks_for_its_users(root):
+    run = load_run(root / "vbpr", str(root))
+    expected = recommend(run, Asked(user="u7")).frame
+
+    class Own(type(run.model)):
+        def scorer(self, support=None):
+            return Model.scorer(self, support)
+
+        def scorer_for(self, audience, arrivals=None):
+            assert len(audience) == self.data.n_users, "asked of `scorer` alone"
+            return super().scorer_for(audience, arrivals)
+
+    run.model.__class__ = Own
+    pd.testing.assert_frame_equal(recommend(run, Asked(user="u7")).frame, expected)
 
 
 def test_a_run_on_controls_or_fillings_refuses_what_it_cannot_follow(root, tmp_path):
