@@ -99,6 +99,7 @@ class Experiment(Settings):
     controls: bool = setting(False, "beside each model that reads content: with content that tells nothing")
     columns: list[str] = setting([], "what the table shows: metric@k, or group:metric@k; empty: by protocol")
     decide_by: str = setting("ndcg@20", "the column that ranks the table and that verdicts are about")
+    reference: str = setting("", "the row that all others are compared with; empty: whichever is best")
     margin: float = setting(0.01, "differences below this share of the mean count as none", low=0, high=1)
     paper: Paper | None = setting(None, "figures to stand beside ours")
     smoke: Smoke | None = setting(None, "the tiny size that --smoke runs")
@@ -282,6 +283,11 @@ def _check(experiment: Experiment, where: str) -> None:
         if metric not in metrics or metric.partition("@")[0] in LIST_METRICS:
             known = [m for m in metrics if m.partition("@")[0] not in LIST_METRICS]
             raise UserError(f"column '{column}' of {where}: no metric '{metric}'{nearest(metric, known)}")
+    if experiment.reference and experiment.reference not in experiment.models:
+        raise UserError(
+            f"reference of {where}: no model '{experiment.reference}'"
+            f"{nearest(experiment.reference, experiment.models)}"
+        )
     for reported in experiment.paper.reported if experiment.paper else ():
         if reported.model not in experiment.models:
             raise UserError(

@@ -104,9 +104,9 @@ def summarise(
     Returns:
         What results.json holds. Where it holds the same cells already, nothing is computed or written.
     """
-    rules = Rules(margin=experiment.margin)
+    rules = Rules(margin=experiment.margin, reference=experiment.reference or None)
     stamp = [[str(folders.get(c)), c.label] for c in cells]
-    told = experiment.model_dump(include={"title", "columns", "decide_by", "margin", "paper"})
+    told = experiment.model_dump(include={"title", "columns", "decide_by", "margin", "reference", "paper"})
     key = hashlib.sha256(json.dumps([stamp, dict(failed), told], sort_keys=True).encode()).hexdigest()
     written = read_json(out / RESULTS_FILE)
     if written.get("key") == key and (out / MARKDOWN_FILE).exists() and (out / CSV_FILE).exists():
@@ -282,7 +282,8 @@ def _judge(rows: dict, table: dict[str, np.ndarray], column: str, rules: Rules) 
             rows[label]["columns"][column] |= {"interval": estimate.interval, "users": estimate.n_users}
         if len(table) < 2:
             return
-        verdicts = compare(table, np.random.default_rng(SEED), rules)
+        declared = rules.reference if rules.reference in table else None
+        verdicts = compare(table, np.random.default_rng(SEED), rules, declared)
     except UserError as error:
         for label in table:
             rows[label]["columns"][column]["note"] = str(error)
@@ -291,8 +292,8 @@ def _judge(rows: dict, table: dict[str, np.ndarray], column: str, rules: Rules) 
     reference = verdicts[0].reference
     for label in table:
         rows[label]["columns"][column]["may_be_best"] = label in best
-    alone = "best" if best == (reference,) else "highest, not shown best"
-    rows[reference]["columns"][column]["verdict"] = alone
+    alone = "the others' reference" if declared else "highest, not shown best"
+    rows[reference]["columns"][column]["verdict"] = "best" if best == (reference,) else alone
     for verdict in verdicts:
         cell = rows[verdict.model]["columns"][column]
         cell["verdict"], cell["against"] = verdict.label, _plain(asdict(verdict))

@@ -16,6 +16,9 @@ from recsys.errors import UserError, nearest
 from recsys.experiments import statistics as st
 from recsys.experiments.statistics import Sample, SeedNoise
 
+ENOUGH_SEEDS = 5
+"""For a comparison declared beforehand to rest on its own seed noise, which asks of no model to be as noisy as the
+others of the table, and knows what two models share under a seed."""
 _TAIL = 5  # resamples that each tail of the strictest interval holds at least
 
 
@@ -28,6 +31,8 @@ class Rules:
         margin: differences below this share of the better mean count as none (equivalence test).
         power: chance to see a difference as large as `smallest_detectable`.
         resamples: of the bootstrap; raised where a large family needs more for its strictest interval.
+        reference: the model that all others are compared with; None for whichever has the highest mean, which
+            takes a family of all pairs.
 
     Raises:
         UserError: a value outside its range.
@@ -37,6 +42,7 @@ class Rules:
     margin: float = 0.01
     power: float = 0.8
     resamples: int = 10_000
+    reference: str | None = None
 
     def __post_init__(self) -> None:
         for key, low, high in (("alpha", 0, 0.5), ("margin", 0, math.inf), ("power", 0.5, 1)):
@@ -153,7 +159,8 @@ def compare(
     """
     rules = rules or Rules()
     models = _checked(table, 2)
-    family = math.comb(len(models), 2) if reference is None else len(models) - 1
+    declared = reference is not None
+    family = len(models) - 1 if declared else math.comb(len(models), 2)
     own = {name: Sample.of(v, _scale(v), f"model '{name}'") for name, v in models.items()}
     if reference is None:
         reference = max(own, key=lambda name: own[name].per_user.mean())
@@ -167,7 +174,12 @@ def compare(
         Sample.of(values - base, _scale(values, base), f"models '{name}' and '{reference}' together")
         for name, values in rivals.items()
     ]
-    noises = [st.pooled_seed_noise(seed_means, s.per_seed) for s in samples]
+    noises = [
+        st.seed_noise(s.per_seed)
+        if declared and len(s.per_seed) >= ENOUGH_SEEDS
+        else st.pooled_seed_noise(seed_means, s.per_seed)
+        for s in samples
+    ]
     draws = st.bootstrap(samples, noises, rng, rules.resamples_for(family))
     rows = [
         {"model": name, "reference": reference, **_uncorrected(values, base, sample, drawn, rules)}

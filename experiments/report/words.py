@@ -23,9 +23,10 @@ def verdict_words(row: Mapping[str, Any], table: Mapping[str, Any], margin: floa
         return cell.get("note", "" if len(table["rows"]) > 1 else "the only model")
     if verdict == "best":
         return "best: shown to be better than every other"
-    if verdict == "highest, not shown best":
+    if verdict in ("highest, not shown best", "the others' reference"):
         equals = [r["model"] for r in table["rows"] if r["columns"].get(decide, {}).get("may_be_best")]
-        return f"highest, but not shown to be better than {_listed([m for m in equals if m != row['model']])}"
+        stands = "highest, but" if verdict.startswith("highest") else "the others' reference;"
+        return f"{stands} not shown to be better than {_listed([m for m in equals if m != row['model']])}"
     reference, gap = against["reference"], abs(against["difference"])
     ends = sorted(abs(end) for end in against["interval"])
     if verdict in ("better", "worse"):

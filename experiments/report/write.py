@@ -59,7 +59,8 @@ def write_report(folder: Path, options: ReportOptions, console: Console) -> Path
     except OSError as error:
         raise cannot_write(out, error) from error
     sources = open_sources(found.groups, options.data_root)
-    rules = Rules(margin=float(found.results.get("rules", {}).get("margin", Rules.margin)))
+    told = found.results.get("rules", {})
+    rules = Rules(margin=float(told.get("margin", Rules.margin)), reference=told.get("reference"))
     known = _known(found.results, read_json(out / RESULTS_FILE))
     sections = [
         _section(group, found.results, sources[group.dataset], rules, known) for group in found.groups

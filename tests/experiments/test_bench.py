@@ -115,6 +115,16 @@ def test_the_table_holds_means_intervals_and_verdicts_of_the_per_user_values(don
         assert (cell["verdict"], cell["against"]["difference"]) == (verdict.label, verdict.difference)
 
 
+def test_a_declared_reference_is_what_all_others_are_compared_with(root, tmp_path):
+    path = write(tmp_path, models=["pop", "itemknn", "contentknn"], splits=["random"], reference="pop")
+    (table,) = run(path, root, tmp_path / "out")["tables"]
+    cells = {row["model"]: row["columns"]["ndcg@20"] for row in table["rows"]}
+    assert cells["pop"]["verdict"] == "the others' reference" and "against" not in cells["pop"]
+    for name in ("itemknn", "contentknn"):
+        assert cells[name]["against"]["reference"] == "pop" and cells[name]["verdict"] == "better"
+    assert not cells["pop"]["may_be_best"]
+
+
 def test_markdown_and_csv_say_the_same(done):
     _, out, results = done
     frame = pd.read_csv(out / "table.csv").set_index(["split", "model", "column"])
@@ -160,6 +170,7 @@ FIFTY = {"seeds": list(range(17))}
             {"paper": {"citation": "A", "reported": [{"model": "x", "dataset": "toy", "metrics": {}}]}},
             ["'x'"],
         ),
+        ({"reference": "itemnkk"}, ["reference", "'itemnkk'", "did you mean 'itemknn'"]),
         ({"models": {"lightgcn": {"tuned": True}}}, ["no tuned settings for lightgcn on toy"]),
         ({"models": []}, ["models", "expected a list of names"]),
     ],

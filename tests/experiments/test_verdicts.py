@@ -141,6 +141,30 @@ def test_family_is_all_pairs_unless_the_reference_was_chosen_before():
         assert max(v.level for v in verdicts) <= 1 - 0.05 / family + 1e-12
 
 
+def test_five_seeds_of_a_declared_comparison_need_no_other_model():
+    """A model that holds another's training shares its luck; a third, noisy one tells nothing of the two."""
+    generator = rng(30)
+    table = copies(generator, 3, 5, "cells", n_users=400)
+    luck = generator.normal(0, 0.05, (5, 1))
+    table = {"base": table["copy0"] + luck, "more": table["copy1"] + luck + 0.04, "noisy": table["copy2"]}
+    table["noisy"] = table["noisy"] + generator.normal(0, 0.2, (5, 1))
+    (base, noisy), (pooled, _) = (compare(table, rng(31), FAST, reference=r) for r in ("more", None))
+    assert base.label == "worse" and noisy.label == "no difference" and pooled.label == "no difference"
+    few = {name: values[:4] for name, values in table.items()}
+    assert compare(few, rng(31), FAST, reference="more")[0].label == "no difference"
+
+
+@pytest.mark.parametrize("noise", ["seeds", "both"])
+def test_false_claims_keep_to_alpha_for_a_declared_reference(noise):
+    generator, claims = rng(32), 0
+    for _ in range(100):
+        table = copies(generator, 4, 5, noise)
+        table["copy3"] = table["copy3"] + generator.normal(0, 0.3, (5, 1))
+        verdicts = compare(table, generator, FAST, reference="copy0")
+        claims += any(v.label in ("better", "worse") for v in verdicts)
+    assert claims <= 6
+
+
 def test_intervals_say_what_the_corrected_p_says():
     generator = rng(20)
     table = copies(generator, 6, 4, "cells")
