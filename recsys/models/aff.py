@@ -19,6 +19,7 @@ from recsys.data import TrainingData
 from recsys.datasets.dataset import Modality
 from recsys.encoders.fields import DAYS, HOURS, AttributeFields, time_fields
 from recsys.encoders.gated_fusion import ContentFields, FieldFusion, FieldRows, Gates, HistoryField
+from recsys.episodes import Episodes
 from recsys.errors import UserError
 from recsys.models.base import Model, Vectors
 from recsys.newcomers import Arrivals, Audience
@@ -37,19 +38,22 @@ class AFFSettings(Settings):
     width: int = setting(64, "width of the fields and of the vectors", low=1, high=4096, search=[64, 128])
     dropout: float = setting(0.3, "share of fused entries dropped", low=0, high=0.9, search=(0.0, 0.6))
     content_dropout: float = setting(
-        0.3,
+        0.6,
         "share of the hidden entries of content and attributes dropped",
         low=0,
         high=0.9,
         search=(0.0, 0.8),
     )
     id_dropout: float = setting(
-        0.1, "share of users and items that do without their ID in a step", low=0, high=1, search=(0.05, 0.9)
+        0.3, "share of items that do without their ID in a step", low=0, high=1, search=(0.05, 0.9)
+    )
+    newcomers: float = setting(
+        0.5, "share of users met without their ID and by their first items", low=0, high=1, search=(0.1, 0.9)
     )
     view_mask: float = setting(0.5, "share of fields masked in a view", low=0, high=0.95)
-    view_weight: float = setting(0.05, "weight of the contrast of views", low=0, search=(1e-3, 1.0), log=True)
+    view_weight: float = setting(0.1, "weight of the contrast of views", low=0, search=(1e-3, 1.0), log=True)
     interaction_weight: float = setting(
-        0.05, "weight of the contrast of users with items", low=0, search=(1e-3, 1.0), log=True
+        0.1, "weight of the contrast of users with items", low=0, search=(1e-3, 1.0), log=True
     )
     temperature: float = setting(0.2, "of both contrasts", low=0.01, high=10, search=(0.05, 1.0), log=True)
     average: float = setting(
@@ -95,9 +99,9 @@ class AFF(Model):
 
     where x', x'' are two views of x with a share `view_mask` of the fields masked.
 
-    A step gives each user a random part of their items as history, mostly a small one, and asks for the rest: so a
-    user who arrives with a few items is nothing new. A share `id_dropout` of users and items has no ID in a step
-    (after DropoutNet), so that the other fields carry what they can; cold ones never have one. What ranks is the
+    A step gives each user some of their items as history and asks for the rest (`Episodes`); a share `newcomers` is
+    met as one who arrives, without an ID and with the first items, and a share `id_dropout` of the items has no ID
+    (after DropoutNet), so that the other fields carry what they can: cold ones never have one. What ranks is the
     weights' moving average; cold items get a lift that validation settles. A ranking has no moment of its own: its
     context is the mean of the training's. A step encodes all items: its time and memory grow with their number.
     """
@@ -138,10 +142,8 @@ class AFF(Model):
         self.parts = [s.width, 1, s.width * self.has_context, s.width * s.history]
         self.user_fusion = self._fusion("user", s.width, s.dropout)
         self.item_fusion = self._fusion("item", sum(self.parts), s.dropout)
-        with torch.no_grad():
-            # Products of two outputs, sums over `width`, start near 1.
-            self.user_fusion.out.weight *= s.width**-0.5
         self._register(data)
+        self.episodes = Episodes(data.interactions, data.use_timestamps("order of histories"), seed)
         self.averaged = MovingAverage(self, s.average)
         self.register_buffer("lifted", torch.zeros(1))
         self.noise = torch.Generator().manual_seed(seed)
@@ -149,10 +151,15 @@ class AFF(Model):
     def _fusion(self, noun: str, outputs: int, dropout: float) -> FieldFusion:
         s = self.settings
         options = {"gates": s.gates, "attention": s.attention, "dropout": dropout}
-        return FieldFusion(len(self.names[noun]), s.width, outputs, self.init_generator, **options)
+        fusion = FieldFusion(len(self.names[noun]), s.width, outputs, self.init_generator, **options)
+        if noun != "item":
+            with torch.no_grad():
+                # Products with an item's vector, sums over `width`, start near 1.
+                fusion.out.weight *= s.width**-0.5
+        return fusion
 
     def _register(self, data: TrainingData) -> None:
-        warm, csr = np.flatnonzero(data.warm_items), data.interactions
+        warm = np.flatnonzero(data.warm_items)
         place = np.full(data.n_items, -1)
         place[warm] = np.arange(len(warm))
         buffers = {
@@ -160,8 +167,6 @@ class AFF(Model):
             "warm_items": data.warm_items,
             "warm_ids": warm,
             "place": place,
-            "starts": csr.indptr.astype(np.int64),
-            "taken": csr.indices.astype(np.int64),
         }
         for name, values in buffers.items():
             self.register_buffer(name, torch.from_numpy(np.array(values)), persistent=False)
@@ -184,7 +189,7 @@ class AFF(Model):
         self.names["context"] = ["hour", "weekday"]
         self.table("hour_table", HOURS, s.width)
         self.table("weekday_table", DAYS, s.width)
-        self.context_fusion = self._fusion("context", s.width, 0.0)
+        self.context_fusion = self._fusion("context", s.width, s.dropout)
 
     def train(self, mode: bool = True) -> AFF:
         """Train the weights themselves; score by their moving average."""
@@ -226,15 +231,15 @@ class AFF(Model):
             kept = self._drawn(len(warm)) >= s.id_dropout
             item_fields = item_fields.plus(embedding(warm, self.item_table), kept)
         items = self._items(item_fields)
-        rows, places, given = self._divided(batch.users)
-        fields = self.user_content(len(batch.users), batch.users)
-        taken = self.place[self.taken[places]]
+        newcomers = self._drawn(len(batch.users)) < s.newcomers
+        drawn = self._drawn(len(batch.users)), self._drawn(self.episodes.size(batch.users))
+        rows, places, taken, given = self.episodes(batch.users, newcomers, drawn)
+        taken, fields = self.place[taken], self.user_content(len(batch.users), batch.users)
         if self.history_field is not None:
             counts = torch.bincount(rows[given], minlength=len(batch.users))
             fields = fields.plus(*self.history_field(items.keys, taken[given], counts))
         if s.ids:
-            kept = self._drawn(len(batch.users)) >= s.id_dropout
-            fields = fields.plus(embedding(batch.users, self.user_table), kept)
+            fields = fields.plus(embedding(batch.users, self.user_table), ~newcomers)
         users = self.user_fusion(fields)[0]
         rows, places, wanted = rows[~given], places[~given], taken[~given]
         terms = {"rank": self._rank(users, items, rows, places, wanted)}
@@ -251,19 +256,6 @@ class AFF(Model):
             )
             terms["interactions"] = s.interaction_weight * contrast
         return terms
-
-    def _divided(self, users: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The users' training interactions, one after another: whose each is (a row of `users`), its place among
-        all interactions, and whether it is given as history or is to be found.
-
-        A user is given a share of the items that is the square of a uniform number.
-        """
-        starts, counts = self.starts[users], self.starts[users + 1] - self.starts[users]
-        rows = torch.repeat_interleave(torch.arange(len(users), device=users.device), counts)
-        first = torch.repeat_interleave(starts - (counts.cumsum(0) - counts), counts)
-        share = self._drawn(len(users)).square()[rows]
-        given = self._drawn(len(rows)) < share
-        return rows, first + torch.arange(len(rows), device=users.device), given
 
     def _rank(self, users: Tensor, items: _Items, rows: Tensor, places: Tensor, wanted: Tensor) -> Tensor:
         """Mean over interactions of -log softmax of the score among the warm items."""

@@ -38,6 +38,7 @@ def model_of(dataset, split="cold-item", **settings):
         "dropout": 0.0,
         "content_dropout": 0.0,
         "id_dropout": 0.0,
+        "newcomers": 0.0,
         "average": 0.0,
     } | settings
     model = AFF(AFFSettings(**options), data, 0)
@@ -112,21 +113,6 @@ def test_contrasts_are_infonce_of_views_and_of_pairs(told, naive):
     assert terms["views"].item() == pytest.approx(0.5 * views.item() / 2, rel=1e-4)
     pairs = infonce(u[users], v[items], 0.5, symmetric=True)
     assert terms["interactions"].item() == pytest.approx(0.25 * pairs.item(), rel=1e-4)
-
-
-def test_a_history_is_a_random_part_of_the_users_items_and_the_rest_is_asked_for(told):
-    model = model_of(told)
-    model.start_epoch(0, torch.Generator().manual_seed(3))
-    users, shares = torch.tensor([5, 1, 30]), []
-    for _ in range(300):
-        rows, places, given = model._divided(users)
-        matrix = model.data.interactions
-        assert sorted(zip(users[rows].tolist(), model.taken[places].tolist(), strict=True)) == sorted(
-            (u, i) for u in users.tolist() for i in matrix[[u]].indices.tolist()
-        )
-        shares.append(given.double().mean().item())
-    # The square of a uniform number is 1/3 on average.
-    assert np.mean(shares) == pytest.approx(1 / 3, abs=0.03)
 
 
 @pytest.mark.parametrize("switch", PARTS)
