@@ -1,5 +1,5 @@
-"""Confluence: calibrated content channels, hypergraph contrast, a walk and a linear model, each on its own scale,
-added up; ours."""
+"""Confluence: calibrated content channels, hypergraph contrast, a walk, a linear model and popularity, each on its own
+scale, added up; ours."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from recsys.models.cm3 import CM3
 from recsys.models.ease import EASE
 from recsys.models.hyperwalk import HyperWalk
 from recsys.models.mmhcl import MMHCL
+from recsys.models.pop import Pop
 from recsys.newcomers import Arrivals, Audience
 from recsys.settings import Settings, build, divide, setting
 
 TRAINED = {"calibrated": CM3, "contrastive": MMHCL}
-CLOSED = {"walk": HyperWalk, "linear": EASE}
+CLOSED = {"walk": HyperWalk, "linear": EASE, "popularity": Pop}
 PARTS = (*TRAINED, *CLOSED)
 MULTIPLES = (0.0, 0.3, 0.6, 1.0, 1.6, 2.5)
 """Of a part's weight, which validation chooses among."""
@@ -38,6 +39,7 @@ class ConfluenceSettings(Settings):
     contrastive: float = setting(1.0, "weight of MMHCL's scores; 0 leaves the part out", low=0)
     walk: float = setting(0.5, "weight of HyperWalk's scores; 0 leaves the part out", low=0)
     linear: float = setting(0.5, "weight of EASE's scores; 0 leaves the part out", low=0)
+    popularity: float = setting(1.0, "weight of the items' popularity; 0 leaves it out", low=0)
     linear_up_to: int = setting(
         20_000, "items of the largest catalogue with a linear part, which holds items by items", low=0
     )
@@ -46,6 +48,7 @@ class ConfluenceSettings(Settings):
     contrastive_options: dict[str, Any] = setting({}, "settings of MMHCL and of its training by name")
     walk_options: dict[str, Any] = setting({}, "settings of HyperWalk by name")
     linear_options: dict[str, Any] = setting({"content": 1.0}, "settings of EASE by name")
+    popularity_options: dict[str, Any] = setting({"power": 0.5}, "settings of Pop by name")
 
 
 class Confluence(Model):
@@ -55,8 +58,9 @@ class Confluence(Model):
     content says (calibrated uniformity): what things are like. MMHCL's have ID tables whose norms carry
     popularity, contrasted with hypergraphs of users and of content neighbourhoods: who takes what. HyperWalk
     counts: where two or three interactions are all there is, no table learns what they say at once. EASE solves:
-    where there are many, it is hard to beat. Each errs elsewhere, and scores on one scale add up to better
-    rankings than any of them gives.
+    where there are many, it is hard to beat. And where there is next to nothing, what most users take is the best
+    guess: a part of its own, for unit vectors cannot say it. Each errs elsewhere, and scores on one scale add up to
+    better rankings than any of them gives.
 
     The parts share no parameter: each is trained to its own best epoch, then the weights are settled on
     validation. Cold items, whose scores the parts make from content alone, have weights of their own, settled by

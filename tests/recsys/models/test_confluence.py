@@ -13,6 +13,7 @@ from recsys.models.confluence import Confluence, ConfluenceSettings
 from recsys.models.ease import EASE
 from recsys.models.hyperwalk import HyperWalk
 from recsys.models.mmhcl import MMHCL
+from recsys.models.pop import Pop
 from recsys.runs import RunConfig, execute, prepare
 from recsys.training import KeepBest, load_model
 
@@ -21,8 +22,9 @@ OPTIONS = {
     "contrastive_options": {"width": 6, "anchors": 0},
     "walk_options": {"k": 12},
     "linear_options": {"k": 4, "content": 2.0},
+    "popularity_options": {"power": 0.5},
 }
-NAMES = ("calibrated", "contrastive", "walk", "linear")
+NAMES = ("calibrated", "contrastive", "walk", "linear", "popularity")
 
 
 @pytest.fixture
@@ -31,7 +33,7 @@ def data(toy):
 
 
 def parts_of(data):
-    for model, options in zip((CM3, MMHCL, HyperWalk, EASE), OPTIONS.values(), strict=True):
+    for model, options in zip((CM3, MMHCL, HyperWalk, EASE, Pop), OPTIONS.values(), strict=True):
         part = model(model.Settings(**options), data, 0)
         if part.closed_form:
             part.fit()
@@ -49,7 +51,7 @@ def standardised(data):
 
 
 def test_scores_are_the_weighted_sum_of_standardised_scores(data):
-    weights = (2.0, 0.5, 0.3, 0.7)
+    weights = (2.0, 0.5, 0.3, 0.7, 0.9)
     model = Confluence(ConfluenceSettings(**dict(zip(NAMES, weights, strict=True)), **OPTIONS), data, 0)
     expected = sum(w * scores for w, scores in zip(weights, standardised(data), strict=True))
     ours = model.scorer()(np.arange(data.n_users)).double().numpy()
@@ -59,11 +61,11 @@ def test_scores_are_the_weighted_sum_of_standardised_scores(data):
 def test_cold_items_have_weights_of_their_own_and_a_lift(data):
     model, users = Confluence(ConfluenceSettings(**OPTIONS), data, 0), np.arange(data.n_users)
     before = model.scorer()(users).numpy()
-    model.cold_mix.copy_(torch.tensor([0.0, 0.0, 0.0, 3.0]))
+    model.cold_mix.copy_(torch.tensor([0.0, 0.0, 0.0, 3.0, 0.0]))
     model.lift.fill_(0.25)
     after, warm = model.scorer()(users).numpy(), data.warm_items
     np.testing.assert_array_equal(after[:, warm], before[:, warm])
-    linear = list(standardised(data))[-1]
+    linear = list(standardised(data))[-2]
     np.testing.assert_allclose(after[:, ~warm], 3 * linear[:, ~warm] + 0.25, atol=2e-4)
 
 
@@ -74,7 +76,9 @@ def near(*targets):
 
 def test_settling_keeps_what_validation_likes(data):
     model = Confluence(
-        ConfluenceSettings(walk=0.0, linear=0.0, calibrated=2.0, contrastive=0.5, **OPTIONS), data, 0
+        ConfluenceSettings(walk=0.0, linear=0.0, popularity=0.0, calibrated=2.0, contrastive=0.5, **OPTIONS),
+        data,
+        0,
     )
     likes = {
         "overall": near(

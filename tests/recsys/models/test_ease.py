@@ -45,7 +45,7 @@ def test_a_cold_item_averages_its_nearest_warm_items(data):
     scores = model.scorer()(np.flatnonzero(data.warm_users)).numpy()
     graph = model.cold.graph.toarray()
     for row, item in zip(graph, model.cold.ids.tolist(), strict=True):
-        assert row.sum() == pytest.approx(1) and not row[~data.warm_items].any()
+        assert row.any() and not row[~data.warm_items].any()
         np.testing.assert_allclose(scores[:, item], scores @ row, atol=1e-5)
 
 
