@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 @app.command()
 def train(
-    model: Annotated[str, typer.Option(help="Name of the model.")],
+    model: Annotated[str, typer.Option(help="Name of the model; by default the engine's own.")] = "confluence",
     dataset: Annotated[str, typer.Option(help="Name of a data set, or path of its card.")] = "ml-100k",
     task: Annotated[
         str, typer.Option(help="recommend: items for users; bundle: items that complete bundles.")

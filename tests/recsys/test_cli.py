@@ -11,6 +11,7 @@ import pytest
 
 from recsys.datasets.convert import convert
 from recsys.experiments.cli import main
+from recsys.runs import load_config
 
 TINY = ["--set", "width=4", "--set", "max_epochs=2", "--set", "batch_size=64"]
 
@@ -42,6 +43,11 @@ def one_line(err, *words):
     assert err.count("\n") == 1 and err.startswith("recsys: ")
     for word in words:
         assert word in err
+
+
+def test_without_a_model_it_trains_the_engine_s_own(recsys, tmp_path):
+    status, out, _ = recsys("train", "--dataset", "toy", "--set", "max_epochs=1", "--out", "own")
+    assert status == 0 and load_config(tmp_path / "own").model == "confluence"
 
 
 def test_train_prints_a_table_and_keeps_the_run(recsys, tmp_path):
