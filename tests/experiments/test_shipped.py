@@ -23,8 +23,15 @@ FILES = {
 }
 BENCHES = sorted(name for name, values in FILES.items() if "models" in values)
 SCANS = sorted(FILES.keys() - set(BENCHES))
-LONG = {"bundles-ablation", "missing-modality"}
-"""Fifteen variants of the models of `bundles`; four contents for each of six models."""
+LONG = {
+    "bundles-ablation",
+    "missing-modality",
+    "ml-100k-cold-item",
+    "ml-100k-random",
+    "tiktok-cold-item",
+    "confluence-ablation",
+}
+"""Many variants of models that `bundles`, `cold-start` and `tiktok-warm` run already."""
 
 
 @pytest.fixture
