@@ -119,7 +119,8 @@ class LambdaRank(Model):
         by_user = _table(self.user_columns, data.user_attributes, data.n_users)
         by_item = self._content(data.item_attributes, data.modalities, data.n_items)
         counts = (data.item_counts()[items] - label).astype(np.float32)
-        counts[(counts == 0) | (rng.random(len(items)) < self.settings.withheld)] = np.nan
+        # Whatever the label: a count of nobody else, which only an item taken can have, is no mark of cold items.
+        counts[rng.random(len(items)) < self.settings.withheld] = np.nan
         others = np.diff(history.indptr)[users] - 1
         columns = [by_user[users], others[:, None]]
         if self.context is not None:
