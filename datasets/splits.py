@@ -157,12 +157,13 @@ def cold_item(
 ) -> dict[str, np.ndarray]:
     """A share of the items loses every training interaction, or all but `shots`: half of them validate, half test.
 
-    The other items' interactions are split as `random` does, so that one run reports warm and cold items. The first
+    The other items' interactions are split as `random` does, so that one run reports warm and cold items; with
+    valid = 0 and test = 0 they all train, and only cold items are asked about. The first
     `reserved` interactions of an item held out (as many as `shots` at least, by timestamp, or at random without; at
     most all but one) are never answers, so that splits that differ in `shots` alone ask the same.
     """
     _check_shares(share=share)
-    _check_shares(valid=valid, test=test)
+    _check_shares(**{name: held for name, held in (("valid", valid), ("test", test)) if held != 0})
     reserved = _check_reserved("shots", shots, reserved)
     users = dataset.interactions["user"].to_numpy()
     items = dataset.interactions["item"].to_numpy()
@@ -191,12 +192,13 @@ def cold_user(
     """A share of the users loses every training interaction: half of them validate, half test.
 
     Of a cold user's interactions the first `support` (by timestamp, or at random without; at most all but
-    one) are handed over at evaluation time, the rest are the answers. The other users split as in `random`.
+    one) are handed over at evaluation time, the rest are the answers. The other users split as in `random`, where
+    `valid` and `test` are not 0.
     The first `reserved` (as many as `support` at least) are never answers, so that splits that differ in
     `support` alone ask the same.
     """
     _check_shares(share=share)
-    _check_shares(valid=valid, test=test)
+    _check_shares(**{name: held for name, held in (("valid", valid), ("test", test)) if held != 0})
     reserved = _check_reserved("support", support, reserved)
     users = dataset.interactions["user"].to_numpy()
     valid_users, test_users = _draw_cold(np.unique(users), dataset.n_users, share, rng)

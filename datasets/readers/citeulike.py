@@ -2,7 +2,7 @@
 and `citations.dat` list each item's tags and linked items likewise; `tags.dat` names the tags.
 
 Tags become the modality `tags` (TF-IDF, unit rows, sparse), links the modality `citations` (items x items,
-either direction counts, no self-links, unit rows, sparse).
+either direction counts, an item that has links among its own, unit rows, sparse).
 """
 
 from __future__ import annotations
@@ -69,7 +69,10 @@ def _citations(folder: Path) -> sp.csr_array:
     row_numbers(frame["item"], str(path), Catalogue(n_items, str(path)))
     frame = frame[frame["row"] != frame["item"]]
     one, other = frame["row"].to_numpy(), frame["item"].to_numpy()
-    links = _binary(np.append(one, other), np.append(other, one), (n_items, n_items))
+    # An item that has links is among its own, so that it shares one with each item that it cites or that cites it.
+    linked = np.union1d(one, other)
+    rows, columns = np.concatenate([one, other, linked]), np.concatenate([other, one, linked])
+    links = _binary(rows, columns, (n_items, n_items))
     return normalise_rows(links)
 
 

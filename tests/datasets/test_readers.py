@@ -175,10 +175,16 @@ def test_citeulike_weights(tmp_path):
         tags.features.toarray(), [[common / norm, rare / norm, 0], [1, 0, 0], [0, 0, 0]], rtol=1e-6
     )
     assert tags.mask.tolist() == [True, True, False]
-    # Links 0-1 and 0-2 count both ways, item 1's link to itself does not.
-    half = sqrt(0.5)
+    # Links 0-1 and 0-2 count both ways, item 1's own says nothing; each item is among its links.
+    third, half = sqrt(Fraction(1, 3)), sqrt(0.5)
     links = dataset.modalities["citations"].features.toarray()
-    np.testing.assert_allclose(links, [[0, half, half], [1, 0, 0], [1, 0, 0]], rtol=1e-6)
+    np.testing.assert_allclose(links, [[third, third, third], [half, half, 0], [half, 0, half]], rtol=1e-6)
+
+
+def test_citeulike_an_item_without_links_has_no_citations(tmp_path):
+    write_citeulike(tmp_path)
+    (tmp_path / "citations.dat").write_text("1 1\n0\n1 2\n")
+    assert load(tmp_path, "citeulike").modalities["citations"].mask.tolist() == [True, True, False]
 
 
 def test_citeulike_without_side_files_and_with_wrong_ones(tmp_path):

@@ -114,6 +114,16 @@ def test_cold_item_takes_a_fifth_of_the_items_away():
     assert warm_tested.any()
 
 
+@pytest.mark.parametrize("protocol", ["cold-item", "cold-user"])
+def test_a_cold_split_can_ask_about_cold_ones_alone(protocol):
+    data = crowd()
+    split = make_split(data, protocol, 2, valid=0, test=0)
+    for part in (split.valid, split.test):
+        rows = data.interactions.iloc[part]
+        cold = split.cold_items[rows["item"]] if protocol == "cold-item" else split.cold_users[rows["user"]]
+        assert cold.all()
+
+
 def test_cold_user_hands_over_the_first_five():
     data = crowd()
     split = make_split(data, "cold-user", 2, support=5)
