@@ -283,16 +283,11 @@ def _check(experiment: Experiment, where: str) -> None:
         if metric not in metrics or metric.partition("@")[0] in LIST_METRICS:
             known = [m for m in metrics if m.partition("@")[0] not in LIST_METRICS]
             raise UserError(f"column '{column}' of {where}: no metric '{metric}'{nearest(metric, known)}")
-    if experiment.reference and experiment.reference not in experiment.models:
-        raise UserError(
-            f"reference of {where}: no model '{experiment.reference}'"
-            f"{nearest(experiment.reference, experiment.models)}"
-        )
-    for reported in experiment.paper.reported if experiment.paper else ():
-        if reported.model not in experiment.models:
-            raise UserError(
-                f"paper of {where}: no model '{reported.model}'{nearest(reported.model, experiment.models)}"
-            )
+    named = [("reference", experiment.reference)] if experiment.reference else []
+    named += [("paper", reported.model) for reported in experiment.paper.reported] if experiment.paper else []
+    for key, name in named:
+        if name not in experiment.models:
+            raise UserError(f"{key} of {where}: no model '{name}'{nearest(name, experiment.models)}")
 
 
 def _shrunk(experiment: Experiment, smoke: Smoke, where: str) -> Experiment:

@@ -55,7 +55,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 @app.command()
 def train(
-    model: Annotated[str, typer.Option(help="Name of the model; by default the engine's own.")] = "confluence",
+    model: Annotated[
+        str, typer.Option(help="Name of the model; by default the engine's own.")
+    ] = "confluence",
     dataset: Annotated[str, typer.Option(help="Name of a data set, or path of its card.")] = "ml-100k",
     task: Annotated[
         str, typer.Option(help="recommend: items for users; bundle: items that complete bundles.")
@@ -99,7 +101,8 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Print and keep the mean gate of each field, of a model with gates.")
+        bool,
+        typer.Option("--explain", help="Print and keep the mean gate of each field, of a model with gates."),
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:N for one GPU.")] = "auto",
     devices: Annotated[

@@ -46,7 +46,7 @@ def one_line(err, *words):
 
 
 def test_without_a_model_it_trains_the_engine_s_own(recsys, tmp_path):
-    status, out, _ = recsys("train", "--dataset", "toy", "--set", "max_epochs=1", "--out", "own")
+    status, _, _ = recsys("train", "--dataset", "toy", "--set", "max_epochs=1", "--out", "own")
     assert status == 0 and load_config(tmp_path / "own").model == "confluence"
 
 

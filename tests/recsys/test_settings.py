@@ -74,7 +74,7 @@ def test_a_registry_refuses_a_second_part_of_one_name():
 def test_a_family_makes_what_follows_the_colon():
     registry = Registry("part", None, {}, {"decimal": "decimal:Decimal"})
     assert registry.get("decimal:0.1") * 10 == 1 and registry.names() == []
-    with pytest.raises(UserError, match="there is no part 'other:0.1'"):
+    with pytest.raises(UserError, match=r"there is no part 'other:0\.1'"):
         registry.get("other:0.1")
 
 
