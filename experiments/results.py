@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -210,7 +210,9 @@ def table_of(
         }
         for label, runs in members.items()
     }
-    found = [c for c in columns if _column(rows, scored, draws, c, rules)]
+    # A reference is declared for what decides; elsewhere nobody said beforehand who should win.
+    others = replace(rules, reference=None)
+    found = [c for c in columns if _column(rows, scored, draws, c, rules if c == decide_by else others)]
     decide = decide_by if decide_by in found else (found or [""])[0]
     order = sorted(rows.values(), key=lambda row: -row["columns"].get(decide, {}).get("mean", -1.0))
     chance = {c: chance_of(next(iter(members.values())), c) for c in found} if members else {}

@@ -123,6 +123,10 @@ def test_a_declared_reference_is_what_all_others_are_compared_with(root, tmp_pat
     for name in ("itemknn", "contentknn"):
         assert cells[name]["against"]["reference"] == "pop" and cells[name]["verdict"] == "better"
     assert not cells["pop"]["may_be_best"]
+    (recall,) = {row["columns"]["recall@20"].get("against", {}).get("reference") for row in table["rows"]} - {
+        None
+    }
+    assert recall != "pop"  # for what does not decide, the best by mean
 
 
 def test_markdown_and_csv_say_the_same(done):
