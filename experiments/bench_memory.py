@@ -20,7 +20,7 @@ import numpy as np
 
 from recsys.datasets.cards import load_dataset
 from recsys.datasets.dataset import Modality
-from recsys.runs import RunConfig, execute, prepare
+from recsys.runs import ENVIRONMENT_FILE, RunConfig, execute, prepare
 
 DATASETS, MODELS = ("amazon-sports", "amazon-clothing"), ("mmhcl", "confluence")
 WIDTH, MODALITIES = 128, ("image", "text")
@@ -37,7 +37,7 @@ def train(dataset: str, model: str, data_root: str, settings: dict) -> dict:
     config = RunConfig(model=model, dataset=dataset, settings={"max_epochs": 1} | settings)
     with tempfile.TemporaryDirectory() as folder:
         metrics = execute(prepare(config, loaded), Path(folder) / "run")
-        record = json.loads((Path(folder) / "run" / "environment.json").read_text(encoding="utf-8"))
+        record = json.loads((Path(folder) / "run" / ENVIRONMENT_FILE).read_text(encoding="utf-8"))
     return record["usage"] | {"epoch": metrics["timing"]["train_epoch_median"]}
 
 

@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from recsys.datasets.dataset import Dataset, Modality
 from recsys.datasets.splits import Split, head_items
 from recsys.errors import UserError, nearest
-from recsys.graphs.knn import knn
+from recsys.graphs.knn import knn, neighbour_graph
 from recsys.graphs.normalise import row_normalise
 from recsys.settings import Settings, setting
 
@@ -203,6 +203,4 @@ def _near(
         base_mask=bank & mask,
         positive_only=True,
     )
-    rows, columns = np.nonzero(found >= 0)
-    ones = np.ones(len(rows), dtype=np.float32)
-    return sp.csr_matrix((ones, (rows, found[rows, columns])), shape=(len(holes), len(bank)))
+    return neighbour_graph(found, None, len(bank))

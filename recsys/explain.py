@@ -41,9 +41,8 @@ def mean_gates(run: Run) -> pd.DataFrame:
         UserError: the model has no gates.
     """
     check_explainable(run.model, run.config.model)
-    rows = run.split.test_support
     run.model.eval()
-    found: Mapping[str, Any] = run.model.field_gates(run.dataset.matrix(rows) if len(rows) else None)
+    found: Mapping[str, Any] = run.model.field_gates(run.support("test"))
     lines = []
     for noun, gates in found.items():
         everybody = np.ones(len(gates.values), dtype=bool)

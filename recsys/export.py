@@ -10,7 +10,6 @@ import numpy as np
 from recsys.errors import UserError
 from recsys.evaluation.scorers import VectorScorer
 from recsys.files import atomic, cannot_write, write_text
-from recsys.recommend import support
 from recsys.runs import Run
 
 
@@ -23,7 +22,7 @@ def export_vectors(run: Run, folder: Path) -> None:
     Raises:
         UserError: the model's scores are no inner products, or the folder cannot be written.
     """
-    scorer = run.model.scorer(support(run))
+    scorer = run.model.scorer(run.support("test"))
     if not isinstance(scorer, VectorScorer):
         raise UserError(
             f"{run.config.model} has no vectors to export: its scores are no inner product of a user's and an item's; "

@@ -87,7 +87,7 @@ def catalogue_users(run: Run, ids: np.ndarray | None = None) -> Listeners:
         unknown = str(ids[np.argmax(rows < 0)])
         raise UserError(f"'{dataset.name}' has no user '{unknown}'{nearest(unknown, dataset.user_ids)}")
     numbers = np.where(data.warm_users, np.arange(dataset.n_users), -1)
-    audience = Audience(numbers, run.model.history(support(run)), data.user_attributes).rows(rows)
+    audience = Audience(numbers, run.model.history(run.support("test")), data.user_attributes).rows(rows)
     known, held_out = (dataset.matrix(part)[rows] for part in (split.known, split.test))
     return Listeners(dataset.user_ids[rows], audience, known, held_out, rows)
 
@@ -109,17 +109,11 @@ def new_users(path: Path, run: Run, wanted: np.ndarray | None = None) -> Listene
     return Listeners(ids[rows], audience, audience.history, nothing, None)
 
 
-def support(run: Run) -> sp.csr_array | None:
-    """What cold users bring along to the test."""
-    rows = run.split.test_support
-    return run.dataset.matrix(rows) if len(rows) else None
-
-
 def scorer_of(run: Run, listeners: Listeners, arrivals: Arrivals | None = None) -> Scorer:
     """Scores of the listeners by place, over the catalogue and, behind it, the arrivals."""
     own = type(run.model).scorer is not Model.scorer
     if own and arrivals is None and listeners.numbers is not None:
-        scorer, numbers = run.model.scorer(support(run)), listeners.numbers
+        scorer, numbers = run.model.scorer(run.support("test")), listeners.numbers
 
         class Chosen:
             n_items, device = scorer.n_items, scorer.device

@@ -31,6 +31,7 @@ from recsys.models.base import Model
 from recsys.settings import Settings, build, divide, setting
 
 if TYPE_CHECKING:
+    import scipy.sparse as sp
     from rich.console import Console
 
 CONFIG_FILE, METRICS_FILE, USERS_FILE = "config.yaml", "metrics.json", "per_user.parquet"
@@ -80,6 +81,11 @@ class Run:
     train_settings: Any
     graph_seconds: float
     begun: Usage = field(default_factory=Usage.now)
+
+    def support(self, part: str) -> sp.csr_array | None:
+        """(n_users, n_items) CSR, what cold users bring along to "valid" or "test"; None where they bring nothing."""
+        rows = getattr(self.split, f"{part}_support")
+        return self.dataset.matrix(rows) if len(rows) else None
 
 
 def prepare(config: RunConfig, dataset: Dataset | None = None) -> Run:
@@ -192,7 +198,7 @@ def execute(
     checked = run.data.ledger.audit(run.split.cold_users, run.split.cold_items)
     scored = time.perf_counter()
     evaluator = make_evaluator(run.dataset, run.split, run.data, "test")
-    evaluation = evaluator.evaluate(run.model.scorer(_support(run, "test")))
+    evaluation = evaluator.evaluate(run.model.scorer(run.support("test")))
     timing = {
         "graph": run.graph_seconds,
         "train_epoch_median": trained.pop("train_epoch_median"),
@@ -227,7 +233,7 @@ def _train(run: Run, folder: Path, console: Console | None, machines: Machines) 
     def validate(model: Model, group: str = OVERALL) -> float:
         if group not in evaluator.groups:
             return math.nan
-        scorer = model.scorer(_support(run, "valid"))
+        scorer = model.scorer(run.support("valid"))
         groups = () if group == OVERALL else (group,)
         return evaluator.evaluate(scorer, metrics=(monitor,), groups=groups).metrics[group][monitor]
 
@@ -275,11 +281,6 @@ def make_evaluator(dataset: Dataset, split: Split, data: TrainingData, part: str
         item_counts=counts,
         metrics=BUNDLE_METRICS if bundles else DEFAULT_METRICS,
     )
-
-
-def _support(run: Run, part: str) -> Any:
-    rows = getattr(run.split, f"{part}_support")
-    return run.dataset.matrix(rows) if len(rows) else None
 
 
 def _report(run: Run, evaluation: Evaluation) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from recsys.data import TrainingData
 from recsys.datasets.dataset import Modality
 from recsys.errors import UserError, nearest
 
@@ -111,3 +112,20 @@ def time_fields(seconds: np.ndarray) -> Mapping[str, np.ndarray]:
     """Hour of the day (0 to 23) and day of the week (0 is Monday), int64, of times in seconds since 1970, UTC."""
     hours = np.floor_divide(seconds, 3600).astype(np.int64)
     return {"hour": hours % HOURS, "weekday": (hours // HOURS + 3) % DAYS}
+
+
+def context_fields(data: TrainingData, wanted: bool | None) -> Mapping[str, np.ndarray] | None:
+    """`time_fields` of the training interactions; None where they are not wanted, or there are no timestamps.
+
+    Args:
+        wanted: None: where there are timestamps.
+
+    Raises:
+        UserError: they are wanted, and there are none.
+    """
+    times = None if wanted is False else data.use_timestamps("context")
+    if wanted and times is None:
+        raise UserError(
+            "context=true needs interactions with timestamps, and this data set has none; leave it out"
+        )
+    return None if times is None else time_fields(times)

@@ -177,40 +177,31 @@ class StandardScorer:
 
 
 class SumScorer:
-    """The weighted sum of other scorers' scores."""
+    """The weighted sum of other scorers' scores.
+
+    Args:
+        scorers: p of them.
+        weights: a number for each, or (p, n_items) float32 where items have weights of their own.
+        unranked: as in `VectorScorer`.
+        offset: (n_items,) float32, added to each user's scores.
+    """
 
     def __init__(
-        self, scorers: Sequence[Scorer], weights: Sequence[float], unranked: np.ndarray | None = None
+        self,
+        scorers: Sequence[Scorer],
+        weights: Sequence[float] | torch.Tensor,
+        unranked: np.ndarray | None = None,
+        offset: torch.Tensor | float = 0.0,
     ):
-        self.scorers, self.weights = list(scorers), list(weights)
+        self.scorers, self.weights, self.offset = list(scorers), list(weights), offset
         self.n_items, self.device = scorers[0].n_items, scorers[0].device
         self._unranked = _columns(unranked, self.n_items, self.device)
 
     def __call__(self, users: np.ndarray) -> torch.Tensor:
-        total = self.scorers[0](users).mul_(self.weights[0])
+        total = self.scorers[0](users).mul_(self.weights[0]).add_(self.offset)
         for scorer, weight in zip(self.scorers[1:], self.weights[1:], strict=True):
-            total.add_(scorer(users), alpha=weight)
+            total.add_(scorer(users).mul_(weight))
         return _finish(total, self._unranked)
-
-
-class BlendScorer:
-    """The sum of other scorers' scores, each item's weighted by its own weights.
-
-    Args:
-        scorers: p of them.
-        weights: (p, n_items) float32.
-        offset: (n_items,) float32, added to each user's scores.
-    """
-
-    def __init__(self, scorers: Sequence[Scorer], weights: torch.Tensor, offset: torch.Tensor):
-        self.scorers, self.weights, self.offset = list(scorers), weights, offset
-        self.n_items, self.device = scorers[0].n_items, scorers[0].device
-
-    def __call__(self, users: np.ndarray) -> torch.Tensor:
-        total = self.offset.expand(len(users), -1).clone()
-        for scorer, weight in zip(self.scorers, self.weights, strict=True):
-            total.addcmul_(scorer(users), weight)
-        return total
 
 
 class KeptScorer:

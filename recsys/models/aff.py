@@ -17,7 +17,7 @@ from recsys.averaging import MovingAverage
 from recsys.content import choose
 from recsys.data import TrainingData
 from recsys.datasets.dataset import Modality
-from recsys.encoders.fields import DAYS, HOURS, AttributeFields, time_fields
+from recsys.encoders.fields import DAYS, HOURS, AttributeFields, context_fields
 from recsys.encoders.gated_fusion import ContentFields, FieldFusion, FieldRows, Gates, HistoryField
 from recsys.episodes import Episodes
 from recsys.errors import UserError
@@ -173,15 +173,10 @@ class AFF(Model):
 
     def _make_context(self) -> None:
         s = self.settings
-        times = None if s.context is False else self.data.use_timestamps("context")
-        if s.context and times is None:
-            raise UserError(
-                "context=true needs interactions with timestamps, and this data set has none; leave it out"
-            )
-        self.has_context = times is not None
-        if times is None:
+        found = context_fields(self.data, s.context)
+        self.has_context = found is not None
+        if found is None:
             return
-        found = time_fields(times)
         moments = found["hour"] * DAYS + found["weekday"]
         share = np.bincount(moments, minlength=MOMENTS) / len(moments)
         self.register_buffer("moment_of", torch.from_numpy(moments), persistent=False)

@@ -3,7 +3,7 @@ scale, added up; ours."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from recsys.data import TrainingData
 from recsys.errors import UserError
 from recsys.evaluation.evaluator import COLD_POOL, OVERALL
-from recsys.evaluation.scorers import BlendScorer, KeptScorer, Scorer, StandardScorer
+from recsys.evaluation.scorers import KeptScorer, Scorer, StandardScorer, SumScorer
 from recsys.models.base import Model
 from recsys.models.cm3 import CM3
 from recsys.models.ease import EASE
@@ -87,16 +87,15 @@ class Confluence(Model):
         self.register_buffer("mix", weights)
         self.register_buffer("cold_mix", weights.clone())
         self.register_buffer("lift", torch.zeros(1))
-        self.kept: Sequence[Scorer] | None = None
+        self.unfitted = [part for part in self.parts.values() if part.closed_form]
+        self.settling, self.kept = False, list[Scorer]()
 
     def _part(self, name: str, seed: int) -> Model:
         options = getattr(self.settings, f"{name}_options")
         if name in TRAINED:
             own, self.training[name] = _divided(TRAINED[name], options, name)
             return TRAINED[name](own, self.data, seed)
-        part = CLOSED[name](build(CLOSED[name].Settings, options, f"{name}_options"), self.data, seed)
-        part.fit()
-        return part
+        return CLOSED[name](build(CLOSED[name].Settings, options, f"{name}_options"), self.data, seed)
 
     def stages(self, settings: Any) -> Mapping[str, tuple[Model, Any]]:
         return {
@@ -108,7 +107,7 @@ class Confluence(Model):
         items' by all answers, of the cold items' among cold ones; then how high cold items stand among all."""
         if not self.settings.settle:
             return
-        self.kept = []
+        self.settling = True
         try:
             self._climb(self.mix, MULTIPLES, lambda: validate(OVERALL))
             self.cold_mix.copy_(self.mix)
@@ -116,7 +115,7 @@ class Confluence(Model):
                 self._climb(self.cold_mix, MULTIPLES, lambda: validate(COLD_POOL))
                 self._raise_cold(lambda: validate(OVERALL))
         finally:
-            self.kept = None
+            self.settling, self.kept = False, []
 
     def _climb(self, values: Tensor, multiples: Iterable[float], validate: Callable[[], float]) -> None:
         """Coordinate ascent, in place; a weight of 0 tries multiples of the smallest other one."""
@@ -148,17 +147,31 @@ class Confluence(Model):
     @torch.no_grad()
     def scorer_for(self, audience: Audience, arrivals: Arrivals | None = None) -> Scorer:
         scorers = self.kept or self._standardised(audience, arrivals)
-        if self.kept is not None:
-            self.kept = scorers = self.kept or [KeptScorer(s, KEPT_BYTES // len(scorers)) for s in scorers]
+        if self.settling and not self.kept:
+            self.kept = scorers = [KeptScorer(scorer, KEPT_BYTES // len(scorers)) for scorer in scorers]
         cold = torch.ones(scorers[0].n_items, dtype=torch.bool)
         cold[: self.data.n_items] = torch.from_numpy(~self.data.warm_items)
         device = scorers[0].device
         weights = torch.where(cold, self.cold_mix.cpu()[:, None], self.mix.cpu()[:, None]).to(device)
-        return BlendScorer(scorers, weights, (cold * self.lift.cpu()).to(device))
+        return SumScorer(scorers, weights, offset=(cold * self.lift.cpu()).to(device))
 
     def _standardised(self, audience: Audience, arrivals: Arrivals | None) -> list[Scorer]:
+        self._fit_closed()
         warm = self.data.warm_items
         return [StandardScorer(part.scorer_for(audience, arrivals), warm) for part in self.parts.values()]
+
+    def _fit_closed(self) -> None:
+        """Once, when they are first asked for: a loaded model has them fitted."""
+        while self.unfitted:
+            self.unfitted.pop().fit()
+
+    def arrays(self) -> dict[str, Tensor]:
+        self._fit_closed()
+        return super().arrays()
+
+    def load_arrays(self, arrays: Mapping[str, Tensor]) -> None:
+        super().load_arrays(arrays)
+        self.unfitted = []
 
     def modality_vectors(self) -> Mapping[str, Tensor]:
         return next(iter(self.parts.values())).modality_vectors()

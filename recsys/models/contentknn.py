@@ -12,7 +12,7 @@ from recsys.content import below, choose, unit_rows
 from recsys.data import TrainingData
 from recsys.errors import UserError, nearest
 from recsys.evaluation.scorers import FallbackScorer, HistoryScorer, SumScorer, VectorScorer
-from recsys.graphs.knn import knn
+from recsys.graphs.knn import knn, neighbour_graph
 from recsys.models.base import Model
 from recsys.newcomers import Arrivals, Audience
 from recsys.settings import Settings, setting
@@ -95,6 +95,4 @@ class ContentKNN(Model):
         found, similarities = knn(
             rows, base, self.settings.k, query_mask=mask, base_mask=warm, exclude_self=exclude_self
         )
-        rows, places = np.nonzero(found >= 0)
-        entries = (similarities[rows, places], (rows, found[rows, places]))
-        return sp.csr_array(entries, shape=(len(found), self.data.n_items))
+        return sp.csr_array(neighbour_graph(found, similarities, self.data.n_items))

@@ -11,9 +11,9 @@ import pandas as pd
 import scipy.sparse as sp
 import torch
 
-from recsys.content import choose, unit_rows
+from recsys.content import below, choose, unit_rows
 from recsys.data import TrainingData
-from recsys.encoders.fields import AttributeFields, Numbers, time_fields
+from recsys.encoders.fields import AttributeFields, Numbers, context_fields
 from recsys.errors import UserError
 from recsys.evaluation.scorers import AverageScorer, Scorer
 from recsys.models.base import Model
@@ -26,7 +26,6 @@ PAIRS = 2**16
 """Pairs whose similarities are taken at once."""
 REDRAWS = 20
 """A user who has nearly every item keeps a few of their own among the negatives."""
-NO_TIMES = "context=true needs interactions with timestamps, and this data set has none; leave it out"
 
 
 class LambdaRankSettings(Settings):
@@ -73,10 +72,8 @@ class LambdaRank(Model):
         self.user_columns = AttributeFields(data.user_attributes, warm[0], s.user_fields, "user")
         self.item_columns = AttributeFields(data.item_attributes, warm[1], s.item_fields, "item")
         data.ledger.record("vocabulary", "attributes", *warm)
-        times = None if s.context is False else data.use_timestamps("context")
-        if s.context and times is None:
-            raise UserError(NO_TIMES)
-        self.context = None if times is None else np.column_stack(list(time_fields(times).values()))
+        times = context_fields(data, s.context)
+        self.context = None if times is None else np.column_stack(list(times.values()))
 
     def fit(self) -> None:
         """Draw the queries and grow the trees."""
@@ -156,7 +153,7 @@ class LambdaRank(Model):
             counts = np.append(counts, np.full(len(arrivals), np.nan))
             for name in units:
                 new = arrivals.modalities[name]
-                units[name] = _stacked(units[name], unit_rows(new.features))
+                units[name] = below(units[name], unit_rows(new.features))
                 masks[name] = np.append(masks[name], new.mask)
         users = [_table(self.user_columns, audience.attributes, len(audience))]
         users.append(np.diff(audience.history.indptr)[:, None])
@@ -251,7 +248,3 @@ def _paired(sums: Any, content: Any, users: np.ndarray, items: np.ndarray) -> np
 def _mean(total: np.ndarray, count: np.ndarray) -> np.ndarray:
     """total / count; NaN where there is nothing to count."""
     return np.divide(total, count, out=np.full(np.shape(total), np.nan, dtype=np.float32), where=count > 0.5)
-
-
-def _stacked(above: Any, below: Any) -> Any:
-    return sp.csr_array(sp.vstack([above, below])) if sp.issparse(above) else np.concatenate([above, below])

@@ -110,14 +110,14 @@ def test_settling_scores_each_part_once_and_forgets(data, monkeypatch):
 
     def validate(group):
         scores = model.scorer()(users)
-        model.kept, kept = None, model.kept
+        (model.settling, kept), model.kept = (False, model.kept), []
         torch.testing.assert_close(scores, model.scorer()(users))
         calls.pop()
-        model.kept = kept
+        model.settling, model.kept = True, kept
         return float(scores[0, 0])
 
     model.settle(validate)
-    assert calls == [1] and model.kept is None
+    assert calls == [1] and not model.kept and not model.settling
 
 
 STAGED = {
