@@ -87,7 +87,7 @@ class Sampler:
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of one epoch, in order."""
-        generator = torch.Generator().manual_seed(epoch_seed(self._seed, epoch))
+        generator = torch.Generator().manual_seed(derived_seed(self._seed, epoch))
         for rows in self._positive_rows(generator):
             users = self._users[rows]
             yield Batch(users, self._items[rows], self._draw_negatives(users, generator))
@@ -124,6 +124,6 @@ class Sampler:
         return self._keys[place] == keys
 
 
-def epoch_seed(seed: int, epoch: int) -> int:
-    """A seed for one epoch, so that a resumed run draws what it would have drawn."""
-    return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> 1)
+def derived_seed(seed: int, number: int) -> int:
+    """A seed of its own for one epoch, so that a resumed run draws what it would have drawn, or for one member."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0] >> 1)

@@ -26,7 +26,7 @@ from recsys.files import atomic, write_text
 from recsys.machines import Machines, hush
 from recsys.models.base import Model
 from recsys.objectives.diagnostics import embedding_diagnostics, sample
-from recsys.sampling import Batch, Sampler, epoch_seed
+from recsys.sampling import Batch, Sampler, derived_seed
 from recsys.settings import Settings, setting
 
 RESUME_FILE, BEST_FILE, HISTORY_FILE = "last.ckpt", "model.safetensors", "history.csv"
@@ -105,7 +105,7 @@ class TrainingModule(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         # Everything random in an epoch follows from (seed, epoch), so that a resumed run repeats it.
-        seed = epoch_seed(self.seed + 1, self.current_epoch)
+        seed = derived_seed(self.seed + 1, self.current_epoch)
         torch.manual_seed(seed)
         self.model.start_epoch(self.current_epoch, torch.Generator().manual_seed(seed))
         self.epoch_terms = {}
@@ -280,7 +280,7 @@ def train(
     stages = model.stages(settings)
     if stages:
         how = {"device": device, "machines": machines, "callbacks": callbacks}
-        return _in_stages(model, stages, folder, validate, seed, how)
+        return _in_stages(model, stages, folder, validate, how)
     keeper = KeepBest(folder, validate)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="pytorch_lightning")
@@ -310,7 +310,6 @@ def _in_stages(
     stages: Mapping[str, tuple[Model, TrainSettings]],
     folder: Path,
     validate: Validate,
-    seed: int,
     how: dict[str, Any],
 ) -> dict[str, Any]:
     """Train a model's parts one after another, each in a folder of its own, and put them together.
@@ -320,7 +319,7 @@ def _in_stages(
     told, curves, epochs = [], [], 0
     for name, (part, settings) in stages.items():
         (folder / name).mkdir(exist_ok=True)
-        told.append(train(part, settings, folder / name, validate, seed, **how))
+        told.append(train(part, settings, folder / name, validate, part.seed, **how))
         curve = pd.read_csv(folder / name / HISTORY_FILE)
         curves.append(curve.assign(epoch=curve["epoch"] + epochs, stage=name))
         epochs += told[-1]["epochs"]

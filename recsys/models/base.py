@@ -65,6 +65,7 @@ class Model(nn.Module):
         super().__init__()
         self.settings = settings
         self.data = data
+        self.seed = seed
         self.init_generator = torch.Generator().manual_seed(seed)
 
     def table(self, name: str, rows: int, width: int) -> nn.Parameter:

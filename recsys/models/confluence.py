@@ -21,6 +21,7 @@ from recsys.models.hyperwalk import HyperWalk
 from recsys.models.mmhcl import MMHCL
 from recsys.models.pop import Pop
 from recsys.newcomers import Arrivals, Audience
+from recsys.sampling import derived_seed
 from recsys.settings import Settings, build, divide, setting
 
 TRAINED = {"calibrated": CM3, "contrastive": MMHCL}
@@ -40,6 +41,9 @@ class ConfluenceSettings(Settings):
     walk: float = setting(0.5, "weight of HyperWalk's scores; 0 leaves the part out", low=0)
     linear: float = setting(0.5, "weight of EASE's scores; 0 leaves the part out", low=0)
     popularity: float = setting(1.0, "weight of the items' popularity; 0 leaves it out", low=0)
+    members: int = setting(
+        1, "trainings of CM3 and of MMHCL, from different seeds, whose scores are averaged", low=1, high=100
+    )
     linear_up_to: int = setting(
         20_000, "items of the largest catalogue with a linear part, which holds items by items", low=0
     )
@@ -63,7 +67,8 @@ class Confluence(Model):
     better rankings than any of them gives.
 
     The parts share no parameter: each is trained to its own best epoch, then the weights are settled on
-    validation. Cold items, whose scores the parts make from content alone, have weights of their own, settled by
+    validation. Trained again from another seed a part errs elsewhere too: with several `members` a trained part's
+    scores are their mean. Cold items, whose scores the parts make from content alone, have weights of their own, settled by
     ranking cold items among themselves, and a lift: they are less sure than warm ones, not less good. A new item
     takes the same path, and nothing depends on which others are there.
 
@@ -87,19 +92,24 @@ class Confluence(Model):
         self.register_buffer("mix", weights)
         self.register_buffer("cold_mix", weights.clone())
         self.register_buffer("lift", torch.zeros(1))
-        self.unfitted = [part for part in self.parts.values() if part.closed_form]
+        self.unfitted = [part for name, (part, *_) in self.parts.items() if name in CLOSED]
         self.settling, self.kept = False, list[Scorer]()
 
-    def _part(self, name: str, seed: int) -> Model:
+    def _part(self, name: str, seed: int) -> nn.ModuleList:
+        """The members of a part; a closed one is its only member."""
         options = getattr(self.settings, f"{name}_options")
-        if name in TRAINED:
-            own, self.training[name] = _divided(TRAINED[name], options, name)
-            return TRAINED[name](own, self.data, seed)
-        return CLOSED[name](build(CLOSED[name].Settings, options, f"{name}_options"), self.data, seed)
+        if name in CLOSED:
+            own = build(CLOSED[name].Settings, options, f"{name}_options")
+            return nn.ModuleList([CLOSED[name](own, self.data, seed)])
+        own, self.training[name] = _divided(TRAINED[name], options, name)
+        seeds = [seed, *(derived_seed(seed, number) for number in range(1, self.settings.members))]
+        return nn.ModuleList([TRAINED[name](own, self.data, each) for each in seeds])
 
     def stages(self, settings: Any) -> Mapping[str, tuple[Model, Any]]:
         return {
-            name: (self.parts[name], settings.model_copy(update=own)) for name, own in self.training.items()
+            f"{name}-{number}" if number else name: (member, settings.model_copy(update=own))
+            for name, own in self.training.items()
+            for number, member in enumerate(self.parts[name])
         }
 
     def settle(self, validate: Callable[[str], float]) -> None:
@@ -157,8 +167,14 @@ class Confluence(Model):
 
     def _standardised(self, audience: Audience, arrivals: Arrivals | None) -> list[Scorer]:
         self._fit_closed()
+        return [self._averaged(members, audience, arrivals) for members in self.parts.values()]
+
+    def _averaged(
+        self, members: Iterable[Model], audience: Audience, arrivals: Arrivals | None
+    ) -> StandardScorer | SumScorer:
         warm = self.data.warm_items
-        return [StandardScorer(part.scorer_for(audience, arrivals), warm) for part in self.parts.values()]
+        scorers = [StandardScorer(member.scorer_for(audience, arrivals), warm) for member in members]
+        return SumScorer(scorers, [1 / len(scorers)] * len(scorers)) if len(scorers) > 1 else scorers[0]
 
     def _fit_closed(self) -> None:
         """Once, when they are first asked for: a loaded model has them fitted."""
@@ -174,7 +190,7 @@ class Confluence(Model):
         self.unfitted = []
 
     def modality_vectors(self) -> Mapping[str, Tensor]:
-        return next(iter(self.parts.values())).modality_vectors()
+        return next(iter(self.parts.values()))[0].modality_vectors()
 
 
 def _divided(part: type[Model], options: Mapping[str, Any], name: str) -> tuple[Any, dict[str, Any]]:

@@ -87,7 +87,7 @@ class DropoutNet(Model):
         self.register_buffer("user_factors", torch.zeros(data.n_users, settings.width))
         self.register_buffer("item_factors", torch.zeros(data.n_items, settings.width))
         data.ledger.record("factorisation", "preferences", data.warm_users, data.warm_items)
-        self.seed, self.noise = seed, torch.Generator().manual_seed(seed)
+        self.noise = torch.Generator().manual_seed(seed)
         self._inputs: tuple[Tensor, Tensor, Tensor] | None = None
 
     def start_epoch(self, epoch: int, generator: torch.Generator) -> None:

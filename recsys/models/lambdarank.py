@@ -65,7 +65,7 @@ class LambdaRank(Model):
 
     def __init__(self, settings: LambdaRankSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
-        s, self.seed, self.library = settings, seed, _lightgbm()
+        s, self.library = settings, _lightgbm()
         wanted = data.modalities or s.modalities
         self.modalities = choose(data.modalities, s.modalities, "LambdaRank") if wanted else {}
         warm = data.warm_users, data.warm_items

@@ -66,7 +66,7 @@ class RecBole(Model):
         from recsys.models.recbole_data import make_sides
 
         super().__init__(settings, data, seed)
-        self.seed, self.loan = seed, Loan(seed)
+        self.loan = Loan(seed)
         self.users, self.items = make_sides(data, settings.attributes if self.context else None)
         self.ranks_cold_items = len(self.items) > 1
         data.ledger.record("fields", f"RecBole's {self.name}", data.warm_users, data.warm_items)

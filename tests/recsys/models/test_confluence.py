@@ -8,8 +8,9 @@ import torch
 from recsys.data import TrainingData
 from recsys.datasets.splits import make_split
 from recsys.errors import UserError
+from recsys.evaluation.scorers import StandardScorer
 from recsys.models.cm3 import CM3
-from recsys.models.confluence import Confluence, ConfluenceSettings
+from recsys.models.confluence import TRAINED, Confluence, ConfluenceSettings
 from recsys.models.ease import EASE
 from recsys.models.hyperwalk import HyperWalk
 from recsys.models.mmhcl import MMHCL
@@ -147,7 +148,7 @@ def test_a_part_is_trained_as_it_is_alone(toy, tmp_path):
     )
     execute(alone, tmp_path / "alone")
     for name, value in alone.model.state_dict().items():
-        assert torch.equal(value, run.model.parts["calibrated"].state_dict()[name]), name
+        assert torch.equal(value, run.model.parts["calibrated"][0].state_dict()[name]), name
     history = pd.read_csv(tmp_path / "all" / "history.csv")
     assert history["stage"].tolist() == ["calibrated"] * 4 + ["contrastive"] * 4
     assert history["epoch"].tolist() == list(range(8)) and metrics["epochs"] == 8
@@ -155,6 +156,28 @@ def test_a_part_is_trained_as_it_is_alone(toy, tmp_path):
     load_model(loaded.model, tmp_path / "all")
     users = np.arange(toy.n_users)
     assert torch.equal(loaded.model.eval().scorer()(users), run.model.scorer()(users))
+
+
+def test_members_are_trained_from_seeds_of_their_own_and_averaged(toy, tmp_path):
+    one, two = staged(toy, settle=False), staged(toy, settle=False, members=2)
+    execute(one, tmp_path / "one")
+    execute(two, tmp_path / "two")
+    assert sorted(p.parent.name for p in (tmp_path / "two").glob("*/history.csv")) == [
+        "calibrated",
+        "calibrated-1",
+        "contrastive",
+        "contrastive-1",
+    ]
+    users, warm = np.arange(toy.n_users), one.data.warm_items
+    total = torch.zeros(toy.n_users, toy.n_items)
+    for name, members in two.model.parts.items():
+        assert len(members) == (2 if name in TRAINED else 1)
+        scores = [StandardScorer(member.scorer(), warm)(users) for member in members]
+        assert len(scores) == 1 or not torch.allclose(*scores)
+        total += getattr(two.model.settings, name) * sum(scores) / len(scores)
+    assert torch.allclose(two.model.scorer()(users), total, atol=1e-5)
+    for name, value in one.model.parts["contrastive"].state_dict().items():
+        assert torch.equal(value, two.model.parts["contrastive"].state_dict()[name]), name
 
 
 @pytest.mark.parametrize("fatal", ["calibrated", "contrastive"])
