@@ -24,7 +24,7 @@ DEFAULT_METRICS = tuple(
 BUNDLE_METRICS = tuple(
     f"{name}@{k}" for name in ("recall", "ndcg", "coverage", "popularity") for k in (5, 10, 20, 40, 80)
 )
-OVERALL, COLD_POOL = "overall", "cold_pool"
+OVERALL, WARM, COLD, COLD_POOL = "overall", "warm", "cold", "cold_pool"
 _CHUNK = 16384  # users whose hits are held at once: bounds memory, while metrics see long arrays
 _BLOCK = 2**23  # scores in a block
 

@@ -97,6 +97,38 @@ class HistoryScorer:
         return _finish(scores, self._unranked)
 
 
+class KernelScorer:
+    """Scores are similarities to what a user took, weighed by a matrix: (history @ matrix) sum_m X_m Y_m^T.
+
+    Args:
+        history: (n_users, w) CSR, what each user is known to like of w items.
+        matrix: (w, w) float32.
+        pairs: of each modality the rows X (w, width) of the w items and Y (n_items, width) of all, dense or CSR.
+        scale: (n_items,) float32, a factor of each item's scores.
+        unranked: as in `VectorScorer`.
+    """
+
+    def __init__(
+        self,
+        history: sp.csr_array,
+        matrix: torch.Tensor,
+        pairs: Sequence[tuple[np.ndarray | sp.csr_array, np.ndarray | sp.csr_array]],
+        scale: torch.Tensor,
+        unranked: np.ndarray | None = None,
+    ):
+        self.history = sp.csr_array(history, dtype=np.float32)
+        self.matrix, self.scale = matrix.detach().cpu().numpy(), scale.cpu()
+        # A product from the left, through the transposes, keeps sparse content sparse.
+        self.pairs = [(rows.T, every) for rows, every in pairs]
+        self.n_items, self.device = len(scale), torch.device("cpu")
+        self._unranked = _columns(unranked, self.n_items, self.device)
+
+    def __call__(self, users: np.ndarray) -> torch.Tensor:
+        weights = np.ascontiguousarray((self.history[users] @ self.matrix).T)
+        scores = sum(every @ (rows @ weights) for rows, every in self.pairs)
+        return _finish(torch.from_numpy(scores).T.contiguous().mul_(self.scale), self._unranked)
+
+
 class WalkScorer:
     """Scores are where a user's items get to in some steps item - user - item.
 

@@ -1,10 +1,9 @@
-"""Confluence: calibrated content channels, hypergraph contrast, a walk, a linear model and popularity, each on its own
-scale, added up; ours."""
+"""Confluence: models that see different things, each on its own scale, added up; ours."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -12,20 +11,23 @@ from torch import Tensor, nn
 
 from recsys.data import TrainingData
 from recsys.errors import UserError
-from recsys.evaluation.evaluator import COLD_POOL, OVERALL
+from recsys.evaluation.evaluator import COLD, COLD_POOL, OVERALL, WARM
 from recsys.evaluation.scorers import KeptScorer, Scorer, StandardScorer, SumScorer
 from recsys.models.base import Model
 from recsys.models.cm3 import CM3
+from recsys.models.contentridge import ContentRidge
 from recsys.models.ease import EASE
 from recsys.models.hyperwalk import HyperWalk
 from recsys.models.mmhcl import MMHCL
 from recsys.models.pop import Pop
+from recsys.models.twotower import TwoTower
 from recsys.newcomers import Arrivals, Audience
 from recsys.sampling import derived_seed
 from recsys.settings import Settings, build, divide, setting
 
-TRAINED = {"calibrated": CM3, "contrastive": MMHCL}
-CLOSED = {"walk": HyperWalk, "linear": EASE, "popularity": Pop}
+TRAINED = {"calibrated": CM3, "contrastive": MMHCL, "tower": TwoTower}
+CLOSED = {"walk": HyperWalk, "linear": EASE, "ridge": ContentRidge, "popularity": Pop}
+DENSE = ("linear", "ridge")
 PARTS = (*TRAINED, *CLOSED)
 MULTIPLES = (0.0, 0.3, 0.6, 1.0, 1.6, 2.5)
 """Of a part's weight, which validation chooses among."""
@@ -38,20 +40,32 @@ KEPT_BYTES = 2**31
 class ConfluenceSettings(Settings):
     calibrated: float = setting(1.0, "weight of CM3's scores; 0 leaves the part out", low=0)
     contrastive: float = setting(1.0, "weight of MMHCL's scores; 0 leaves the part out", low=0)
+    tower: float = setting(
+        0.0, "weight of TwoTower's scores, for data rich in tags or words; 0 leaves the part out", low=0
+    )
     walk: float = setting(0.5, "weight of HyperWalk's scores; 0 leaves the part out", low=0)
     linear: float = setting(0.5, "weight of EASE's scores; 0 leaves the part out", low=0)
+    ridge: float = setting(0.3, "weight of ContentRidge's scores; 0 leaves the part out", low=0)
     popularity: float = setting(1.0, "weight of the items' popularity; 0 leaves it out", low=0)
     members: int = setting(
         1, "trainings of CM3 and of MMHCL, from different seeds, whose scores are averaged", low=1, high=100
     )
-    linear_up_to: int = setting(
-        20_000, "items of the largest catalogue with a linear part, which holds items by items", low=0
+    dense_up_to: int = setting(
+        20_000,
+        "items of the largest catalogue with a linear part and a ridge, which hold items by items",
+        low=0,
     )
     settle: bool = setting(True, "let validation choose among multiples of the weights, for cold items too")
+    lift: Literal["none", "overall", "balanced"] = setting(
+        "overall",
+        "settle what cold items' scores gain by all answers, or by warm and cold ones in equal parts",
+    )
     calibrated_options: dict[str, Any] = setting({}, "settings of CM3 and of its training by name")
     contrastive_options: dict[str, Any] = setting({}, "settings of MMHCL and of its training by name")
+    tower_options: dict[str, Any] = setting({}, "settings of TwoTower and of its training by name")
     walk_options: dict[str, Any] = setting({}, "settings of HyperWalk by name")
     linear_options: dict[str, Any] = setting({"content": 1.0}, "settings of EASE by name")
+    ridge_options: dict[str, Any] = setting({}, "settings of ContentRidge by name")
     popularity_options: dict[str, Any] = setting({"power": 0.5}, "settings of Pop by name")
 
 
@@ -64,16 +78,20 @@ class Confluence(Model):
     counts: where two or three interactions are all there is, no table learns what they say at once. EASE solves:
     where there are many, it is hard to beat. And where there is next to nothing, what most users take is the best
     guess: a part of its own, for unit vectors cannot say it. Each errs elsewhere, and scores on one scale add up to
-    better rankings than any of them gives.
+    better rankings than any of them gives. Two parts read content alone, and speak of cold items first: ContentRidge
+    weighs what a user took, TwoTower learns which features go together.
 
     The parts share no parameter: each is trained to its own best epoch, then the weights are settled on
     validation. Trained again from another seed a part errs elsewhere too: with several `members` a trained part's
-    scores are their mean. Cold items, whose scores the parts make from content alone, have weights of their own, settled by
-    ranking cold items among themselves, and a lift: they are less sure than warm ones, not less good. A new item
-    takes the same path, and nothing depends on which others are there.
+    scores are their mean.
 
-    The linear part holds 4 bytes for each pair of items, and 8 more while it is fitted: a catalogue beyond
-    `linear_up_to` items goes without it.
+    Cold items, whose scores the parts make from content alone, have weights of their own, settled by ranking cold
+    items among themselves, and a lift: they are less sure than warm ones, not less good. `lift` says whom it shall
+    serve: all answers, most of which are warm items, or cold and warm ones alike, by the harmonic mean of their
+    figures. A new item takes the same path, and nothing depends on which others are there.
+
+    The linear part and the ridge hold 4 bytes each for every pair of items, and 8 more while one is fitted: a
+    catalogue beyond `dense_up_to` items goes without them.
     """
 
     Settings = ConfluenceSettings
@@ -84,10 +102,10 @@ class Confluence(Model):
         super().__init__(settings, data, seed)
         self.parts, self.training = nn.ModuleDict(), {}
         for name in PARTS:
-            if getattr(settings, name) and (name != "linear" or data.n_items <= settings.linear_up_to):
+            if getattr(settings, name) and (name not in DENSE or data.n_items <= settings.dense_up_to):
                 self.parts[name] = self._part(name, seed)
         if not set(self.parts) & set(TRAINED):
-            raise UserError("confluence: calibrated and contrastive are both 0; give one a weight above 0")
+            raise UserError(f"confluence: {', '.join(TRAINED)} are all 0; give one a weight above 0")
         weights = torch.tensor([float(getattr(settings, name)) for name in self.parts])
         self.register_buffer("mix", weights)
         self.register_buffer("cold_mix", weights.clone())
@@ -123,7 +141,8 @@ class Confluence(Model):
             self.cold_mix.copy_(self.mix)
             if np.isfinite(validate(COLD_POOL)):
                 self._climb(self.cold_mix, MULTIPLES, lambda: validate(COLD_POOL))
-                self._raise_cold(lambda: validate(OVERALL))
+                if self.settings.lift != "none":
+                    self._raise_cold(lambda: self._worth(validate))
         finally:
             self.settling, self.kept = False, []
 
@@ -139,6 +158,12 @@ class Confluence(Model):
                 if value > best and values.any():
                     best, kept = value, values[place].item()
             values[place] = kept
+
+    def _worth(self, validate: Callable[[str], float]) -> float:
+        if self.settings.lift == "overall":
+            return validate(OVERALL)
+        warm, cold = validate(WARM), validate(COLD)
+        return 2 * warm * cold / max(warm + cold, 1e-12)
 
     def _raise_cold(self, validate: Callable[[], float]) -> None:
         """Scale and lift of the cold items' scores, which leave their order among themselves."""

@@ -11,21 +11,30 @@ from recsys.errors import UserError
 from recsys.evaluation.scorers import StandardScorer
 from recsys.models.cm3 import CM3
 from recsys.models.confluence import TRAINED, Confluence, ConfluenceSettings
+from recsys.models.contentridge import ContentRidge
 from recsys.models.ease import EASE
 from recsys.models.hyperwalk import HyperWalk
 from recsys.models.mmhcl import MMHCL
 from recsys.models.pop import Pop
+from recsys.models.twotower import TwoTower
 from recsys.runs import RunConfig, execute, prepare
 from recsys.training import KeepBest, load_model
 
 OPTIONS = {
     "calibrated_options": {"width": 4, "k": 3},
     "contrastive_options": {"width": 6, "anchors": 0},
+    "tower_options": {"width": 5},
     "walk_options": {"k": 12},
     "linear_options": {"k": 4, "content": 2.0},
+    "ridge_options": {"regularisation": 0.5},
     "popularity_options": {"power": 0.5},
 }
-NAMES = ("calibrated", "contrastive", "walk", "linear", "popularity")
+NAMES = tuple(name.removesuffix("_options") for name in OPTIONS)
+NOTHING_ELSE = {"tower": 0.0, "walk": 0.0, "linear": 0.0, "ridge": 0.0, "popularity": 0.0}
+
+
+def confluence(data, **settings):
+    return Confluence(ConfluenceSettings(**OPTIONS | {"tower": 0.6} | settings), data, 0)
 
 
 @pytest.fixture
@@ -34,7 +43,8 @@ def data(toy):
 
 
 def parts_of(data):
-    for model, options in zip((CM3, MMHCL, HyperWalk, EASE, Pop), OPTIONS.values(), strict=True):
+    models = (CM3, MMHCL, TwoTower, HyperWalk, EASE, ContentRidge, Pop)
+    for model, options in zip(models, OPTIONS.values(), strict=True):
         part = model(model.Settings(**options), data, 0)
         if part.closed_form:
             part.fit()
@@ -52,21 +62,21 @@ def standardised(data):
 
 
 def test_scores_are_the_weighted_sum_of_standardised_scores(data):
-    weights = (2.0, 0.5, 0.3, 0.7, 0.9)
-    model = Confluence(ConfluenceSettings(**dict(zip(NAMES, weights, strict=True)), **OPTIONS), data, 0)
+    weights = (2.0, 0.5, 1.3, 0.3, 0.7, 0.4, 0.9)
+    model = confluence(data, **dict(zip(NAMES, weights, strict=True)))
     expected = sum(w * scores for w, scores in zip(weights, standardised(data), strict=True))
     ours = model.scorer()(np.arange(data.n_users)).double().numpy()
     np.testing.assert_allclose(ours, expected, atol=2e-4)
 
 
 def test_cold_items_have_weights_of_their_own_and_a_lift(data):
-    model, users = Confluence(ConfluenceSettings(**OPTIONS), data, 0), np.arange(data.n_users)
+    model, users = confluence(data), np.arange(data.n_users)
     before = model.scorer()(users).numpy()
-    model.cold_mix.copy_(torch.tensor([0.0, 0.0, 0.0, 3.0, 0.0]))
+    model.cold_mix.copy_(3.0 * torch.tensor([name == "linear" for name in NAMES]))
     model.lift.fill_(0.25)
     after, warm = model.scorer()(users).numpy(), data.warm_items
     np.testing.assert_array_equal(after[:, warm], before[:, warm])
-    linear = list(standardised(data))[-2]
+    linear = list(standardised(data))[NAMES.index("linear")]
     np.testing.assert_allclose(after[:, ~warm], 3 * linear[:, ~warm] + 0.25, atol=2e-4)
 
 
@@ -76,11 +86,7 @@ def near(*targets):
 
 
 def test_settling_keeps_what_validation_likes(data):
-    model = Confluence(
-        ConfluenceSettings(walk=0.0, linear=0.0, popularity=0.0, calibrated=2.0, contrastive=0.5, **OPTIONS),
-        data,
-        0,
-    )
+    model = confluence(data, calibrated=2.0, contrastive=0.5, **NOTHING_ELSE)
     likes = {
         "overall": near(
             (model.mix, 0, 1.2), (model.mix, 1, 0.8), (model.lift, 0, 1.6), (model.cold_mix, 1, 3.2)
@@ -96,15 +102,35 @@ def test_settling_keeps_what_validation_likes(data):
     assert model.mix.tolist() == pytest.approx([1.2, 0.8])
 
 
+def test_the_lift_serves_whom_it_is_said_to(data):
+    """Answers whose figures are a + lift among cold and b - lift among warm ones; all answers are mostly warm."""
+
+    def lifted(lift):
+        model = confluence(data, lift=lift, **NOTHING_ELSE)
+        height = lambda: float(model.lift) / float(model.mix.sum())  # noqa: E731
+        likes = {
+            "overall": lambda: 3.0 - height(),
+            "cold_pool": lambda: 1.0,
+            "warm": lambda: 3.0 - height(),
+            "cold": lambda: 0.6 + height(),
+        }
+        model.settle(lambda group: likes[group]())
+        return height()
+
+    # (3 - x)(0.6 + x) is largest at 1.2.
+    found = [lifted(lift) for lift in ("none", "overall", "balanced")]
+    assert found == pytest.approx([0.0, -0.5, 1.2])
+
+
 def test_without_cold_answers_the_cold_weights_stay(data):
-    model = Confluence(ConfluenceSettings(**OPTIONS), data, 0)
+    model = confluence(data)
     model.settle(lambda group: np.nan if group == "cold_pool" else -abs(float(model.mix[0]) - 2.5))
     assert model.mix[0] == pytest.approx(2.5) and model.lift == 0
     assert torch.equal(model.cold_mix, model.mix)
 
 
 def test_settling_scores_each_part_once_and_forgets(data, monkeypatch):
-    model, users = Confluence(ConfluenceSettings(**OPTIONS), data, 0), np.arange(data.n_users)
+    model, users = confluence(data), np.arange(data.n_users)
     calls = []
     real = Confluence._standardised
     monkeypatch.setattr(Confluence, "_standardised", lambda *a: calls.append(1) or real(*a))
@@ -200,20 +226,21 @@ def test_a_run_killed_in_a_stage_ends_as_if_it_had_not_been(toy, tmp_path, monke
 
 @pytest.mark.parametrize("left", ["calibrated", "contrastive"])
 def test_a_part_of_weight_0_is_not_built(data, left):
-    model = Confluence(ConfluenceSettings(**{left: 0.0}, **OPTIONS), data, 0)
+    model = confluence(data, **{left: 0.0})
     assert list(model.parts) == [name for name in NAMES if name != left]
     assert not any(left in name for name, _ in model.named_parameters())
 
 
-def test_a_large_catalogue_goes_without_the_linear_part(data):
+def test_a_large_catalogue_goes_without_parts_that_hold_items_by_items(data):
     for limit, built in ((data.n_items, True), (data.n_items - 1, False)):
-        model = Confluence(ConfluenceSettings(linear_up_to=limit, **OPTIONS), data, 0)
-        assert ("linear" in model.parts) == built and len(model.mix) == len(model.parts)
+        model = confluence(data, dense_up_to=limit)
+        assert [name in model.parts for name in ("linear", "ridge")] == [built, built]
+        assert len(model.mix) == len(model.parts)
 
 
 def test_without_learned_parts_it_says_so(data):
-    with pytest.raises(UserError, match="calibrated and contrastive are both 0"):
-        Confluence(ConfluenceSettings(calibrated=0.0, contrastive=0.0), data, 0)
+    with pytest.raises(UserError, match="calibrated, contrastive, tower are all 0"):
+        confluence(data, calibrated=0.0, contrastive=0.0, tower=0.0)
 
 
 def test_a_mistyped_setting_of_a_part_is_an_error(data):

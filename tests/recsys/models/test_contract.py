@@ -18,6 +18,7 @@ CONTRACT = {
     "pop": {},
     "itemknn": {"k": 12},
     "contentknn": {},
+    "contentridge": {},
     "ease": {"regularisation": 20.0},
     "hyperwalk": {"k": 12},
     "bpr": {"width": 8, **FAST},
@@ -39,6 +40,7 @@ CONTRACT = {
     },
     "dropoutnet": {"width": 8, "factor_reg": 10.0, **FAST},
     "clcrec": {"width": 8, **FAST},
+    "twotower": {"width": 16, "dropout": 0.0, **FAST, "batch_size": 8, "learning_rate": 0.01},
     "aff": {
         "width": 16,
         "context": False,
@@ -59,7 +61,7 @@ CONTRACT = {
     "clhe-signals": {"width": 8, **FAST},
 }
 PERSONAL = sorted(set(CONTRACT) - {"pop"})
-WITHOUT_TABLES = {"dropoutnet", "clhe-signals"}  # factorised beforehand; counted
+WITHOUT_TABLES = {"dropoutnet", "clhe-signals", "twotower"}  # factorised beforehand; counted; content alone
 CLOSED = sorted(name for name in CONTRACT if MODELS.get(name).closed_form)
 
 
