@@ -166,18 +166,19 @@ class Confluence(Model):
         return 2 * warm * cold / max(warm + cold, 1e-12)
 
     def _raise_cold(self, validate: Callable[[], float]) -> None:
-        """Scale and lift of the cold items' scores, which leave their order among themselves."""
-        best, direction = validate(), self.cold_mix.clone()
-        kept = (1.0, 0.0)
+        """Scale and lift of the cold items' scores, which leave their order among themselves; a scale of 1 is the
+        warm items' own, for the weights that ranked cold ones among themselves have none."""
+        best, kept = validate(), (self.cold_mix.clone(), 0.0)
+        direction = self.cold_mix * (self.mix.sum() / self.cold_mix.sum())
         for scale in MULTIPLES[1:]:
             for lift in LIFTS:
                 self.cold_mix.copy_(scale * direction)
                 self.lift.fill_(lift * self.mix.sum())
                 value = validate()
                 if value > best:
-                    best, kept = value, (scale, lift)
-        self.cold_mix.copy_(kept[0] * direction)
-        self.lift.fill_(kept[1] * self.mix.sum())
+                    best, kept = value, (self.cold_mix.clone(), float(self.lift))
+        self.cold_mix.copy_(kept[0])
+        self.lift.fill_(kept[1])
 
     @torch.no_grad()
     def scorer_for(self, audience: Audience, arrivals: Arrivals | None = None) -> Scorer:

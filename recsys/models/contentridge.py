@@ -31,8 +31,9 @@ class ContentRidge(Model):
     K holds the similarities of warm items, sum_m w_m cosine_m, and k those of warm items with the candidate. The
     regression is one for each user, all with the same matrix: "Kernel Methods for Pattern Analysis", Shawe-Taylor
     and Cristianini, 2004, section 7.3. Content-KNN is its limit for a large lambda; a small one discounts what a
-    user's items have in common with one another, and with everything. A warm item, whose own answer is among what was
-    fitted, gets what the regression without it gives: s / (1 - h), h its diagonal entry of K (K + lambda I)^-1.
+    user's items have in common with one another, and with everything. A warm item that the user did not take was
+    fitted to be worth 0; it gets what the regression without it gives: s / (1 - h), h its diagonal entry of
+    K (K + lambda I)^-1.
 
     One float64 matrix of warm items by warm items is held while fitting, one float32 matrix afterwards. A user
     without interactions gets the popularity ranking.
