@@ -131,18 +131,20 @@ class Confluence(Model):
         }
 
     def settle(self, validate: Callable[[str], float]) -> None:
-        """Try multiples of each weight in turn, twice over, and keep what validation likes best: of the warm
-        items' by all answers, of the cold items' among cold ones; then how high cold items stand among all."""
+        """Try multiples of each weight in turn, twice over, and keep what validation likes best: of the warm items'
+        by the answers that are warm, of the cold items' among cold ones; then how high cold items stand among all."""
         if not self.settings.settle:
             return
         self.settling = True
         try:
-            self._climb(self.mix, MULTIPLES, lambda: validate(OVERALL))
-            self.cold_mix.copy_(self.mix)
+            if np.isfinite(validate(WARM)):
+                self._climb(self.mix, MULTIPLES, lambda: validate(WARM))
             if np.isfinite(validate(COLD_POOL)):
                 self._climb(self.cold_mix, MULTIPLES, lambda: validate(COLD_POOL))
                 if self.settings.lift != "none":
                     self._raise_cold(lambda: self._worth(validate))
+            else:
+                self.cold_mix.copy_(self.mix)
         finally:
             self.settling, self.kept = False, []
 
@@ -160,9 +162,9 @@ class Confluence(Model):
             values[place] = kept
 
     def _worth(self, validate: Callable[[str], float]) -> float:
-        if self.settings.lift == "overall":
+        if self.settings.lift == "overall" or not np.isfinite(warm := validate(WARM)):
             return validate(OVERALL)
-        warm, cold = validate(WARM), validate(COLD)
+        cold = validate(COLD)
         return 2 * warm * cold / max(warm + cold, 1e-12)
 
     def _raise_cold(self, validate: Callable[[], float]) -> None:

@@ -88,19 +88,19 @@ def near(*targets):
 def test_settling_keeps_what_validation_likes(data):
     model = confluence(data, calibrated=2.0, contrastive=0.5, **NOTHING_ELSE)
     likes = {
-        "overall": near(
-            (model.mix, 0, 1.2), (model.mix, 1, 0.8), (model.lift, 0, 1.6), (model.cold_mix, 1, 2.7)
-        ),
-        "cold_pool": near((model.cold_mix, 0, 0.36), (model.cold_mix, 1, 2.0)),
+        "warm": near((model.mix, 0, 1.2), (model.mix, 1, 0.8)),
+        "cold_pool": near((model.cold_mix, 0, 0.6), (model.cold_mix, 1, 1.25)),
+        "overall": near((model.lift, 0, 1.6), (model.cold_mix, 1, 2.2)),
     }
     model.settle(lambda group: likes[group]())
     assert model.mix.tolist() == pytest.approx([0.6 * 2.0, 1.6 * 0.5])
-    # Cold weights start from the warm ones, [0.3 * 1.2, 2.5 * 0.8]; brought to the warm ones' sum they end
-    # scaled by 1.6. The lift is one of its choices times that sum.
-    assert model.cold_mix.tolist() == pytest.approx([1.6 * 0.36 * 2.0 / 2.36, 1.6 * 2.0 * 2.0 / 2.36])
+    # Cold weights are the settings' times 0.3 and 2.5; brought to the warm ones' sum, 2, they end scaled by 1.6. The
+    # lift is one of its choices times that sum.
+    assert model.cold_mix.tolist() == pytest.approx([1.6 * 0.6 * 2.0 / 1.85, 1.6 * 1.25 * 2.0 / 1.85])
     assert float(model.lift) == pytest.approx(0.8 * 2.0)
+    before = model.cold_mix.clone()
     model.settle(lambda group: 1.0)  # nothing is better than what is there
-    assert model.mix.tolist() == pytest.approx([1.2, 0.8])
+    assert model.mix.tolist() == pytest.approx([1.2, 0.8]) and torch.equal(model.cold_mix, before)
 
 
 def test_the_lift_serves_whom_it_is_said_to(data):
