@@ -25,6 +25,7 @@ BENCHES = sorted(name for name, values in FILES.items() if "models" in values)
 SCANS = sorted(FILES.keys() - set(BENCHES))
 LONG = {
     "bundles-ablation",
+    "citeulike-a-cold-item",
     "missing-modality",
     "ml-100k-cold-item",
     "ml-100k-random",

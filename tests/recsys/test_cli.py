@@ -9,34 +9,9 @@ import sys
 import numpy as np
 import pytest
 
-from recsys.datasets.convert import convert
-from recsys.experiments.cli import main
 from recsys.runs import load_config
 
 TINY = ["--set", "width=4", "--set", "max_epochs=2", "--set", "batch_size=64"]
-
-
-@pytest.fixture(scope="module")
-def root(toy, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    convert(toy, folder / "toy")
-    return folder
-
-
-@pytest.fixture
-def recsys(root, capsys, monkeypatch, tmp_path):
-    """Runs a command in an empty folder: exit status, output, errors."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("RECSYS_DATA", str(root))
-    monkeypatch.setenv("COLUMNS", "160")
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as end:
-            main(list(arguments))
-        out, err = capsys.readouterr()
-        return end.value.code or 0, out, err
-
-    return run
 
 
 def one_line(err, *words):

@@ -40,19 +40,9 @@ def root(toy, tmp_path_factory):
 
 
 @pytest.fixture
-def recsys(root, capsys, monkeypatch, tmp_path):
-    """Runs a command in an empty folder: exit status, output, errors."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("RECSYS_DATA", str(root))
-    monkeypatch.setenv("COLUMNS", "160")
-
-    def run(command, model, *arguments):
-        with pytest.raises(SystemExit) as end:
-            main([command, "--run", str(root / model), *arguments])
-        out, err = capsys.readouterr()
-        return end.value.code or 0, out, err
-
-    return run
+def of(recsys, root):
+    """Runs a command on a model's run in an empty folder: exit status, output, errors."""
+    return lambda command, model, *arguments: recsys(command, "--run", root / model, *arguments)
 
 
 def new_items(n=4):
@@ -134,25 +124,23 @@ def test_sparse_content_comes_as_csr_arrays(toy, tmp_path):
         read_arrivals(tmp_path / "new.npz", sparse)
 
 
-def test_new_items_are_ranked_for_a_user_alone_and_among_all(recsys, tmp_path):
+def test_new_items_are_ranked_for_a_user_alone_and_among_all(of, tmp_path):
     """User 20 is of the second community; the item without content comes where an average item does."""
     write(tmp_path / "new.npz", new_items())
-    status, out, _ = recsys("recommend", "contentknn", "--user", "u20", "--new-items", "new.npz")
+    status, out, _ = of("recommend", "contentknn", "--user", "u20", "--new-items", "new.npz")
     assert status == 0 and "note: 1 of 4 new items have none of the content that contentknn reads" in out
     assert out.index("New 1") < out.index("New 3") < max(out.index("New 0"), out.index("New 2"))
     assert "Item" not in out and out.count("+") == 5
-    status, out, _ = recsys(
-        "recommend", "contentknn", "--user", "u20", "--new-items", "new.npz", "--pool", "all"
-    )
+    status, out, _ = of("recommend", "contentknn", "--user", "u20", "--new-items", "new.npz", "--pool", "all")
     assert status == 0 and "Item" in out and "New 1" in out
 
 
-def test_many_users_are_written_to_a_file(recsys, tmp_path, toy):
+def test_many_users_are_written_to_a_file(of, tmp_path, toy):
     write(tmp_path / "new.npz", new_items())
     (tmp_path / "who.txt").write_text("u1\nu40\n\nu1\n")
     for name, users, count in (("a.csv", "all", toy.n_users), ("b.parquet", "who.txt", 2)):
         options = ["--users", users, "--new-items", "new.npz", "--output", name, "-k", "3"]
-        assert recsys("recommend", "vbpr", *options)[0] == 0
+        assert of("recommend", "vbpr", *options)[0] == 0
         frame = pd.read_csv(name) if name.endswith("csv") else pd.read_parquet(name)
         assert list(frame) == ["user", "rank", "item", "score", "new", "held_out"]
         assert frame["user"].nunique() == count and len(frame) == 3 * count and frame["new"].all()
@@ -171,15 +159,15 @@ def test_what_is_known_is_never_recommended_and_what_is_held_out_is_marked(root,
     assert frame["held_out"].sum() == len(rows)
 
 
-def test_new_users_find_their_community_or_what_is_popular(recsys, tmp_path):
+def test_new_users_find_their_community_or_what_is_popular(of, tmp_path):
     (tmp_path / "arrived.csv").write_text("user,item,colour,rating\nann,i13,green,5\nann,i14,,4\nbob,,,\n")
-    status, out, _ = recsys("recommend", "itemknn", "--new-users", "arrived.csv", "-k", "3")
+    status, out, _ = of("recommend", "itemknn", "--new-users", "arrived.csv", "-k", "3")
     assert status == 0 and "user ann" in out and "user bob" in out
     assert "note: 1 of 2 users have no interactions: they get the ranking by popularity" in out
     words = out[out.index("user ann") : out.index("user bob")].split()
     mine = [int(word[1:]) for word in words if word[0] == "i" and word[1:].isdigit()]
     assert len(mine) == 3 and all(12 <= item < 24 for item in mine) and not {13, 14} & set(mine)
-    status, out, _ = recsys("recommend", "vbpr", "--new-users", "arrived.csv", "--user", "bob")
+    status, out, _ = of("recommend", "vbpr", "--new-users", "arrived.csv", "--user", "bob")
     assert status == 0 and "user ann" not in out and "or the average user's" in out
 
 
@@ -192,11 +180,11 @@ def test_a_pair_given_twice_counts_once(toy, tmp_path):
     np.testing.assert_array_equal(audience.history.toarray(), expected)
 
 
-def test_new_users_and_new_items_together(recsys, tmp_path):
+def test_new_users_and_new_items_together(of, tmp_path):
     write(tmp_path / "new.npz", new_items(3))
     pd.DataFrame({"user": [7, 7, 8], "item": ["i13", "i14", None]}).to_parquet(tmp_path / "arrived.parquet")
     options = ["--new-users", "arrived.parquet", "--new-items", "new.npz", "--output", "out.csv"]
-    status, out, _ = recsys("recommend", "contentknn", *options)
+    status, out, _ = of("recommend", "contentknn", *options)
     assert status == 0 and "where new items tie" in out
     frame = pd.read_csv("out.csv")
     assert frame[frame["user"] == 7]["item"].iloc[0] == "green"
@@ -230,10 +218,10 @@ BAD_ITEMS = {
 
 
 @pytest.mark.parametrize("name", BAD_ITEMS)
-def test_bad_new_items_are_one_line(name, recsys, tmp_path):
+def test_bad_new_items_are_one_line(name, of, tmp_path):
     change, words = BAD_ITEMS[name]
     np.savez(tmp_path / "new.npz", **change(new_items()))
-    one_line(recsys("recommend", "contentknn", "--user", "u1", "--new-items", "new.npz"), "new.npz", *words)
+    one_line(of("recommend", "contentknn", "--user", "u1", "--new-items", "new.npz"), "new.npz", *words)
 
 
 @pytest.mark.parametrize(
@@ -247,22 +235,22 @@ def test_bad_new_items_are_one_line(name, recsys, tmp_path):
         ('item,"image\n', ["cannot be read as a table"]),
     ],
 )
-def test_bad_tables_of_new_items_are_one_line(text, words, recsys, tmp_path):
+def test_bad_tables_of_new_items_are_one_line(text, words, of, tmp_path):
     (tmp_path / "new.csv").write_text(text)
-    one_line(recsys("recommend", "contentknn", "--user", "u1", "--new-items", "new.csv"), "new.csv", *words)
+    one_line(of("recommend", "contentknn", "--user", "u1", "--new-items", "new.csv"), "new.csv", *words)
 
 
 @pytest.mark.parametrize("name", ["new.npz", "new.parquet", "new.txt", "none.npz"])
-def test_unreadable_files_are_one_line(name, recsys, tmp_path):
+def test_unreadable_files_are_one_line(name, of, tmp_path):
     if name.startswith("new"):
         (tmp_path / name).write_bytes(b"PK\x03\x04 not what it says")
-    one_line(recsys("recommend", "contentknn", "--user", "u1", "--new-items", name), name)
-    one_line(recsys("recommend", "contentknn", "--new-users", name), name)
+    one_line(of("recommend", "contentknn", "--user", "u1", "--new-items", name), name)
+    one_line(of("recommend", "contentknn", "--new-users", name), name)
 
 
-def test_lists_of_two_lengths_are_one_line(recsys, tmp_path):
+def test_lists_of_two_lengths_are_one_line(of, tmp_path):
     pd.DataFrame({"item": ["a", "b"], "tags": [[1.0, 2.0, 3.0], [1.0]]}).to_parquet(tmp_path / "new.parquet")
-    result = recsys("recommend", "contentknn", "--user", "u1", "--new-items", "new.parquet")
+    result = of("recommend", "contentknn", "--user", "u1", "--new-items", "new.parquet")
     one_line(result, "new.parquet", "row 1: tags has 1 numbers, others have 3")
 
 
@@ -278,37 +266,33 @@ def test_lists_of_two_lengths_are_one_line(recsys, tmp_path):
         ("user,item\n", ["holds no users"]),
     ],
 )
-def test_bad_new_users_are_one_line(text, words, recsys, tmp_path):
+def test_bad_new_users_are_one_line(text, words, of, tmp_path):
     (tmp_path / "arrived.csv").write_text(text)
-    one_line(recsys("recommend", "itemknn", "--new-users", "arrived.csv"), "arrived.csv", *words)
+    one_line(of("recommend", "itemknn", "--new-users", "arrived.csv"), "arrived.csv", *words)
 
 
-def test_what_cannot_be_asked_is_one_line(recsys, tmp_path):
+def test_what_cannot_be_asked_is_one_line(of, tmp_path):
     write(tmp_path / "new.npz", new_items())
     (tmp_path / "arrived.csv").write_text("user,item\nann,i1\n")
     given = ["--new-items", "new.npz"]
-    one_line(recsys("recommend", "lightgcn", "--user", "u1", *given), "LightGCN cannot rank new items")
-    one_line(recsys("recommend", "itemknn", "--user", "u1", *given), "ItemKNN cannot rank new items")
-    one_line(recsys("recommend", "vbpr", *given), "for whom?")
-    one_line(recsys("recommend", "vbpr", "--user", "u1", "--users", "all", *given), "not both")
-    one_line(recsys("recommend", "vbpr", "--user", "u1", "--pool", "all"), "--new-items")
-    one_line(recsys("recommend", "vbpr", "--users", "all", *given), "48 users are too many to print")
-    one_line(
-        recsys("recommend", "vbpr", "--user", "u1", *given, "--output", "out.txt"), "out.txt", ".parquet"
-    )
-    one_line(
-        recsys("recommend", "vbpr", "--new-users", "arrived.csv", "--user", "anna"), "did you mean 'ann'?"
-    )
-    one_line(recsys("recommend", "vbpr", "--users", "nobody.txt", *given), "nobody.txt: no such file")
+    one_line(of("recommend", "lightgcn", "--user", "u1", *given), "LightGCN cannot rank new items")
+    one_line(of("recommend", "itemknn", "--user", "u1", *given), "ItemKNN cannot rank new items")
+    one_line(of("recommend", "vbpr", *given), "for whom?")
+    one_line(of("recommend", "vbpr", "--user", "u1", "--users", "all", *given), "not both")
+    one_line(of("recommend", "vbpr", "--user", "u1", "--pool", "all"), "--new-items")
+    one_line(of("recommend", "vbpr", "--users", "all", *given), "48 users are too many to print")
+    one_line(of("recommend", "vbpr", "--user", "u1", *given, "--output", "out.txt"), "out.txt", ".parquet")
+    one_line(of("recommend", "vbpr", "--new-users", "arrived.csv", "--user", "anna"), "did you mean 'ann'?")
+    one_line(of("recommend", "vbpr", "--users", "nobody.txt", *given), "nobody.txt: no such file")
     (tmp_path / "nobody.txt").write_text("\n")
-    one_line(recsys("recommend", "vbpr", "--users", "nobody.txt", *given), "nobody.txt names no user")
+    one_line(of("recommend", "vbpr", "--users", "nobody.txt", *given), "nobody.txt names no user")
 
 
-def test_items_without_any_content_fall_back_and_say_so(recsys, tmp_path):
+def test_items_without_any_content_fall_back_and_say_so(of, tmp_path):
     rows = new_items()
     np.savez(tmp_path / "new.npz", item=rows["item"], title=rows["title"])
     for model in ("contentknn", "vbpr"):
-        status, out, _ = recsys(
+        status, out, _ = of(
             "recommend", model, "--user", "u1", "--new-items", "new.npz", "--output", "out.csv"
         )
         assert status == 0 and "4 of 4 new items" in out and "popularity" in out
@@ -351,8 +335,8 @@ def test_top_k_puts_ties_in_order():
     assert top_k(scores, 9)[0].shape == (2, 5)
 
 
-def test_exported_vectors_score_as_the_model_does(recsys, root, toy):
-    status, out, _ = recsys("export", "lightgcn", "--output", "vectors")
+def test_exported_vectors_score_as_the_model_does(of, root, toy):
+    status, out, _ = of("export", "lightgcn", "--output", "vectors")
     assert status == 0 and "wrote vectors" in out
     users, items = (np.load(f"vectors/{noun}_vectors.npy", allow_pickle=False) for noun in ("user", "item"))
     user_ids, item_ids = (
@@ -368,18 +352,18 @@ def test_exported_vectors_score_as_the_model_does(recsys, root, toy):
     assert about["model"] == "lightgcn" and about["items"] == len(warm) and about["width"] == 4
 
 
-def test_a_model_without_vectors_says_so(recsys):
-    one_line(recsys("export", "contentknn"), "contentknn has no vectors to export")
+def test_a_model_without_vectors_says_so(of):
+    one_line(of("export", "contentknn"), "contentknn has no vectors to export")
 
 
-def test_a_folder_that_cannot_be_made_is_one_line(recsys, tmp_path):
+def test_a_folder_that_cannot_be_made_is_one_line(of, tmp_path):
     (tmp_path / "file").write_text("")
-    one_line(recsys("export", "lightgcn", "--output", "file/vectors"), "cannot write file/vectors")
+    one_line(of("export", "lightgcn", "--output", "file/vectors"), "cannot write file/vectors")
 
 
-def test_the_faiss_example_needs_no_torch_and_finds_the_best(recsys, root):
+def test_the_faiss_example_needs_no_torch_and_finds_the_best(of, root):
     pytest.importorskip("faiss", reason="faiss-cpu is not installed: pip install recsys[faiss]")
-    recsys("export", "vbpr", "--output", "vectors")
+    of("export", "vbpr", "--output", "vectors")
     script = ROOT / "docs" / "examples" / "faiss_index.py"
     blocked = f"import sys, runpy; sys.modules['torch'] = sys.modules['recsys'] = None; sys.argv[0] = {str(script)!r}; "
     blocked += "runpy.run_path(sys.argv[0], run_name='__main__')"
