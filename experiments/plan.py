@@ -312,6 +312,11 @@ def _fields(name: str) -> set[str]:
     return {field for group in groups if group is not None for field in type(group).model_fields}
 
 
+def tuned_file(model: str, dataset: str, split: str) -> Path:
+    """Where the settings are that a recorded search on validation found, if there was one."""
+    return SHIPPED / "tuned" / f"{model.replace(':', '-')}-{dataset}-{split}.yaml"
+
+
 def tuned_settings(variant: Variant, label: str, dataset: str, split: str, beside: Path) -> dict[str, Any]:
     """The tuned settings that a variant asks for; none where it asks for none.
 
@@ -322,7 +327,7 @@ def tuned_settings(variant: Variant, label: str, dataset: str, split: str, besid
         return {}
     model = variant.model or label
     if variant.tuned is True:
-        path = SHIPPED / "tuned" / f"{model.replace(':', '-')}-{dataset}-{split}.yaml"
+        path = tuned_file(model, dataset, split)
     else:
         path = beside / str(variant.tuned)
     if not path.is_file():

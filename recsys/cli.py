@@ -250,16 +250,14 @@ def tuned_settings(model: str, dataset: str, split: str, required: bool = True) 
     Raises:
         UserError: there was no such search, and it is required.
     """
-    from importlib.resources import files
-
     from recsys.errors import UserError
+    from recsys.experiments.plan import tuned_file
 
-    folder = Path(str(files("recsys.experiments"))) / "tuned"
-    path = folder / f"{model.replace(':', '-')}-{dataset}-{split}.yaml"
+    path = tuned_file(model, dataset, split)
     if path.is_file():
         return read_settings(path)
     if required:
-        known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
+        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
         raise UserError(f"no tuned settings for {model} on {dataset}, {split}; there are: {known}")
     return {}
 
