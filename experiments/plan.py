@@ -326,10 +326,7 @@ def tuned_settings(variant: Variant, label: str, dataset: str, split: str, besid
     if not variant.tuned:
         return {}
     model = variant.model or label
-    if variant.tuned is True:
-        path = tuned_file(model, dataset, split)
-    else:
-        path = beside / str(variant.tuned)
+    path = tuned_file(model, dataset, split) if variant.tuned is True else beside / str(variant.tuned)
     if not path.is_file():
         raise UserError(
             f"{label}: no tuned settings for {model} on {dataset}, {split} at {path}; "

@@ -48,10 +48,10 @@ class ConfluenceSettings(Settings):
     ridge: float = setting(0.3, "weight of ContentRidge's scores; 0 leaves the part out", low=0)
     popularity: float = setting(1.0, "weight of the items' popularity; 0 leaves it out", low=0)
     members: int = setting(
-        1, "trainings of CM3 and of MMHCL, from different seeds, whose scores are averaged", low=1, high=100
+        1, "trainings of each trained part, from different seeds, whose scores are averaged", low=1, high=100
     )
     dense_up_to: int = setting(
-        20_000,
+        17_000,
         "items of the largest catalogue with a linear part and a ridge, which hold items by items",
         low=0,
     )
@@ -90,8 +90,8 @@ class Confluence(Model):
     serve: all answers, most of which are warm items, or cold and warm ones alike, by the harmonic mean of their
     figures. A new item takes the same path, and nothing depends on which others are there.
 
-    The linear part and the ridge hold 4 bytes each for every pair of items, and 8 more while one is fitted: a
-    catalogue beyond `dense_up_to` items goes without them.
+    The linear part and the ridge hold 4 bytes each for every pair of items, and 8 more while the second is fitted: 4.6
+    GB for 17,000. A catalogue beyond `dense_up_to` items goes without them.
     """
 
     Settings = ConfluenceSettings

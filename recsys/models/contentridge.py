@@ -12,7 +12,7 @@ from recsys.content import below, choose, shares, unit_rows
 from recsys.data import TrainingData
 from recsys.evaluation.scorers import FallbackScorer, KernelScorer
 from recsys.models.base import Model
-from recsys.models.ease import add_product, inverse_in_place
+from recsys.models.ease import add_product, inverse_in_place, place_symmetric
 from recsys.newcomers import Arrivals, Audience
 from recsys.settings import Settings, setting
 
@@ -65,9 +65,9 @@ class ContentRidge(Model):
             self.data.ledger.record("Gram matrix", name, items=modality.mask & self.data.warm_items)
             add_product(gram, self.content[name][warm], 1.0)
         gram[np.diag_indices(len(warm))] += penalty
-        lower = np.tril(inverse_in_place(gram))
-        inverse = (lower + np.tril(lower, -1).T).astype(np.float32)
-        self.register_buffer("inverse", torch.from_numpy(np.ascontiguousarray(inverse)))
+        inverse = torch.empty(len(warm), len(warm))
+        place_symmetric(inverse.numpy(), inverse_in_place(gram))
+        self.register_buffer("inverse", inverse)
         # K (K + lambda I)^-1 = I - lambda (K + lambda I)^-1.
         left = torch.ones(self.data.n_items)
         left[torch.from_numpy(warm)] = 1 / (penalty * self.inverse.diagonal())

@@ -108,6 +108,15 @@ def inverse_in_place(gram: np.ndarray) -> np.ndarray:
     return inverse
 
 
+def place_symmetric(out: np.ndarray, lower: np.ndarray) -> None:
+    """out = the symmetric matrix of which `lower` holds the lower triangle, in blocks."""
+    for start in range(0, len(lower), BLOCK):
+        rows = slice(start, start + BLOCK)
+        left, corner = lower[rows, :start], np.tril(lower[rows, rows])
+        out[rows, :start], out[:start, rows] = left, left.T
+        out[rows, rows] = corner + np.tril(corner, -1).T
+
+
 def place_weights(weights: np.ndarray, inverse: np.ndarray, places: np.ndarray) -> None:
     """weights[places, places] = I - P / diag(P), from P's lower triangle, in blocks."""
     diagonal = inverse.diagonal().copy()

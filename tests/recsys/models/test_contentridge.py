@@ -76,6 +76,16 @@ def test_a_large_lambda_is_content_knn():
     np.testing.assert_allclose(1e4 * ours, plain, rtol=5e-3, atol=1e-2)
 
 
+@pytest.mark.parametrize("block", [1, 5, 64])
+def test_blocks_do_not_matter(monkeypatch, block):
+    interactions, modalities = random_case()
+    whole = fitted(interactions, modalities).inverse
+    monkeypatch.setattr("recsys.models.ease.BLOCK", block)
+    blocked = fitted(interactions, modalities).inverse
+    np.testing.assert_allclose(blocked, whole, atol=1e-6)
+    np.testing.assert_array_equal(blocked, blocked.T)
+
+
 def test_an_unknown_modality_is_an_error():
     interactions, modalities = random_case()
     with pytest.raises(UserError, match="no modality 'imge' in use; did you mean 'image'"):
