@@ -70,7 +70,7 @@ class ConfluenceSettings(Settings):
 
 
 class Confluence(Model):
-    """score = sum over parts of weight * (part's score - mean) / standard deviation, both over the user's warm items.
+    """score = sum over parts of weight * (part's score - mean) / standard deviation, both over the warm items it ranks.
 
     The parts see different things. CM3's items are their content alone, on the unit sphere, kept apart as far as
     content says (calibrated uniformity): what things are like. MMHCL's have ID tables whose norms carry
@@ -200,9 +200,15 @@ class Confluence(Model):
     def _averaged(
         self, members: Iterable[Model], audience: Audience, arrivals: Arrivals | None
     ) -> StandardScorer | SumScorer:
-        warm = self.data.warm_items
-        scorers = [StandardScorer(member.scorer_for(audience, arrivals), warm) for member in members]
+        scorers = [
+            StandardScorer(member.scorer_for(audience, arrivals), self._counted(member)) for member in members
+        ]
         return SumScorer(scorers, [1 / len(scorers)] * len(scorers)) if len(scorers) > 1 else scorers[0]
+
+    def _counted(self, member: Model) -> np.ndarray:
+        """(n_items,) bool: the warm items that a part has something to say of."""
+        unranked = member.unranked_items()
+        return self.data.warm_items if unranked is None else self.data.warm_items & ~unranked
 
     def _fit_closed(self) -> None:
         """Once, when they are first asked for: a loaded model has them fitted."""

@@ -1,11 +1,14 @@
 """Confluence adds its parts' scores on one scale, and trains them as they train alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from recsys.data import TrainingData
+from recsys.datasets.dataset import Modality
 from recsys.datasets.splits import make_split
 from recsys.errors import UserError
 from recsys.evaluation.scorers import StandardScorer
@@ -67,6 +70,25 @@ def test_scores_are_the_weighted_sum_of_standardised_scores(data):
     expected = sum(w * scores for w, scores in zip(weights, standardised(data), strict=True))
     ours = model.scorer()(np.arange(data.n_users)).double().numpy()
     np.testing.assert_allclose(ours, expected, atol=2e-4)
+
+
+def test_items_that_a_part_cannot_rank_do_not_set_its_scale(toy):
+    """A warm item without content has nothing that the ridge could say of it."""
+    split = make_split(toy, "cold-item")
+    bare = int(np.flatnonzero(~split.cold_items)[0])
+    modalities = {}
+    for name, modality in toy.modalities.items():
+        features, mask = modality.features.copy(), modality.mask.copy()
+        features[bare], mask[bare] = 0, False
+        modalities[name] = Modality(features, mask)
+    data = TrainingData.of(replace(toy, modalities=modalities), split)
+    model = confluence(data, **{name: float(name in ("calibrated", "ridge")) for name in NAMES})
+    model.mix[0] = 0.0
+    scores = model.scorer()(np.flatnonzero(data.warm_users)).numpy()
+    ranked = data.warm_items.copy()
+    ranked[bare] = False
+    np.testing.assert_allclose(scores[:, ranked].std(axis=1), 1.0, rtol=1e-4)
+    np.testing.assert_array_equal(scores[:, bare], scores[:, ranked].min(axis=1))
 
 
 def test_cold_items_have_weights_of_their_own_and_a_lift(data):
