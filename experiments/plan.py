@@ -61,6 +61,7 @@ class Reported(Settings):
     """Figures that a paper prints for one model on one data set."""
 
     model: str = setting(meaning="label of the model in this file")
+    system: str = setting("", "whose figures they are, where `model` only stands beside them")
     dataset: str = setting(meaning="name of the data set")
     split: str = setting("", "protocol; empty: whichever was run")
     metrics: dict[str, float] = setting(meaning="column -> figure")

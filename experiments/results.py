@@ -327,7 +327,8 @@ def _paper(experiment: Experiment, tables: Sequence[Mapping[str, Any]]) -> list[
             for row in table["rows"]:
                 for column, reported in said.metrics.items() if row["model"] == said.model else ():
                     ours = row["columns"].get(column, {}).get("mean")
-                    where = {"model": said.model, "dataset": said.dataset, "split": table["split"]}
+                    label = f"{said.system}, beside {said.model}" if said.system else said.model
+                    where = {"model": label, "dataset": said.dataset, "split": table["split"]}
                     found.append(
                         where | {"column": column, "reported": reported, "ours": ours, "reason": said.reason}
                     )

@@ -287,12 +287,15 @@ def test_labels_settings_and_tuned_settings(root, tmp_path):
 
 def test_figures_of_a_paper_stand_beside_ours(root, tmp_path):
     said = {"model": "pop", "dataset": "toy", "metrics": {"recall@20": 0.5}, "reason": "other split"}
-    paper = {"citation": "A. Author, 2020", "reported": [said]}
+    other = said | {"system": "Oracle", "reason": "not comparable"}
+    paper = {"citation": "A. Author, 2020", "reported": [said, other]}
     results = run(
         write(tmp_path, models=["pop"], splits=["random"], seeds=[0], paper=paper), root, tmp_path / "o"
     )
     ours = results["tables"][0]["rows"][0]["columns"]["recall@20"]["mean"]
     assert results["paper"][0]["ours"] == ours and results["paper"][0]["reported"] == 0.5
+    other = results["paper"][1]
+    assert other["model"] == f"Oracle, beside {said['model']}" and other["reason"] == "not comparable"
     assert (
         f"| 0.5000 | {ours:.4f} | {ours - 0.5:+.4f} | other split |"
         in (tmp_path / "o" / "table.md").read_text()
