@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
 
@@ -19,7 +20,7 @@ from recsys.encoders.linear import linear
 from recsys.encoders.sphere import unit
 from recsys.episodes import Episodes
 from recsys.models.base import Model, Vectors
-from recsys.newcomers import Arrivals, Audience
+from recsys.newcomers import Arrivals
 from recsys.sampling import Batch
 from recsys.settings import Settings, setting
 
@@ -102,20 +103,18 @@ class TwoTower(Model):
         share = shares(self.modalities, settings.weights, "two-tower")
         scales = {name: float(np.sqrt(share[name])) for name in self.modalities if share[name]}
         self.modalities = {name: self.modalities[name] for name in scales}
-        warm, everything = data.warm_items, {}
+        warm = data.warm_items
         self.columns = {name: _learnable(m, warm) for name, m in self.modalities.items()}
         data.ledger.record("vocabulary", "content", None, warm)
-        everything = self._content(self.modalities)
-        self.content = nn.ModuleDict({name: ContentRows(m) for name, m in everything.items()})
+        read = self._content(self.modalities)
+        self.content = nn.ModuleDict({name: ContentRows(m) for name, m in read.items()})
         self.warm_content = nn.ModuleDict(
-            {name: ContentRows(m, np.flatnonzero(warm)) for name, m in everything.items()}
+            {name: ContentRows(m, np.flatnonzero(warm)) for name, m in read.items()}
         )
-        widths = {name: m.width for name, m in everything.items()}
+        widths = {name: m.width for name, m in read.items()}
         self.keys, self.vectors = Tower(widths, scales, self), Tower(widths, scales, self)
-        self.register_parameter(
-            "sharpness", nn.Parameter(torch.tensor(-np.log(settings.temperature)).float())
-        )
-        self.register_parameter("bias", nn.Parameter(torch.zeros(int(warm.sum()))))
+        self.sharpness = nn.Parameter(torch.tensor(-math.log(settings.temperature)))
+        self.bias = nn.Parameter(torch.zeros(int(warm.sum())))
         place = np.full(data.n_items, -1)
         place[warm] = np.arange(warm.sum())
         self.register_buffer("place", torch.from_numpy(place), persistent=False)
@@ -165,9 +164,6 @@ class TwoTower(Model):
 
     def modality_vectors(self) -> dict[str, Tensor]:
         return {name: self.content[name](_Layer(layer.weight)) for name, layer in self.vectors.layers.items()}
-
-    def new_user_vectors(self, audience: Audience, vectors: Vectors) -> Tensor:
-        return self.user_vectors_for(audience.history, vectors)
 
     @torch.no_grad()
     def user_vectors_for(self, history: sp.csr_array, vectors: Vectors | None = None) -> Tensor:
