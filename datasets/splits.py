@@ -163,7 +163,7 @@ def cold_item(
     most all but one) are never answers, so that splits that differ in `shots` alone ask the same.
     """
     _check_shares(share=share)
-    _check_shares(**{name: held for name, held in (("valid", valid), ("test", test)) if held != 0})
+    _check_shares(or_none=True, valid=valid, test=test)
     reserved = _check_reserved("shots", shots, reserved)
     users = dataset.interactions["user"].to_numpy()
     items = dataset.interactions["item"].to_numpy()
@@ -198,7 +198,7 @@ def cold_user(
     `support` alone ask the same.
     """
     _check_shares(share=share)
-    _check_shares(**{name: held for name, held in (("valid", valid), ("test", test)) if held != 0})
+    _check_shares(or_none=True, valid=valid, test=test)
     reserved = _check_reserved("support", support, reserved)
     users = dataset.interactions["user"].to_numpy()
     valid_users, test_users = _draw_cold(np.unique(users), dataset.n_users, share, rng)
@@ -314,9 +314,9 @@ def _timestamps(dataset: Dataset, protocol: str) -> np.ndarray:
     return dataset.interactions["timestamp"].to_numpy()
 
 
-def _check_shares(**shares: float) -> None:
+def _check_shares(*, or_none: bool = False, **shares: float) -> None:
     for name, value in shares.items():
-        if not 0 < value < 1:
+        if not 0 < value < 1 and not (or_none and value == 0):
             raise DataError(f"split option {name}={value}: expected a share between 0 and 1")
     if sum(shares.values()) >= 1:
         raise DataError(f"split options {shares} leave nothing to train on; expected a sum below 1")

@@ -22,6 +22,11 @@ def take(modalities: Mapping[str, Modality], rows: np.ndarray) -> dict[str, Moda
     return {name: Modality(m.features[rows], m.mask[rows]) for name, m in modalities.items()}
 
 
+def balance(warm: float, cold: float) -> float:
+    """The harmonic mean of a figure of warm and of cold answers: high where neither is given up for the other."""
+    return 2 * warm * cold / max(warm + cold, 1e-12)
+
+
 def absent(modalities: Mapping[str, Modality]) -> Tensor:
     """(n, M) bool: True where an item lacks a modality."""
     return torch.from_numpy(np.column_stack([~m.mask for m in modalities.values()]))

@@ -25,8 +25,10 @@ def choose(modalities: Mapping[str, Modality], names: Sequence[str], model: str)
     return {name: modalities[name] for name in names or modalities}
 
 
-def shares(modalities: Mapping[str, Modality], weights: Mapping[str, float], model: str) -> dict[str, float]:
-    """Each modality's weight, 1 where `weights` does not name it, divided by their sum.
+def all_weights(
+    modalities: Mapping[str, Modality], weights: Mapping[str, float], model: str
+) -> dict[str, float]:
+    """Each modality's weight, 1 where `weights` does not name it.
 
     Raises:
         UserError: a weight of no modality in use, a negative one, or none above 0.
@@ -36,10 +38,17 @@ def shares(modalities: Mapping[str, Modality], weights: Mapping[str, float], mod
             raise UserError(f"weights of {model}: no modality '{name}' in use{nearest(name, modalities)}")
         if weight < 0:
             raise UserError(f"weights of {model}: '{name}' has {weight}; expected 0 or more")
-    total = sum(weights.get(name, 1.0) for name in modalities)
-    if not total > 0:
+    found = {name: weights.get(name, 1.0) for name in modalities}
+    if not sum(found.values()) > 0:
         raise UserError(f"weights of {model} are all 0; give a modality a weight above 0")
-    return {name: weights.get(name, 1.0) / total for name in modalities}
+    return found
+
+
+def shares(modalities: Mapping[str, Modality], weights: Mapping[str, float], model: str) -> dict[str, float]:
+    """`all_weights`, divided by their sum."""
+    found = all_weights(modalities, weights, model)
+    total = sum(found.values())
+    return {name: weight / total for name, weight in found.items()}
 
 
 def below(upper: np.ndarray | sp.csr_array, lower: np.ndarray | sp.csr_array) -> np.ndarray | sp.csr_array:

@@ -122,6 +122,10 @@ class TrainingData:
         """(n_items,) int64: training interactions of each item."""
         return np.bincount(self.interactions.indices, minlength=self.n_items)
 
+    def warm_item_places(self) -> np.ndarray:
+        """(n_items,) int64: each warm item's place among the warm items; -1 for the others."""
+        return np.where(self.warm_items, np.cumsum(self.warm_items) - 1, -1)
+
     def use_timestamps(self, name: str) -> np.ndarray | None:
         """(nnz,) float64 times of the training interactions, in the order of the CSR's entries; None without any.
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import embedding
 
 from recsys.averaging import MovingAverage
+from recsys.cold import balance
 from recsys.content import choose
 from recsys.data import TrainingData
 from recsys.datasets.dataset import Modality
@@ -21,6 +22,7 @@ from recsys.encoders.fields import DAYS, HOURS, AttributeFields, context_fields
 from recsys.encoders.gated_fusion import ContentFields, FieldFusion, FieldRows, Gates, HistoryField
 from recsys.episodes import Episodes
 from recsys.errors import UserError
+from recsys.evaluation.evaluator import COLD, OVERALL, WARM
 from recsys.models.base import Model, Vectors
 from recsys.newcomers import Arrivals, Audience
 from recsys.objectives.infonce import infonce
@@ -160,13 +162,11 @@ class AFF(Model):
 
     def _register(self, data: TrainingData) -> None:
         warm = np.flatnonzero(data.warm_items)
-        place = np.full(data.n_items, -1)
-        place[warm] = np.arange(len(warm))
         buffers = {
             "warm_users": data.warm_users,
             "warm_items": data.warm_items,
             "warm_ids": warm,
-            "place": place,
+            "place": data.warm_item_places(),
         }
         for name, values in buffers.items():
             self.register_buffer(name, torch.from_numpy(np.array(values)), persistent=False)
@@ -305,11 +305,8 @@ class AFF(Model):
         best, kept = -math.inf, 0.0
         for lift in LIFTS if self.settings.lift != "none" else ():
             self.lifted.fill_(lift)
-            if self.settings.lift == "overall":
-                value = validate("overall")
-            else:
-                warm, cold = validate("warm"), validate("cold")
-                value = 2 * warm * cold / max(warm + cold, 1e-12)
+            overall = self.settings.lift == "overall"
+            value = validate(OVERALL) if overall else balance(validate(WARM), validate(COLD))
             if value > best:
                 best, kept = value, lift
         self.lifted.fill_(kept)

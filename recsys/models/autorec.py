@@ -49,9 +49,7 @@ class AutoRec(Model):
         self.mean = nn.Parameter(torch.zeros(settings.width))
         self.warm_ids: Tensor
         self.register_buffer("warm_ids", torch.from_numpy(np.flatnonzero(data.warm_items)), persistent=False)
-        place = torch.full((data.n_items,), -1)
-        place[self.warm_ids.cpu()] = torch.arange(len(self.warm_ids))
-        self.register_buffer("place", place, persistent=False)
+        self.register_buffer("place", torch.from_numpy(data.warm_item_places()), persistent=False)
 
     def encode(self, history: sp.csr_array) -> Tensor:
         """(n, width): g(V r + mu) of rows of items; those without training interactions do not count."""

@@ -91,9 +91,8 @@ class CM3(Model):
         similar = data.graph("item graph", item_graph(graphs, list(weights.values())), "items", "items")
         self.item_graph = SparseOperator(similar[warm][:, warm])
         # Warm items alone are projected in training: their places among all items, and the way back.
-        place = np.cumsum(data.warm_items) - 1
         self.register_buffer("warm", torch.from_numpy(warm), persistent=False)
-        self.register_buffer("place", torch.from_numpy(place), persistent=False)
+        self.register_buffer("place", torch.from_numpy(data.warm_item_places()), persistent=False)
         self.content = nn.ModuleList(ContentRows(m, warm) for m in self.modalities.values())
         self._build_parameters()
         self.generator = torch.Generator().manual_seed(seed)

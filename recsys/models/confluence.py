@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from recsys.cold import balance
 from recsys.data import TrainingData
 from recsys.errors import UserError
 from recsys.evaluation.evaluator import COLD, COLD_POOL, OVERALL, WARM
@@ -138,9 +139,9 @@ class Confluence(Model):
         self.settling = True
         try:
             if np.isfinite(validate(WARM)):
-                self._climb(self.mix, MULTIPLES, lambda: validate(WARM))
+                self._climb(self.mix, lambda: validate(WARM))
             if np.isfinite(validate(COLD_POOL)):
-                self._climb(self.cold_mix, MULTIPLES, lambda: validate(COLD_POOL))
+                self._climb(self.cold_mix, lambda: validate(COLD_POOL))
                 if self.settings.lift != "none":
                     self._raise_cold(lambda: self._worth(validate))
             else:
@@ -148,13 +149,13 @@ class Confluence(Model):
         finally:
             self.settling, self.kept = False, []
 
-    def _climb(self, values: Tensor, multiples: Iterable[float], validate: Callable[[], float]) -> None:
+    def _climb(self, values: Tensor, validate: Callable[[], float]) -> None:
         """Coordinate ascent, in place; a weight of 0 tries multiples of the smallest other one."""
         best, start = validate(), values.clone()
         start[start == 0] = start[start > 0].min()
         for place in 2 * list(range(len(values))):
             kept = values[place].item()
-            for multiple in multiples:
+            for multiple in MULTIPLES:
                 values[place] = multiple * start[place]
                 value = validate()
                 if value > best and values.any():
@@ -164,8 +165,7 @@ class Confluence(Model):
     def _worth(self, validate: Callable[[str], float]) -> float:
         if self.settings.lift == "overall" or not np.isfinite(warm := validate(WARM)):
             return validate(OVERALL)
-        cold = validate(COLD)
-        return 2 * warm * cold / max(warm + cold, 1e-12)
+        return balance(warm, validate(COLD))
 
     def _raise_cold(self, validate: Callable[[], float]) -> None:
         """Scale and lift of the cold items' scores, which leave their order among themselves; a scale of 1 is the

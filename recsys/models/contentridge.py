@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from recsys.content import below, choose, shares, unit_rows
+from recsys.content import all_weights, below, choose, unit_rows
 from recsys.data import TrainingData
 from recsys.evaluation.scorers import FallbackScorer, KernelScorer
 from recsys.models.base import Model
@@ -46,8 +46,7 @@ class ContentRidge(Model):
     def __init__(self, settings: ContentRidgeSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
         chosen = choose(data.modalities, settings.modalities, "content-ridge")
-        shares(chosen, settings.weights, "content-ridge")
-        self.weights = {name: settings.weights.get(name, 1.0) for name in chosen}
+        self.weights = all_weights(chosen, settings.weights, "content-ridge")
         self.modalities = {name: chosen[name] for name, weight in self.weights.items() if weight}
 
     @cached_property

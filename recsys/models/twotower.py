@@ -115,9 +115,7 @@ class TwoTower(Model):
         self.keys, self.vectors = Tower(widths, scales, self), Tower(widths, scales, self)
         self.sharpness = nn.Parameter(torch.tensor(-math.log(settings.temperature)))
         self.bias = nn.Parameter(torch.zeros(int(warm.sum())))
-        place = np.full(data.n_items, -1)
-        place[warm] = np.arange(warm.sum())
-        self.register_buffer("place", torch.from_numpy(place), persistent=False)
+        self.register_buffer("place", torch.from_numpy(data.warm_item_places()), persistent=False)
         self.episodes = Episodes(data.interactions, None, seed)
         self.noise = torch.Generator().manual_seed(seed)
 
@@ -163,7 +161,7 @@ class TwoTower(Model):
         return torch.cat([self.sharpness.exp() * vectors, vectors.new_ones(len(vectors), 1)], 1)
 
     def modality_vectors(self) -> dict[str, Tensor]:
-        return {name: self.content[name](_Layer(layer.weight)) for name, layer in self.vectors.layers.items()}
+        return {name: self.content[name](layer) for name, layer in self.vectors.layers.items()}
 
     @torch.no_grad()
     def user_vectors_for(self, history: sp.csr_array, vectors: Vectors | None = None) -> Tensor:
