@@ -13,11 +13,10 @@ from torch import Tensor
 from recsys.content import below, unit_rows
 from recsys.data import TrainingData
 from recsys.datasets.dataset import Modality
-from recsys.errors import UserError
 from recsys.graphs.knn import knn, neighbour_graph
 from recsys.models.cooccurrence import cooccurrences
 
-NEIGHBOURS, TOPICS, WIDTH = 10, 100, 256
+NEIGHBOURS = 10
 SAME = 0.999
 """Items whose cosine in a modality is at least this say the same there: substitutes, or of one category."""
 
@@ -26,135 +25,118 @@ class Signals:
     """Signals of candidate items for sets, (sets, candidates, signals) float32.
 
     Counts: log(1 + c), c > 0, c / sqrt(count) and c by given item, where c is how often a candidate occurs with
-    the given items in training bundles; log(1 + c) again after the given items, the candidates, or both are
-    widened to their nearest in content. Content: mean and largest cosine to the given items by modality, whether
-    it is identical to one of them there, and the mean cosine in the leading components of all modalities together.
+    the given items in training bundles; the rate, c by how many bundles each given item is in; log(1 + c) again
+    after the given items, the candidates, or both are widened to their nearest in content. Content: mean and
+    largest cosine to the given items by modality, whether it is identical to one of them there, and the mean
+    again times m / (m + count): an item that many bundles hold, and never one with these, is unlikely to be
+    missing here however much it resembles them; of an item that no bundle holds nothing speaks against it.
 
-    A training bundle's own items are left out of the counts when its set is asked about: otherwise every training
-    example would hold its answer.
+    `without` counts without some training bundles: these can then be asked about as bundles never seen. Leaving
+    out each one alone would not do, for then no items but its answers were in no bundle.
 
     Args:
         data: training data; the graphs made here are recorded there.
+        m: bundles in which an item has to be for its likeness to count half.
     """
 
-    def __init__(self, data: TrainingData):
+    def __init__(self, data: TrainingData, m: float):
+        self.m = m
         self.counts = data.item_counts().astype(np.float32)
         self.together = data.graph("co-occurrence", cooccurrences(data.interactions), "items", "items")
-        self.content = [unit_rows(_dense(m)) for m in data.modalities.values()]
-        self._widths = {name: m.width for name, m in data.modalities.items() if m.is_sparse}
+        self.content = [unit_rows(modality.features) for modality in data.modalities.values()]
         n, self._warm = data.n_items, data.warm_items
-        self.near, self.topics = sp.csr_array((n, n), dtype=np.float32), None
+        self.near = sp.csr_array((n, n), dtype=np.float32)
         if self.content:
-            self._joint = unit_rows(np.concatenate(self.content, axis=1))
+            self._joint = _side_by_side(self.content)
             self.near = self._nearest(self._joint, exclude_self=True)
-            self._directions = _leading(self._joint[data.warm_items], TOPICS)
-            self.topics = self._in_topics(self._joint)
         data.ledger.record("graph", "nearest in content", None, np.diff(self.near.tocsc().indptr) > 0)
         self.names = self._names(list(data.modalities))
 
-    def _nearest(self, rows: np.ndarray, exclude_self: bool = False) -> sp.csr_array:
+    def _nearest(self, rows: np.ndarray | sp.csr_array, exclude_self: bool = False) -> sp.csr_array:
         """Candidates come from content alone, cold ones too; what they are widened to is warm."""
         indices, cosines = knn(
             rows, self._joint, NEIGHBOURS, base_mask=self._warm, exclude_self=exclude_self, positive_only=True
         )
-        return sp.csr_array(neighbour_graph(indices, cosines, len(self._joint)), dtype=np.float32)
-
-    def _in_topics(self, rows: np.ndarray) -> np.ndarray:
-        return unit_rows(np.ascontiguousarray(rows @ self._directions, dtype=np.float32))
+        return sp.csr_array(neighbour_graph(indices, cosines, self._joint.shape[0]), dtype=np.float32)
 
     def with_items(self, modalities: Mapping[str, Modality]) -> Signals:
-        """These signals over a catalogue that ends in n more items, of which content alone is known.
-
-        Raises:
-            UserError: a sparse modality so wide that it was reduced on the catalogue's items.
-        """
-        for name, width in self._widths.items():
-            if width > WIDTH:
-                raise UserError(
-                    f"clhe-signals cannot rank new items: '{name}' was reduced to {WIDTH} columns"
-                )
-        new = [unit_rows(_dense(modality)) for modality in modalities.values()]
-        joint, wide = unit_rows(np.concatenate(new, axis=1)), copy.copy(self)
-        n = len(self.counts) + len(joint)
-        wide.counts = np.append(self.counts, np.zeros(len(joint), dtype=np.float32))
+        """These signals over a catalogue that ends in n more items, of which content alone is known."""
+        new = [unit_rows(modality.features) for modality in modalities.values()]
+        joint, wide = _side_by_side(new), copy.copy(self)
+        n = len(self.counts) + joint.shape[0]
+        wide.counts = np.append(self.counts, np.zeros(joint.shape[0], dtype=np.float32))
         wide.together, wide.near = self.together.copy(), below(self.near, self._nearest(joint))
         for matrix in (wide.together, wide.near):
             matrix.resize(n, n)
         wide.content = [below(*pair) for pair in zip(self.content, new, strict=True)]
-        wide.topics = below(self.topics, self._in_topics(joint))
         return wide
 
     def _names(self, modalities: list[str]) -> list[str]:
         names = [
             "count",
             "together",
-            "conditional",
+            "cosine count",
             "mean count",
+            "rate",
             "near given",
             "near candidate",
             "near both",
         ]
         for name in modalities:
-            names += [f"{name} mean", f"{name} largest", f"{name} same"]
-        return [*names, "topics"] if modalities else names
+            names += [f"{name} mean", f"{name} largest", f"{name} same", f"{name} of the rare"]
+        return names
 
-    def __call__(self, given: sp.csr_array, own: sp.csr_array | None, items: np.ndarray) -> Tensor:
-        """(b, c, signals) for sets `given` (b, n_items) and the candidates numbered `items` (c,).
+    def without(self, rows: sp.csr_array) -> Signals:
+        """These signals as they were without the training bundles `rows` (b, n_items)."""
+        fewer = copy.copy(self)
+        fewer.counts = self.counts - np.asarray(rows.sum(axis=0), dtype=np.float32).ravel()
+        fewer.together = sp.csr_array(self.together - cooccurrences(rows))
+        fewer.together.eliminate_zeros()
+        return fewer
 
-        Args:
-            own: (b, n_items) training rows that the sets are parts of; None where training has not seen them.
-        """
-        parts = [*self._counted(given, own, items), *self._alike(given, items)]
+    def __call__(self, given: sp.csr_array, items: np.ndarray) -> Tensor:
+        """(b, c, signals) for sets `given` (b, n_items) and the candidates numbered `items` (c,)."""
+        parts = [*self._counted(given, items), *self._alike(given, items)]
         return torch.stack([torch.from_numpy(part) for part in parts], dim=2)
 
-    def _counted(self, given: sp.csr_array, own: sp.csr_array | None, items: np.ndarray) -> list[np.ndarray]:
-        wide = sp.csr_array(given @ self.near)
-        plain, widened = (self._occurrences(rows, own) for rows in (given, wide))
+    def _counted(self, given: sp.csr_array, items: np.ndarray) -> list[np.ndarray]:
+        rates, size = given.copy(), _sizes(given)
+        rates.data = (rates.data / np.maximum(self.counts[given.indices], 1)).astype(np.float32)
+        plain, widened = (sp.csr_array(rows @ self.together) for rows in (given, given @ self.near))
+        c, count = _take(plain, items), np.maximum(self.counts[items], 1)
+        signals = [np.log1p(c), (c > 0).astype(np.float32), c / np.sqrt(count), c / size]
+        signals.append(_take(sp.csr_array(rates @ self.together), items) / size)
         back = sp.csr_array(self.near.T)
-        count = self.counts[items][None]
-        if own is not None:
-            count = count - own[:, items].toarray()
-        c = _take(plain, items)
-        size = np.maximum(np.diff(given.indptr), 1).astype(np.float32)[:, None]
-        signals = [np.log1p(c), (c > 0).astype(np.float32), c / np.sqrt(np.maximum(count, 1)), c / size]
         for rows in (widened, plain @ back, widened @ back):
             signals.append(np.log1p(np.maximum(_take(sp.csr_array(rows), items), 0)))
         return signals
 
-    def _occurrences(self, rows: sp.csr_array, own: sp.csr_array | None) -> sp.csr_array:
-        """rows @ co-occurrence counts, each row without what its own training row added to them."""
-        counted = sp.csr_array(rows @ self.together)
-        if own is None:
-            return counted
-        inside = sp.csr_array(rows.multiply(own))
-        total = sp.diags_array(np.asarray(inside.sum(axis=1)).ravel())
-        return sp.csr_array(counted - (total @ own - inside))
-
     def _alike(self, given: sp.csr_array, items: np.ndarray) -> list[np.ndarray]:
-        size = np.maximum(np.diff(given.indptr), 1).astype(np.float32)[:, None]
+        size, rare = _sizes(given), self.m / (self.m + self.counts[items])
         rows = torch.from_numpy(np.repeat(np.arange(given.shape[0]), np.diff(given.indptr)))
         signals = []
         for content in self.content:
-            cosines = torch.from_numpy(content[given.indices] @ content[items].T)
+            product = content[given.indices] @ content[items].T
+            cosines = torch.from_numpy(product.toarray() if sp.issparse(product) else product)
             zeros = cosines.new_zeros(given.shape[0], len(items))
             places = rows[:, None].expand(cosines.shape)
             largest = zeros.scatter_reduce(0, places, cosines, "amax", include_self=True).numpy()
             mean = zeros.index_add(0, rows, cosines).numpy() / size
-            signals += [mean, largest, (largest >= SAME).astype(np.float32)]
-        if self.topics is not None:
-            signals.append((given @ self.topics) @ self.topics[items].T / size)
+            signals += [mean, largest, (largest >= SAME).astype(np.float32), mean * rare]
         return [signal.astype(np.float32) for signal in signals]
+
+
+def _sizes(given: sp.csr_array) -> np.ndarray:
+    """(b, 1) float32: items of each set, at least 1."""
+    return np.maximum(np.diff(given.indptr), 1).astype(np.float32)[:, None]
 
 
 def _take(rows: sp.csr_array, items: np.ndarray) -> np.ndarray:
     return rows[:, items].toarray().astype(np.float32)
 
 
-def _dense(modality: Modality) -> np.ndarray:
-    return np.asarray(modality.dense(WIDTH), dtype=np.float32)
-
-
-def _leading(sample: np.ndarray, width: int) -> np.ndarray:
-    """(d, <= width) float64, the leading right singular directions of `sample` (n, d)."""
-    _, directions = np.linalg.eigh(sample.T.astype(np.float64) @ sample)
-    return directions[:, ::-1][:, :width]
+def _side_by_side(rows: list[np.ndarray | sp.csr_array]) -> np.ndarray | sp.csr_array:
+    """Unit rows of several matrices of unit rows, side by side; sparse if one is."""
+    if any(map(sp.issparse, rows)):
+        return unit_rows(sp.csr_array(sp.hstack([sp.csr_array(part) for part in rows])))
+    return unit_rows(np.concatenate(rows, axis=1))

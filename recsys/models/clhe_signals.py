@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from recsys.bundles.signals import Signals
 from recsys.content import shares
 from recsys.data import TrainingData
 from recsys.encoders.linear import linear
+from recsys.evaluation.evaluator import OVERALL
 from recsys.models.clhe import CLHE, CLHESettings
 from recsys.newcomers import Arrivals
 from recsys.objectives.multinomial import multinomial
@@ -23,8 +25,12 @@ from recsys.settings import setting
 
 GAIN = 10.0
 """The weights of signals are learnt this many times as fast as CLHE's."""
+FOLDS = 5
+"""A training bundle is asked about with counts of the other folds: as many bundles unseen as in an 8:1:1 split."""
+SHARES = 0.0, 0.2, 0.4, 0.6, 0.8, 1.0
+"""Shares of the learnt scores that validation chooses from."""
 PRIOR = 6.0
-"""Scale of the sum of counts and cosines that training starts from."""
+"""Scale of the first scores, as logits."""
 _SIGNALS = 2**23  # signal values held at once when scores are asked for
 
 
@@ -36,21 +42,32 @@ class CLHESignalsSettings(CLHESettings):
     weights: dict[str, float] = setting(
         {}, "weights of the modalities' cosines in the first scores; 1 if unnamed"
     )
+    counted: float = setting(4.0, "weight of the rates in the first scores", low=0)
+    doubt: float = setting(0.5, "bundles in which an item has to be for its likeness to count half", low=1e-6)
+    learnt: float | None = setting(
+        None, "share of the scores that is learnt; empty: settled on validation", low=0, high=1
+    )
     hidden: int = setting(16, "hidden units that weigh the signals; 0: a linear weighing", low=0, high=1024)
     item_weight: float = setting(0.1, "weight of the items' contrast", low=0, search=[0.0, 0.1, 0.5])
     bundle_weight: float = setting(0.1, "weight of the bundles' contrast", low=0, search=[0.0, 0.1, 0.5])
 
 
 class CLHESignals(CLHE):
-    """score = w . s + MLP(s) [+ CLHE's inner product], s the signals of `recsys.bundles.signals`.
+    """score = (1 - a) p . s + a (w . s + MLP(s)) [+ CLHE's inner product], s the signals of `recsys.bundles.signals`.
 
     Why: on small sets of bundles the sum of co-occurrence counts and content cosines beats CLHE, whose softmax
     must learn from a thousand bundles what counting knows at once, and whose loss asks for items that it was
-    given. Here CLHE's multinomial objective stays, and its item dropout becomes the task: a part of each bundle
-    has to find the rest. Closed forms of CLHE's slots (counts for the item table, cosines for content) take the
-    encoders' place, a bundle's own items left out of its counts; training starts from their sum. `slots` puts
-    the encoders and their contrasts back beside them: on bundle-electronic that lowered NDCG@20 in validation,
-    so it is off by default.
+    given. That sum in turn takes every like item for a likely one; yet an item that training bundles hold, and
+    none of them with what is given, has had its chance. Its first scores p . s are therefore
+
+        counted P(j | i) + sum_m weight_m cos_m(i, j) doubt / (doubt + n_j), averaged over the given items i,
+
+    with n_j the training bundles that hold item j, and P(j | i) the share of those of i that hold j as well.
+
+    From there CLHE's multinomial objective trains w and the MLP; its item dropout becomes the task: a part of each
+    bundle has to find the rest, among items counted without that bundle's fold, so that some are in no bundle, as
+    in a test. Validation settles a. `slots` puts CLHE's encoders and their contrasts beside the signals: on
+    bundle-electronic that lowered NDCG@20 in validation, so it is off by default.
     """
 
     Settings = CLHESignalsSettings
@@ -66,21 +83,28 @@ class CLHESignals(CLHE):
         inner = settings if self.encoded else settings.model_copy(update={"slots": ["content"]})
         super().__init__(inner, data, seed)
         self.settings = settings
-        self.signals = Signals(data)
+        self.signals = Signals(data, settings.doubt)
+        drawn = torch.randperm(data.n_users, generator=self.init_generator).numpy()
+        self.fold_of = drawn % FOLDS
+        self.folds = [self.signals.without(data.interactions[self.fold_of == fold]) for fold in range(FOLDS)]
         width = len(self.signals.names)
         self.weigh = linear(width, 1, self.init_generator, bias=False)
         self.first = linear(width, settings.hidden, self.init_generator) if settings.hidden else None
         self.second = linear(settings.hidden, 1, self.init_generator, bias=False) if settings.hidden else None
         sample = data.interactions[np.flatnonzero(data.warm_users)[:256]]
-        spread = self.signals(sample, sample, np.flatnonzero(data.warm_items)).std((0, 1))
+        spread = self.signals(sample, np.flatnonzero(data.warm_items)).std((0, 1))
         self.register_buffer("scale", torch.where(spread > 1e-6, spread, torch.ones(())))
-        self._start_at_the_sum(shares(self.content, settings.weights, "clhe-signals") if self.content else {})
+        self._start(shares(self.content, settings.weights, "clhe-signals") if self.content else {})
 
     @torch.no_grad()
-    def _start_at_the_sum(self, weights: dict[str, float]) -> None:
-        """First scores: the counts by given item plus the weighted mean cosines, as the baseline sums them."""
-        prior = {"mean count": 1.0} | {f"{name} mean": weight for name, weight in weights.items()}
-        start = torch.tensor([prior.get(name, 0.0) for name in self.signals.names])
+    def _start(self, weights: dict[str, float]) -> None:
+        """Weights of the first scores, from which training starts."""
+        shown = {"rate": self.settings.counted}
+        shown |= {f"{name} of the rare": weight for name, weight in weights.items()}
+        start = torch.tensor([shown.get(name, 0.0) for name in self.signals.names])
+        self.register_buffer("prior", PRIOR * start)
+        share = self.settings.learnt
+        self.register_buffer("learnt", torch.tensor(1.0 if share is None else share))
         self.weigh.weight.copy_(PRIOR / GAIN * start * self.scale)
         if self.second is not None:
             self.second.weight.zero_()
@@ -92,25 +116,44 @@ class CLHESignals(CLHE):
         return None if known.all() else ~known
 
     def weighed(self, signals: Tensor) -> Tensor:
-        """(b, c) scores of signals (b, c, s)."""
+        """(b, c) scores of signals (b, c, s) with the weights learnt."""
         signals = signals.to(self.scale.device) / self.scale
         score = GAIN * self.weigh(signals)
         if self.first is not None:
             score = score + GAIN * self.second(torch.relu(self.first(signals)))
         return score.squeeze(-1)
 
+    def settle(self, validate: Callable[[str], float]) -> None:
+        """How much of the scores is learnt, and how much the first ones."""
+        if self.settings.learnt is not None:
+            return
+        values = []
+        for share in SHARES:
+            self.learnt.fill_(share)
+            values.append(validate(OVERALL))
+        self.learnt.fill_(SHARES[int(np.argmax(values))])
+
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         sets, given, found = self.sets_of(batch)
         items = self.candidates(sets)
         parts = to_rows(sets.without(~given), self.data.n_items)
-        own = self.data.interactions[batch.users.cpu().numpy()]
-        scores = self.weighed(self.signals(parts, own, items.cpu().numpy()))
+        scores = self.weighed(self._unseen(parts, batch.users.cpu().numpy(), items.cpu().numpy()))
         terms = {}
         if self.encoded:
             bundles = self.encode(sets.without(~given))
             scores = scores + bundles @ self.decode(items).T
             terms = self.contrasts(sets, bundles)
         return {"likelihood": self._found(scores, sets, given, found, items)} | terms
+
+    def _unseen(self, parts: sp.csr_array, bundles: np.ndarray, items: np.ndarray) -> Tensor:
+        """(b, c, signals) of parts of the training bundles numbered `bundles`, as if their folds were unseen."""
+        order = np.argsort(self.fold_of[bundles], kind="stable")
+        folds, starts = np.unique(self.fold_of[bundles[order]], return_index=True)
+        made = [
+            self.folds[fold](parts[rows], items)
+            for fold, rows in zip(folds, np.split(order, starts[1:]), strict=True)
+        ]
+        return torch.cat(made)[np.argsort(order)]
 
     def _found(self, scores: Tensor, sets: Sets, given: Tensor, found: Tensor, items: Tensor) -> Tensor:
         rows, places = sets.pairs(given)
@@ -127,13 +170,16 @@ class CLHESignals(CLHE):
         wide.signals = self.signals.with_items(arrivals.modalities)
         return wide
 
+    def _mixed(self, signals: Tensor) -> Tensor:
+        first = signals.to(self.scale.device) @ self.prior
+        return first.lerp(self.weighed(signals), self.learnt)
+
     def scores(self, rows: sp.csr_array, items: Tensor) -> Tensor:
         every, given = np.arange(len(self.signals.counts)), rows.copy()
         given.resize(rows.shape[0], len(every))
         step = max(1, _SIGNALS // (len(every) * len(self.signals.names)))
         blocks = [
-            self.weighed(self.signals(given[low : low + step], None, every))
-            for low in range(0, rows.shape[0], step)
+            self._mixed(self.signals(given[low : low + step], every)) for low in range(0, rows.shape[0], step)
         ]
         scores = torch.cat(blocks)
-        return scores + super().scores(rows, items) if self.encoded else scores
+        return scores + self.learnt * super().scores(rows, items) if self.encoded else scores

@@ -9,6 +9,7 @@ from recsys.bundles.sets import draw_given, padded, to_rows
 from recsys.bundles.signals import Signals
 from recsys.data import TrainingData
 from recsys.datasets.bundles import bundle_view
+from recsys.datasets.dataset import Modality
 from recsys.encoders.slots import SlotAttention
 from recsys.errors import UserError
 from recsys.objectives.multinomial import log_partition, multinomial
@@ -69,40 +70,62 @@ def test_missing_slots_have_no_say():
     assert not join([one], [none]).any() and join([one], [none]).isfinite().all()
 
 
-def test_signals_leave_the_bundle_itself_out_of_the_counts(bundled):
-    """The counts of a training bundle's set are those of a world without that bundle."""
+@pytest.fixture
+def whole(bundled):
     view = bundle_view(bundled)
-    whole = view.matrix(np.arange(len(view.interactions)))
-    signals = Signals(TrainingData(whole, view.modalities))
-    items = np.arange(view.n_items)
-    for bundle in (0, 25, 59):
-        given = whole[[bundle]].toarray()
-        given[0, np.flatnonzero(given)[2:]] = 0
-        without = whole.toarray()
-        without[bundle] = 0
-        together = without.T @ without
-        np.fill_diagonal(together, 0)
-        expected = (given @ together)[0]
-        left_out = signals(sp.csr_array(given), whole[[bundle]], items)[0].numpy()
-        hidden = given[0] == 0
-        np.testing.assert_allclose(left_out[hidden, 0], np.log1p(expected)[hidden], rtol=1e-5)
-        np.testing.assert_array_equal(left_out[hidden, 1], (expected > 0)[hidden])
-        count = np.maximum(without.sum(0), 1)
-        np.testing.assert_allclose(left_out[hidden, 2], (expected / np.sqrt(count))[hidden], rtol=1e-5)
-        counted = signals(sp.csr_array(given), None, items)[0].numpy()
-        assert (counted[hidden, 0] > left_out[hidden, 0]).any()
+    return view.matrix(np.arange(len(view.interactions))), view
 
 
-def test_signals_of_content_are_means_and_maxima_of_cosines(bundled):
-    view = bundle_view(bundled)
-    whole = view.matrix(np.arange(len(view.interactions)))
-    signals = Signals(TrainingData(whole, view.modalities))
+def test_signals_without_some_bundles_are_those_of_a_world_without_them(whole):
+    rows, view = whole
+    left_out = np.arange(0, 60, 7)
+    kept = rows.toarray()
+    kept[left_out] = 0
+    given, items = rows[left_out], np.arange(view.n_items)
+    signals = Signals(TrainingData(rows, view.modalities), 0.5).without(rows[left_out])
+    together = kept.T @ kept
+    np.fill_diagonal(together, 0)
+    expected, count = given @ together, np.maximum(kept.sum(0), 1)
+    size = np.diff(given.indptr)[:, None]
+    slow = {
+        "count": np.log1p(expected),
+        "together": expected > 0,
+        "cosine count": expected / np.sqrt(count),
+        "mean count": expected / size,
+        "rate": (given @ (together / count[:, None])) / size,
+    }
+    found = signals(given, items).numpy()
+    for name, values in slow.items():
+        np.testing.assert_allclose(found[..., signals.names.index(name)], values, rtol=1e-5, err_msg=name)
+
+
+def test_likeness_counts_less_the_more_bundles_hold_an_item(whole):
+    rows, view = whole
+    signals = Signals(TrainingData(rows, view.modalities), 2.0)
+    found = signals(rows[[3, 9]], np.arange(view.n_items)).numpy()
+    at = signals.names.index("look mean")
+    share = 2 / (2 + rows.sum(axis=0))
+    assert share.min() < 0.5 < share.max()
+    np.testing.assert_allclose(found[..., at + 3], found[..., at] * share, rtol=1e-5)
+
+
+def test_signals_of_sparse_content_are_those_of_dense(whole):
+    rows, view = whole
+    dense = view.modalities["look"]
+    sparse = {"look": Modality(sp.csr_array(dense.features), dense.mask)}
+    found = [Signals(TrainingData(rows, m), 0.5)(rows[:5], np.arange(9)) for m in (view.modalities, sparse)]
+    torch.testing.assert_close(*found, atol=1e-5, rtol=1e-5)
+
+
+def test_signals_of_content_are_means_and_maxima_of_cosines(whole):
+    rows, view = whole
+    signals = Signals(TrainingData(rows, view.modalities), 0.5)
     content = view.modalities["look"].features.astype(np.float64)
     norms = np.linalg.norm(content, axis=1, keepdims=True)
     content = np.divide(content, norms, out=np.zeros_like(content), where=norms > 0)
-    given, items = whole[[3]], np.array([0, 7, 36])
+    given, items = rows[[3]], np.array([0, 7, 36])
     cosines = content[given.indices] @ content[items].T
-    found = signals(given, None, items)[0].numpy()
+    found = signals(given, items)[0].numpy()
     at = signals.names.index("look mean")
     np.testing.assert_allclose(found[:, at], cosines.mean(0), atol=1e-5)
     np.testing.assert_allclose(found[:, at + 1], np.maximum(cosines.max(0), 0), atol=1e-5)

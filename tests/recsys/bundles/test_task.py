@@ -4,8 +4,10 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
 from recsys.bundles.complete import complete, examples_table
+from recsys.content import unit_rows
 from recsys.data import TrainingData
 from recsys.datasets.bundles import Feedback, bundle_view
 from recsys.errors import DataError, LeakError, UserError
@@ -137,15 +139,43 @@ def test_examples_mark_what_was_given_and_what_was_held_out(trained):
     assert {i for m, i in zip(marks[:5], items[:5], strict=True) if m == "*"} == held & set(items[:5])
 
 
-def test_the_improved_form_starts_at_the_sum_of_counts_and_content(bundled):
-    """Before its first step it ranks as the baseline does: the sum by given item, on another scale."""
+def test_the_improved_form_starts_at_rates_and_the_likeness_of_what_is_rare(bundled):
+    """Before its first step: 4 P(j | i) + m / (m + n_j) times the cosine, averaged over the given items i."""
     from recsys.models.clhe_signals import PRIOR
 
-    ours, baseline = (prepare(config(m), bundled) for m in ("clhe-signals", "cooccurrence-content"))
-    baseline.model.fit()
-    support = ours.dataset.matrix(ours.split.test_support)
+    run = prepare(config("clhe-signals"), bundled)
+    support = run.dataset.matrix(run.split.test_support)
     tested = np.flatnonzero(np.diff(support.indptr))
-    scores, expected = (run.model.eval().scorer(support)(tested).numpy() for run in (ours, baseline))
+    rows = run.data.interactions.toarray()
+    together, count = rows.T @ rows, rows.sum(0)
+    np.fill_diagonal(together, 0)
+    content = [unit_rows(m.features.astype(np.float64)) for m in run.data.modalities.values()]
+    likeness = np.mean([x @ x.T for x in content], axis=0) * (0.5 / (0.5 + count))
+    pairs = 4 * together / np.maximum(count, 1)[:, None] + likeness
+    expected = PRIOR * (support[tested] @ pairs) / np.diff(support.indptr)[tested][:, None]
+    scores = run.model.eval().scorer(support)(tested).numpy()
     offered = np.arange(36)
-    expected = PRIOR * expected[:, offered] / np.diff(support.indptr)[tested][:, None]
-    np.testing.assert_allclose(scores[:, offered], expected, atol=1e-3)
+    np.testing.assert_allclose(scores[:, offered], expected[:, offered], atol=1e-3)
+
+
+@pytest.mark.parametrize("best", [0.0, 0.4, 1.0])
+def test_validation_chooses_how_much_of_the_scores_is_learnt(bundled, best):
+    model = prepare(config("clhe-signals"), bundled).model
+    model.settle(lambda group: -abs(float(model.learnt) - best))
+    assert float(model.learnt) == pytest.approx(best)
+    said = prepare(config("clhe-signals", {"learnt": 0.25}), bundled).model
+    said.settle(lambda group: 1 / 0)
+    assert float(said.learnt) == 0.25
+
+
+def test_a_training_bundle_meets_counts_without_its_fold(bundled):
+    model = prepare(config("clhe-signals"), bundled).model
+    rows = model.data.interactions
+    for bundle in np.flatnonzero(np.diff(rows.indptr) > 1)[:5]:
+        fold = model.fold_of[bundle]
+        expected = model.signals.without(rows[model.fold_of == fold])(rows[[bundle]], np.arange(9))
+        found = model._unseen(rows[[bundle]], np.array([bundle]), np.arange(9))
+        torch.testing.assert_close(found, expected)
+    order = np.arange(12)[::-1].copy()
+    whole = model._unseen(rows[:12], np.arange(12), np.arange(9))
+    torch.testing.assert_close(model._unseen(rows[order], order, np.arange(9)), whole.flip(0))
