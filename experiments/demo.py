@@ -1,12 +1,16 @@
-"""The demo: several recommenders on MovieLens-100K, warm and cold, in a few minutes on a laptop."""
+"""The demo: several recommenders on MovieLens-100K, warm and cold, in a few minutes on a laptop; and bundles to
+complete, where their data are at hand."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from recsys.datasets.cards import load_dataset
+from recsys.datasets.dataset import Dataset
+from recsys.errors import DataError
 from recsys.experiments.report.write import ReportOptions, write_report
 from recsys.runs import RunConfig, execute, prepare
 from recsys.tables import comparison_table
@@ -17,6 +21,8 @@ SPLITS = {
     "cold-item": "cold-item: a fifth of the films has no training interaction",
 }
 MODELS = ("pop", "itemknn", "contentknn", "ease", "lightgcn", "vbpr")
+BUNDLES = "bundle-electronic"
+BUNDLE_MODELS = ("pop", "cooccurrence", "cooccurrence-content", "clhe-signals")
 
 
 def run_demo(folder: Path, console: Console, seed: int = 0) -> None:
@@ -28,15 +34,32 @@ def run_demo(folder: Path, console: Console, seed: int = 0) -> None:
         f"interactions, modalities {' and '.join(dataset.modalities)}"
     )
     for protocol, title in SPLITS.items():
-        results = []
-        for model in MODELS:
-            config = RunConfig(model=model, dataset=DATASET, split=protocol, seed=seed)
-            with console.status(f"{model}, {protocol}"):
-                run = prepare(config, dataset)
-            results.append(execute(run, folder / protocol / model, resume=True, console=console))
-        console.print()
-        console.print(comparison_table(title, results))
+        configs = [RunConfig(model=m, dataset=DATASET, split=protocol, seed=seed) for m in MODELS]
+        _compare(title, configs, dataset, folder / protocol, console)
+    _complete_bundles(folder / "bundles", console, seed)
     with console.status("report"):
         page = write_report(folder, ReportOptions(), console)
     console.print(f"\nruns kept in {folder}; try: recsys recommend --run {folder}/random/lightgcn --user 42")
     console.print(f"report, to open in a browser: {page}", markup=False, soft_wrap=True)
+
+
+def _compare(
+    title: str, configs: Sequence[RunConfig], dataset: Dataset, folder: Path, console: Console
+) -> None:
+    results = []
+    for config in configs:
+        with console.status(f"{config.model}, {folder.name}"):
+            run = prepare(config, dataset)
+        results.append(execute(run, folder / config.model, resume=True, console=console))
+    console.print()
+    console.print(comparison_table(title, results))
+
+
+def _complete_bundles(folder: Path, console: Console, seed: int) -> None:
+    try:
+        dataset = load_dataset(BUNDLES)
+    except DataError as error:
+        console.print(f"\nno bundles to complete: {error}", markup=False, soft_wrap=True)
+        return
+    configs = [RunConfig(model=m, dataset=BUNDLES, task="bundle", seed=seed) for m in BUNDLE_MODELS]
+    _compare("bundles: half of each is given, the rest is to be found", configs, dataset, folder, console)

@@ -489,9 +489,31 @@ def test_the_command_offers_as_much_as_asked_for(recsys, copy):
     assert len(table["users"]) == 3 and len(table["models"]) == 1
 
 
-def test_the_demo_ends_with_a_report(recsys, monkeypatch, tmp_path):
+@pytest.fixture
+def small_demo(monkeypatch):
     monkeypatch.setattr(demo, "DATASET", "toy")
     monkeypatch.setattr(demo, "MODELS", ("pop", "itemknn"))
+    monkeypatch.setattr(demo, "BUNDLE_MODELS", ("pop", "cooccurrence-content"))
+
+
+def test_the_demo_ends_with_a_report(recsys, small_demo, monkeypatch, tmp_path):
+    monkeypatch.setattr(demo, "BUNDLES", "elsewhere")
     status, out, _ = recsys("--out", "demo")
     assert status == 0 and "report, to open in a browser: demo/report/index.html" in out
+    assert "no bundles to complete: there is no data set 'elsewhere'" in out
     assert len(tables(tmp_path / "demo" / "report" / "index.html")["runs-t"]) == 1 + 4
+
+
+def test_the_demo_completes_bundles_where_there_are_some(
+    recsys, small_demo, root, shared_data, monkeypatch, tmp_path
+):
+    shutil.copytree(root, tmp_path / "data")
+    (tmp_path / "data" / "bundle-electronic").symlink_to(shared_data / "bundle-electronic")
+    monkeypatch.setenv("RECSYS_DATA", str(tmp_path / "data"))
+    assert recsys("--out", "demo")[0] == 0
+    page = tmp_path / "demo" / "report" / "index.html"
+    assert len(tables(page)["runs-t"]) == 1 + 6
+    (table,) = (t for t in embedded(page)["tables"] if t["dataset"] == "bundle-electronic")
+    assert table["noun"] == "bundle" and len(table["lists"]) == 2
+    held = [set(user["held"]) for user in table["users"]]
+    assert any(held[u] & set(ranked) for u, ranked in enumerate(table["lists"][0]))
