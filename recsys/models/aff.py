@@ -49,6 +49,14 @@ class AFFSettings(Settings):
     id_dropout: float = setting(
         0.3, "share of items that do without their ID in a step", low=0, high=1, search=(0.05, 0.9)
     )
+    new_catalogues: float = setting(
+        0.0, "share of steps in which no item has an ID", low=0, high=1, search=(0.0, 0.8)
+    )
+    popularity: float = setting(
+        1.0,
+        "weight of the error of the popularity expected of items without an ID; 0: a bias of their own instead",
+        low=0,
+    )
     newcomers: float = setting(
         0.5, "share of users met without their ID and by their first items", low=0, high=1, search=(0.1, 0.9)
     )
@@ -78,8 +86,8 @@ class AFFSettings(Settings):
 
 
 class _Items(NamedTuple):
-    """What the item tower says of n items: the vector that users meet, the bias, what a moment meets, the key in
-    users' histories."""
+    """What the item tower says of n items: the vector that users meet, the bias (the popularity expected, where that
+    is asked for), what a moment meets, the key in users' histories."""
 
     vectors: Tensor
     bias: Tensor
@@ -93,17 +101,22 @@ class AFF(Model):
     "Adaptive feature fusion for cold start", arXiv 2502.03664, of which only the abstract was at hand: the equations
     are our reading of it. Fields of a user: each attribute, the items taken; of an item: each attribute and
     modality; of a moment: its hour and weekday (UTC). Warm users and items have an ID field besides. Each tower is a
-    `FieldFusion`. With u, v, c the vectors of user, item and moment, v' and b an item's second vector and bias:
+    `FieldFusion`. With u, v, c the vectors of user, item and moment, v' and b an item's second vector and bias, and
+    p_i = log(1 + n_i) for an item that n_i users took, b_i for a cold one:
 
-        s(u, i, c) = u . v_i + c . v'_i + b_i
+        s(u, i, c) = u . v_i + c . v'_i + p_i
         L = mean -log softmax_i s(u, i, c) over the warm items
             + view_weight (InfoNCE(i', i'') + InfoNCE(u', u'')) / 2 + interaction_weight InfoNCE(u, v)
+            + popularity mean ((b_i - log(1 + n_i)) / sigma)^2 over the items that do without their ID
 
-    where x', x'' are two views of x with a share `view_mask` of the fields masked.
+    where x', x'' are two views of x with a share `view_mask` of the fields masked, and sigma is the standard deviation
+    of log(1 + n_i). Popularity that is known need not be fitted: a softmax that learns it from content learns the
+    content of a few popular items by heart, and ranks cold ones by it. With popularity = 0, p_i is b_i for all.
 
     A step gives each user some of their items as history and asks for the rest (`Episodes`); a share `newcomers` is
     met as one who arrives, without an ID and with the first items, and a share `id_dropout` of the items has no ID
-    (after DropoutNet), so that the other fields carry what they can: cold ones never have one. What ranks is the
+    (after DropoutNet), so that the other fields carry what they can: cold ones never have one; in a share
+    `new_catalogues` of the steps no item has one, so that cold ones are compared with each other too. What ranks is the
     weights' moving average; cold items get a lift that validation settles. A ranking has no moment of its own: its
     context is the mean of the training's. A step encodes all items: its time and memory grow with their number.
     """
@@ -167,9 +180,12 @@ class AFF(Model):
             "warm_items": data.warm_items,
             "warm_ids": warm,
             "place": data.warm_item_places(),
+            "known": np.log1p(data.item_counts()).astype(np.float32)[:, None],
         }
         for name, values in buffers.items():
             self.register_buffer(name, torch.from_numpy(np.array(values)), persistent=False)
+        known = self.known[self.warm_ids].double()
+        self.usual, self.sigma = known.mean().item(), max(known.std(correction=0).item(), 1e-3)
 
     def _make_context(self) -> None:
         s = self.settings
@@ -204,7 +220,10 @@ class AFF(Model):
         return self.context_fusion(FieldRows(vectors, numbers.new_ones(len(numbers), 2).bool()))
 
     def _items(self, fields: FieldRows) -> _Items:
-        return _Items(*self.item_fusion(fields)[0].split(self.parts, dim=1))
+        items = _Items(*self.item_fusion(fields)[0].split(self.parts, dim=1))
+        if not self.settings.popularity:
+            return items
+        return items._replace(bias=self.usual + self.sigma * items.bias)
 
     def _item_fields(self) -> FieldRows:
         fields = self.item_content(self.data.n_items)
@@ -222,10 +241,17 @@ class AFF(Model):
         if self.training:
             self.averaged.update(self)
         item_fields = self.item_content(len(warm), warm)
+        bare = torch.ones_like(warm, dtype=torch.bool)
         if s.ids:
-            kept = self._drawn(len(warm)) >= s.id_dropout
-            item_fields = item_fields.plus(embedding(warm, self.item_table), kept)
-        items = self._items(item_fields)
+            share = 1.0 if self._drawn(1) < s.new_catalogues else s.id_dropout
+            bare = self._drawn(len(warm)) < share
+            item_fields = item_fields.plus(embedding(warm, self.item_table), ~bare)
+        items, terms = self._items(item_fields), {}
+        if s.popularity:
+            known = self.known[warm]
+            errors = ((items.bias - known) / self.sigma).square()[:, 0]
+            terms["popularity"] = s.popularity * (errors * bare).sum() / bare.sum().clamp(min=1)
+            items = items._replace(bias=known)
         newcomers = self._drawn(len(batch.users)) < s.newcomers
         drawn = self._drawn(len(batch.users)), self._drawn(self.episodes.size(batch.users))
         rows, places, taken, given = self.episodes(batch.users, newcomers, drawn)
@@ -237,7 +263,7 @@ class AFF(Model):
             fields = fields.plus(embedding(batch.users, self.user_table), ~newcomers)
         users = self.user_fusion(fields)[0]
         rows, places, wanted = rows[~given], places[~given], taken[~given]
-        terms = {"rank": self._rank(users, items, rows, places, wanted)}
+        terms["rank"] = self._rank(users, items, rows, places, wanted)
         if s.view_contrast:
             among = self._some(wanted.unique()), self._some(torch.arange(len(users), device=rows.device))
             views = self._views(self.item_fusion, item_fields.take(among[0]))
@@ -290,6 +316,8 @@ class AFF(Model):
 
     def forward(self) -> Vectors:
         items = self._items(self._item_fields())
+        if self.settings.popularity:
+            items = items._replace(bias=torch.where(self.warm_items[:, None], self.known, items.bias))
         users = self._scored_users(self._known_users(items.keys, self.data.interactions))
         return Vectors(users, self._scored_items(items, ~self.warm_items), {"keys": items.keys})
 

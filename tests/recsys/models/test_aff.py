@@ -55,19 +55,26 @@ def undrawn(model):
 
 
 def towers(model):
-    """(users, item vectors, biases, second item vectors, moments) of a step that draws zeros, float64."""
+    """(users, item vectors, popularities, second item vectors, moments) of a step that draws zeros, float64: an
+    item's popularity is log(1 + the users who took it), or what is expected of a cold one."""
     data = model.data
     items = model._items(model._item_fields())
     nobody = sp.csr_array(data.interactions.shape, dtype=np.float32)
     users = model.user_fusion(model._known_users(items.keys, nobody))[0]
     moments = model._moments(torch.arange(168))[0] if model.has_context else torch.zeros(168, 0)
-    found = users, items.vectors, items.bias[:, 0], items.moments, moments
+    popularity = items.bias[:, 0]
+    if model.settings.popularity:
+        known = torch.from_numpy(np.log1p(data.item_counts()))
+        popularity = torch.where(torch.from_numpy(data.warm_items), known, popularity)
+    found = users, items.vectors, popularity, items.moments, moments
     return [x.detach().double().numpy() for x in found]
 
 
+@pytest.mark.parametrize("popularity", [0.0, 1.0])
 @pytest.mark.parametrize("context", [True, False])
-def test_rank_is_the_softmax_over_the_warm_items_at_each_moment(told, naive, context):
-    model = undrawn(model_of(told, context=context, view_contrast=False, interaction_contrast=False))
+def test_rank_is_the_softmax_over_the_warm_items_at_each_moment(told, naive, context, popularity):
+    options = {"view_contrast": False, "interaction_contrast": False, "popularity": popularity}
+    model = undrawn(model_of(told, context=context, **options))
     data, batch = model.data, replace(naive.batch_of(model.data), users=torch.tensor([3, 0, 40]))
     u, v, b, w, c = towers(model)
     times = time_fields(data.use_timestamps("test"))
@@ -78,7 +85,7 @@ def test_rank_is_the_softmax_over_the_warm_items_at_each_moment(told, naive, con
             scores = v @ u[user] + b + (w @ c[moment[place]] if context else 0)
             losses.append(np.log(np.exp(scores[data.warm_items]).sum()) - scores[item])
     terms = model.loss(batch)
-    assert list(terms) == ["rank"]
+    assert set(terms) - {"popularity"} == {"rank"}
     assert terms["rank"].item() == pytest.approx(np.mean(losses), rel=1e-4)
 
 
@@ -92,6 +99,32 @@ def test_scores_take_the_mean_moment_of_the_training(told):
     users = model.user_fusion(model._known_users(vectors.extras["keys"], model.data.interactions))[0]
     expected = users.detach().numpy() @ v.T + b + w @ mean
     np.testing.assert_allclose(scores, expected, atol=1e-4)
+
+
+def test_popularity_is_expected_of_items_that_do_without_their_ids(told, naive):
+    """With a draw of zeros and id_dropout > 0 none has one."""
+    model = undrawn(model_of(told, id_dropout=0.5, popularity=2.0))
+    nobody = torch.zeros(told.n_items, dtype=torch.bool)
+    warm, items = (
+        model.warm_ids,
+        model._items(model.item_content(told.n_items).plus(model.item_table, nobody)),
+    )
+    known = np.log1p(model.data.interactions.sum(axis=0))[warm]
+    expected = items.bias[warm, 0].detach().numpy()
+    errors = ((expected - known) / known.std()) ** 2
+    terms = model.loss(naive.batch_of(model.data))
+    assert terms["popularity"].item() == pytest.approx(2 * errors.mean(), rel=1e-4)
+    kept = undrawn(model_of(told, id_dropout=0.0, popularity=2.0))
+    assert kept.loss(naive.batch_of(kept.data))["popularity"].item() == 0
+
+
+def test_in_new_catalogues_no_item_has_an_id(told, naive):
+    batch, grads = naive.batch_of(model_of(told).data), []
+    for share in (0.0, 1.0):
+        model = model_of(told, new_catalogues=share)
+        sum(model.loss(batch).values()).backward()
+        grads.append(float(model.item_table.grad.abs().sum()))
+    assert grads[0] > 0 and grads[1] == 0
 
 
 def test_contrasts_are_infonce_of_views_and_of_pairs(told, naive):
