@@ -53,9 +53,7 @@ class AFFSettings(Settings):
         0.0, "share of steps in which no item has an ID", low=0, high=1, search=(0.0, 0.8)
     )
     popularity: float = setting(
-        1.0,
-        "weight of the error of the popularity expected of items without an ID; 0: a bias of their own instead",
-        low=0,
+        0.0, "weight of the error of the popularity expected of items without an ID; 0: all have a bias", low=0
     )
     newcomers: float = setting(
         0.5, "share of users met without their ID and by their first items", low=0, high=1, search=(0.1, 0.9)
@@ -111,7 +109,8 @@ class AFF(Model):
 
     where x', x'' are two views of x with a share `view_mask` of the fields masked, and sigma is the standard deviation
     of log(1 + n_i). Popularity that is known need not be fitted: a softmax that learns it from content learns the
-    content of a few popular items by heart, and ranks cold ones by it. With popularity = 0, p_i is b_i for all.
+    content of a few popular items by heart, and ranks cold ones by it. With popularity = 0, the default, p_i is b_i for
+    all: of warm items alone that ranked a little better.
 
     A step gives each user some of their items as history and asks for the rest (`Episodes`); a share `newcomers` is
     met as one who arrives, without an ID and with the first items, and a share `id_dropout` of the items has no ID
