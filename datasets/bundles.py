@@ -65,6 +65,12 @@ class Feedback:
         """The pairs that come from one of these bundles ((n_bundles,) bool) at least, or from none at all."""
         return Feedback(self.matrix - self._leaking(bundles), self.owners, self.contents)
 
+    def without(self, bundles: np.ndarray) -> Feedback:
+        """What is left where nobody knows of these bundles ((n_bundles,) bool)."""
+        kept = sp.diags_array((~bundles).astype(np.float32))
+        fewer = self.within(~bundles).matrix, self.owners @ kept, kept @ self.contents
+        return Feedback(*(sp.csr_array(matrix, dtype=np.float32) for matrix in fewer))
+
     def sources(self, bundles: np.ndarray) -> np.ndarray:
         """(n_bundles,) bool: `bundles`, and every other one that a pair of the matrix can only come from."""
         leaking = self._leaking(bundles)

@@ -66,13 +66,17 @@ def convert(dataset: Dataset, folder: str | Path, like: Card | None = None) -> C
         The card written, as `card.yaml`.
 
     Raises:
-        DataError: the folder exists, its name is no plain name, or it cannot be written.
+        DataError: the folder exists, its name is no plain name, the data set has bundles, or it cannot be written.
     """
     folder = Path(folder).absolute()
     if folder.exists():
         raise DataError(f"{folder} exists already; name a new folder, or move that one away")
     if not is_plain(folder.name):
         raise DataError(f"{folder}: the name must be letters, digits, '.', '_' or '-'")
+    if dataset.bundles is not None:
+        raise DataError(
+            f"'{dataset.name}' has bundles, which the converted form cannot hold; copy its folder as it is"
+        )
     if bad := [name for name in dataset.modalities if not is_plain(name)]:
         raise DataError(f"modality '{bad[0]}' cannot be part of a file's name; rename it")
     temporary = None

@@ -18,6 +18,9 @@ class Scan(Settings):
     """The file: what to tune on what, and how."""
 
     model: str = setting(meaning="name of the model")
+    task: Literal["recommend", "bundle"] = setting(
+        "recommend", "recommend items to users, or complete bundles"
+    )
     dataset: str = setting("ml-100k", "name of the data set, or path of its card")
     split: str = setting("", "split protocol; empty: predefined where the data set has one, else random")
     split_options: dict[str, float] = setting({}, "options of the protocol")
@@ -73,6 +76,7 @@ class Plan:
         s = self.scan
         return RunConfig(
             model=s.model,
+            task=s.task,
             dataset=s.dataset,
             split=s.split,
             split_options=s.split_options,

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -227,16 +228,7 @@ def _train(run: Run, folder: Path, console: Console | None, machines: Machines) 
         return {"train_epoch_median": time.perf_counter() - start, "epochs": 1}
     from recsys.training import train
 
-    monitor = run.train_settings.monitor
-    evaluator = make_evaluator(run.dataset, run.split, run.data, "valid")
-
-    def validate(model: Model, group: str = OVERALL) -> float:
-        if group not in evaluator.groups:
-            return math.nan
-        scorer = model.scorer(run.support("valid"))
-        groups = () if group == OVERALL else (group,)
-        return evaluator.evaluate(scorer, metrics=(monitor,), groups=groups).metrics[group][monitor]
-
+    validate = validator(run.dataset, run.split, run.data, run.train_settings.monitor)
     callbacks: tuple = ()
     if console is not None:
         from recsys.progress import EpochBar
@@ -252,6 +244,22 @@ def _train(run: Run, folder: Path, console: Console | None, machines: Machines) 
         machines=machines,
         callbacks=callbacks,
     )
+
+
+def validator(dataset: Dataset, split: Split, data: TrainingData, metric: str) -> Callable[..., float]:
+    """A model -> its `metric` on the validation part: of all answers, or of the group named; NaN where there is no
+    such group."""
+    evaluator = make_evaluator(dataset, split, data, "valid")
+    support = dataset.matrix(split.valid_support) if len(split.valid_support) else None
+
+    def validate(model: Model, group: str = OVERALL) -> float:
+        if group not in evaluator.groups:
+            return math.nan
+        groups = () if group == OVERALL else (group,)
+        found = evaluator.evaluate(model.scorer(support), metrics=(metric,), groups=groups)
+        return found.metrics[group][metric]
+
+    return validate
 
 
 def make_evaluator(dataset: Dataset, split: Split, data: TrainingData, part: str) -> Evaluator:

@@ -275,7 +275,7 @@ def train(
     processes the first alone has the best weights in the end.
 
     Returns:
-        best_epoch, best (the validation metric), epochs and train_epoch_median (seconds).
+        best_epoch, best (the validation metric, of the model as it is left), epochs and train_epoch_median (seconds).
     """
     stages = model.stages(settings)
     if stages:
@@ -293,13 +293,15 @@ def train(
     if trainer.is_global_zero:
         load_model(model, folder)
     model.eval()
+    best = keeper.best
     if trainer.is_global_zero and type(model).settle is not Model.settle:
         model.settle(lambda group: validate(model, group))
+        best = validate(model)
         save_model(model, folder)
     seconds = [row["seconds"] for row in keeper.history]
     return {
         "best_epoch": keeper.best_epoch,
-        "best": keeper.best,
+        "best": best,
         "epochs": len(keeper.history),
         "train_epoch_median": statistics.median(seconds),
     }

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from recsys.datasets.bundles import BundleView
 from recsys.datasets.cards import load_dataset
 from recsys.datasets.dataset import Dataset
 from recsys.datasets.splits import NO_ROWS, Split, default_protocol, make_split
 from recsys.models import MODELS
-from recsys.models.base import Model
-from recsys.runs import RunConfig, make_evaluator, resolve_settings, training_data
+from recsys.runs import RunConfig, resolve_settings, task_view, training_data, validator
 
 MONITOR = "ndcg@20"
 """What a closed-form model is tuned by; a trained one goes by its setting `monitor`."""
@@ -33,8 +33,12 @@ def without_test(dataset: Dataset, split: Split) -> tuple[Dataset, Split]:
     blind = replace(
         split, **parts, test=NO_ROWS, test_support=NO_ROWS, test_pool=np.zeros_like(split.test_pool)
     )
-    rows = dataset.interactions.iloc[kept].reset_index(drop=True)
-    return replace(dataset, interactions=rows), blind
+    changed = {"interactions": dataset.interactions.iloc[kept].reset_index(drop=True)}
+    if isinstance(dataset, BundleView):
+        tested = np.isin(np.arange(dataset.n_users), dataset.interactions["user"].iloc[split.test])
+        changed["feedback"] = dataset.feedback and dataset.feedback.without(tested)
+        changed["given"] = None if dataset.given is None else dataset.given[kept]
+    return replace(dataset, **changed), blind
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +60,7 @@ class Tuning:
         Raises:
             UserError, DataError: as `recsys.runs.prepare`.
         """
-        dataset = dataset or load_dataset(config.dataset, config.data_root)
+        dataset = task_view(dataset or load_dataset(config.dataset, config.data_root), config.task)
         protocol = config.split or default_protocol(dataset)
         split = make_split(dataset, protocol, config.split_seed, **config.split_options)
         return cls(config.model_copy(update={"split": protocol}), *without_test(dataset, split))
@@ -72,15 +76,7 @@ class Tuning:
         own, training = resolve_settings(model_class, {**self.config.settings, **settings})
         data = training_data(self.config, self.dataset, self.split)
         model = model_class(own, data, self.config.seed)
-        evaluator = make_evaluator(self.dataset, self.split, data, "valid")
-        monitor = training.monitor if training else MONITOR
-        rows = self.split.valid_support
-        support = self.dataset.matrix(rows) if len(rows) else None
-
-        def validate(model: Model) -> float:
-            scorer = model.scorer(support)
-            return evaluator.evaluate(scorer, metrics=(monitor,), groups=()).metrics["overall"][monitor]
-
+        validate = validator(self.dataset, self.split, data, training.monitor if training else MONITOR)
         if training is None:
             model.fit()
             return validate(model)

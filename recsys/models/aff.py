@@ -53,7 +53,9 @@ class AFFSettings(Settings):
         0.0, "share of steps in which no item has an ID", low=0, high=1, search=(0.0, 0.8)
     )
     popularity: float = setting(
-        0.0, "weight of the error of the popularity expected of items without an ID; 0: all have a bias", low=0
+        0.0,
+        "weight of the error of the popularity expected of items without an ID; 0: all have a bias",
+        low=0,
     )
     newcomers: float = setting(
         0.5, "share of users met without their ID and by their first items", low=0, high=1, search=(0.1, 0.9)

@@ -1,6 +1,7 @@
 """A written data set reads back as the same data set; `describe` counts what is there."""
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recsys.datasets.bundles import Bundles
 from recsys.datasets.cards import Card, find_card, load_dataset, verify
 from recsys.datasets.convert import convert
 from recsys.datasets.dataset import Dataset, Modality
@@ -118,6 +120,14 @@ def test_names_must_be_plain(tmp_path, name):
         "../up": Modality(np.ones((6, 1), np.float32), np.ones(6, bool))})  # fmt: skip
     with pytest.raises(DataError, match=r"modality '\.\./up'"):
         convert(bad, tmp_path / "copy")
+
+
+def test_bundles_are_not_lost_in_silence(tmp_path):
+    pairs = pd.DataFrame({"bundle": [0, 0], "item": [0, 1]})
+    bundled = replace(example(), bundles=Bundles(pairs, np.array(["b"])))
+    with pytest.raises(DataError, match="has bundles, which the converted form cannot hold"):
+        convert(bundled, tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
 
 
 def test_describe_counts(tmp_path):

@@ -24,7 +24,8 @@ def test_no_test_row_reaches_a_trial(toy, protocol):
 
 
 @pytest.mark.parametrize(
-    ("model", "protocol"), [("lightgcn", "random"), ("vbpr", "cold-item"), ("lightgcn", "cold-user")]
+    ("model", "protocol"),
+    [("lightgcn", "random"), ("vbpr", "cold-item"), ("lightgcn", "cold-user"), ("aff", "cold-item")],
 )
 def test_a_trial_s_value_is_the_run_s_validation(toy, tmp_path, model, protocol):
     settings = TINY | {"width": 4}

@@ -12,6 +12,7 @@ from recsys.data import TrainingData
 from recsys.datasets.bundles import Feedback, bundle_view
 from recsys.errors import DataError, LeakError, UserError
 from recsys.runs import RunConfig, execute, prepare
+from recsys.tuning import Tuning
 
 FAST = {"width": 8, "max_epochs": 3, "feedback_epochs": 2}
 
@@ -179,3 +180,19 @@ def test_a_training_bundle_meets_counts_without_its_fold(bundled):
     order = np.arange(12)[::-1].copy()
     whole = model._unseen(rows[:12], np.arange(12), np.arange(9))
     torch.testing.assert_close(model._unseen(rows[order], order, np.arange(9)), whole.flip(0))
+
+
+def test_a_trial_knows_nothing_of_test_bundles(bundled, tmp_path):
+    tuning = Tuning.of(config("clhe-signals", FAST), bundled)
+    view, split = bundle_view(bundled), prepare(config("pop"), bundled).split
+    tested = np.flatnonzero(np.diff(view.matrix(split.test).indptr))
+    feedback = tuning.dataset.feedback
+    assert not tuning.dataset.matrix(np.arange(len(tuning.dataset.interactions)))[tested].nnz
+    assert not feedback.contents[tested].nnz and not feedback.owners[:, tested].nnz
+    # Two bundles a user: what only the tested one tells is gone, what both tell stays.
+    others = np.setdiff1d(np.arange(60), tested)
+    told = (view.feedback.owners[:, others] @ view.feedback.contents[others]) > 0
+    np.testing.assert_array_equal(feedback.matrix.toarray() > 0, told.toarray())
+    settled = tuning.value({"hidden": 2}, tmp_path / "trial")
+    run = prepare(config("clhe-signals", FAST | {"hidden": 2}), bundled)
+    assert settled == execute(run, tmp_path / "run")["best"]
