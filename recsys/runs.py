@@ -85,8 +85,13 @@ class Run:
 
     def support(self, part: str) -> sp.csr_array | None:
         """(n_users, n_items) CSR, what cold users bring along to "valid" or "test"; None where they bring nothing."""
-        rows = getattr(self.split, f"{part}_support")
-        return self.dataset.matrix(rows) if len(rows) else None
+        return support_of(self.dataset, self.split, part)
+
+
+def support_of(dataset: Dataset, split: Split, part: str) -> sp.csr_array | None:
+    """`Run.support` where there is no run yet."""
+    rows = getattr(split, f"{part}_support")
+    return dataset.matrix(rows) if len(rows) else None
 
 
 def prepare(config: RunConfig, dataset: Dataset | None = None) -> Run:
@@ -250,7 +255,7 @@ def validator(dataset: Dataset, split: Split, data: TrainingData, metric: str) -
     """A model -> its `metric` on the validation part: of all answers, or of the group named; NaN where there is no
     such group."""
     evaluator = make_evaluator(dataset, split, data, "valid")
-    support = dataset.matrix(split.valid_support) if len(split.valid_support) else None
+    support = support_of(dataset, split, "valid")
 
     def validate(model: Model, group: str = OVERALL) -> float:
         if group not in evaluator.groups:

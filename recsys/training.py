@@ -57,8 +57,9 @@ class TrainSettings(Settings):
     )
 
 
-Validate = Callable[[Model], float]
-"""Scores a model on the validation part: the value that chooses the epoch, higher is better."""
+Validate = Callable[..., float]
+"""Scores a model on the validation part: the value that chooses the epoch, higher is better. With the name of a group
+besides, by that group's answers."""
 
 
 class _Epochs:
@@ -295,9 +296,7 @@ def train(
     model.eval()
     best = keeper.best
     if trainer.is_global_zero and type(model).settle is not Model.settle:
-        model.settle(lambda group: validate(model, group))
-        best = validate(model)
-        save_model(model, folder)
+        best = _settled(model, folder, validate)
     seconds = [row["seconds"] for row in keeper.history]
     return {
         "best_epoch": keeper.best_epoch,
@@ -325,9 +324,7 @@ def _in_stages(
         curve = pd.read_csv(folder / name / HISTORY_FILE)
         curves.append(curve.assign(epoch=curve["epoch"] + epochs, stage=name))
         epochs += told[-1]["epochs"]
-    model.settle(lambda group: validate(model, group))
-    best = validate(model)
-    save_model(model, folder)
+    best = _settled(model, folder, validate)
     write_text(folder / HISTORY_FILE, pd.concat(curves).to_csv(index=False))
     for name in stages:
         (folder / name / RESUME_FILE).unlink(missing_ok=True)
@@ -337,6 +334,14 @@ def _in_stages(
         "epochs": epochs,
         "train_epoch_median": statistics.median(pd.concat(curves)["seconds"]),
     }
+
+
+def _settled(model: Model, folder: Path, validate: Validate) -> float:
+    """Let a trained model choose what is left to choose, and save it; its value as it is left."""
+    model.settle(lambda group: validate(model, group))
+    best = validate(model)
+    save_model(model, folder)
+    return best
 
 
 def _fit(trainer: pl.Trainer, module: TrainingModule, resume: Path) -> None:

@@ -22,7 +22,7 @@ from recsys.experiments.report.sources import Source, split_of, view_of
 from recsys.graphs.knn import knn
 from recsys.models import MODELS
 from recsys.models.base import Model
-from recsys.runs import training_data
+from recsys.runs import support_of, training_data
 from recsys.settings import build
 
 WEIGHTS_FILE = "model.safetensors"
@@ -130,8 +130,7 @@ def _with_model(
     dataset, split = of
     data = training_data(run.config, dataset, split)
     model = load_model(run, data)
-    support = dataset.matrix(split.test_support) if len(split.test_support) else None
-    scorer = model.scorer(support)
+    scorer = model.scorer(support_of(dataset, split, "test"))
     name = run.key[0]
     if name not in found.maps and (vectors := item_vectors(scorer)) is not None:
         unranked = model.unranked_items()

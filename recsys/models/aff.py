@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import ClassVar, Literal, NamedTuple
 
@@ -23,7 +22,7 @@ from recsys.encoders.gated_fusion import ContentFields, FieldFusion, FieldRows, 
 from recsys.episodes import Episodes
 from recsys.errors import UserError
 from recsys.evaluation.evaluator import COLD, OVERALL, WARM
-from recsys.models.base import Model, Vectors
+from recsys.models.base import Model, Vectors, settle_at
 from recsys.newcomers import Arrivals, Audience
 from recsys.objectives.infonce import infonce
 from recsys.sampling import Batch
@@ -331,14 +330,10 @@ class AFF(Model):
         """Choose what the scores of cold items gain. Their popularity is unknown and they are rated at what is usual
         for their content, so that few lists reach down to them. By the figure of all answers; or by the harmonic
         mean of those of warm and of cold answers, so that neither is given up for the other."""
-        best, kept = -math.inf, 0.0
-        for lift in LIFTS if self.settings.lift != "none" else ():
-            self.lifted.fill_(lift)
-            overall = self.settings.lift == "overall"
-            value = validate(OVERALL) if overall else balance(validate(WARM), validate(COLD))
-            if value > best:
-                best, kept = value, lift
-        self.lifted.fill_(kept)
+        if self.settings.lift == "overall":
+            settle_at(self.lifted, LIFTS, lambda: validate(OVERALL))
+        elif self.settings.lift == "balanced":
+            settle_at(self.lifted, LIFTS, lambda: balance(validate(WARM), validate(COLD)))
 
     @torch.no_grad()
     def new_user_vectors(self, audience: Audience, vectors: Vectors) -> Tensor:

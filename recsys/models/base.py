@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -272,6 +272,16 @@ class Model(nn.Module):
             else:
                 owner, _, leaf = name.rpartition(".")
                 self.get_submodule(owner).register_buffer(leaf, tensor)
+
+
+def settle_at(buffer: Tensor, choices: Sequence[float], worth: Callable[[], float]) -> None:
+    """Fill `buffer` with the choice of which `worth()` then says most: the first of equals, and of nothing but NaN."""
+    best, kept = -math.inf, choices[0]
+    for choice in choices:
+        buffer.fill_(choice)
+        if (value := worth()) > best:
+            best, kept = value, choice
+    buffer.fill_(kept)
 
 
 def triples(users: Tensor, items: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:

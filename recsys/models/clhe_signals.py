@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ from recsys.content import shares
 from recsys.data import TrainingData
 from recsys.encoders.linear import linear
 from recsys.evaluation.evaluator import OVERALL
+from recsys.models.base import settle_at
 from recsys.models.clhe import CLHE, CLHESettings
 from recsys.newcomers import Arrivals
 from recsys.objectives.multinomial import multinomial
@@ -86,7 +88,6 @@ class CLHESignals(CLHE):
         self.signals = Signals(data, settings.doubt)
         drawn = torch.randperm(data.n_users, generator=self.init_generator).numpy()
         self.fold_of = drawn % FOLDS
-        self.folds = [self.signals.without(data.interactions[self.fold_of == fold]) for fold in range(FOLDS)]
         width = len(self.signals.names)
         self.weigh = linear(width, 1, self.init_generator, bias=False)
         self.first = linear(width, settings.hidden, self.init_generator) if settings.hidden else None
@@ -95,6 +96,12 @@ class CLHESignals(CLHE):
         spread = self.signals(sample, np.flatnonzero(data.warm_items)).std((0, 1))
         self.register_buffer("scale", torch.where(spread > 1e-6, spread, torch.ones(())))
         self._start(shares(self.content, settings.weights, "clhe-signals") if self.content else {})
+
+    @cached_property
+    def folds(self) -> list[Signals]:
+        """The signals without each fold; training alone needs them."""
+        rows = self.data.interactions
+        return [self.signals.without(rows[self.fold_of == fold]) for fold in range(FOLDS)]
 
     @torch.no_grad()
     def _start(self, weights: dict[str, float]) -> None:
@@ -127,11 +134,7 @@ class CLHESignals(CLHE):
         """How much of the scores is learnt, and how much the first ones."""
         if self.settings.learnt is not None:
             return
-        values = []
-        for share in SHARES:
-            self.learnt.fill_(share)
-            values.append(validate(OVERALL))
-        self.learnt.fill_(SHARES[int(np.argmax(values))])
+        settle_at(self.learnt, SHARES, lambda: validate(OVERALL))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         sets, given, found = self.sets_of(batch)
