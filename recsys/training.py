@@ -338,7 +338,7 @@ def _in_stages(
 
 def _settled(model: Model, folder: Path, validate: Validate) -> float:
     """Let a trained model choose what is left to choose, and save it; its value as it is left."""
-    model.settle(lambda group: validate(model, group))
+    model.settle(lambda group: validate(model, group, settling=True))
     best = validate(model)
     save_model(model, folder)
     return best

@@ -1,6 +1,7 @@
 """What every registered model must do. A model without a line in CONTRACT fails."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -267,6 +268,24 @@ def test_the_evaluator_of_a_run_masks_what_is_known_by_then(toy):
             return self.table[users].clone()
 
     assert evaluator.evaluate(Oracle()).metrics["overall"]["recall@20"] == 1.0
+
+
+def test_settling_asks_a_few_users_about_the_same_answers(toy):
+    split = make_split(toy, "cold-item")
+    data = TrainingData.of(toy, split)
+    model = MODELS.get("contentknn")(MODELS.get("contentknn").Settings(), data, 0)
+    scorer = model.scorer()
+    whole = make_evaluator(toy, split, data, "valid").evaluate(scorer)
+    few = make_evaluator(toy, split, data, "valid", at_most=10).evaluate(scorer)
+    assert few.users["overall"] == 10 < whole.users["overall"]
+    again = make_evaluator(toy, split, data, "valid", at_most=10).evaluate(scorer)
+    pd.testing.assert_frame_equal(few.per_user, again.per_user)
+    kept = whole.per_user[whole.per_user["user"].isin(few.per_user["user"])]
+    told = [
+        frame.astype({"group": str}).set_index(["user", "group"]).sort_index()
+        for frame in (few.per_user, kept)
+    ]
+    pd.testing.assert_frame_equal(*told)
 
 
 def test_load_run_needs_a_run(tmp_path):
