@@ -25,6 +25,7 @@ from recsys.evaluation.evaluator import COLD, OVERALL, WARM
 from recsys.models.base import Model, Vectors, settle_at
 from recsys.newcomers import Arrivals, Audience
 from recsys.objectives.infonce import infonce
+from recsys.popularity import ContentPopularity
 from recsys.sampling import Batch
 from recsys.settings import Settings, setting
 
@@ -56,6 +57,13 @@ class AFFSettings(Settings):
         "weight of the error of the popularity expected of items without an ID; 0: all have a bias",
         low=0,
     )
+    ridge: float = setting(
+        0.0,
+        "share that a ridge regression on content has in what cold items are worth to the usual user",
+        low=0,
+        high=1,
+    )
+    regularisation: float = setting(10.0, "of that regression", low=1e-6, search=(1.0, 100.0), log=True)
     newcomers: float = setting(
         0.5, "share of users met without their ID and by their first items", low=0, high=1, search=(0.1, 0.9)
     )
@@ -111,7 +119,9 @@ class AFF(Model):
     where x', x'' are two views of x with a share `view_mask` of the fields masked, and sigma is the standard deviation
     of log(1 + n_i). Popularity that is known need not be fitted: a softmax that learns it from content learns the
     content of a few popular items by heart, and ranks cold ones by it. With popularity = 0, the default, p_i is b_i for
-    all: of warm items alone that ranked a little better.
+    all: of warm items alone that ranked a little better. What a cold item is worth to the usual user, the mean s_i over
+    the warm users, is drawn to what a ridge regression expects of its popularity (`ContentPopularity`), s_i + ridge
+    (e_i - s_i): of a thousand items a straight line learns what a tower does not.
 
     A step gives each user some of their items as history and asks for the rest (`Episodes`); a share `newcomers` is
     met as one who arrives, without an ID and with the first items, and a share `id_dropout` of the items has no ID
@@ -141,7 +151,7 @@ class AFF(Model):
         self.item_columns = AttributeFields(data.item_attributes, data.warm_items, s.item_fields, "item")
         data.ledger.record("vocabulary", "attributes", data.warm_users, data.warm_items)
         users = self.user_columns.read(data.user_attributes, data.n_users)
-        items = self.item_columns.read(data.item_attributes, data.n_items) | self.modalities
+        self.catalogue = items = self._contents(data.modalities, data.item_attributes, data.n_items)
         extra = ["id"] * s.ids
         self.names = {"user": [*users, *["history"] * s.history, *extra], "item": [*items, *extra]}
         for noun, names in self.names.items():
@@ -155,6 +165,13 @@ class AFF(Model):
             self.table("item_table", data.n_items, s.width)
         self._make_context()
         self.parts = [s.width, 1, s.width * self.has_context, s.width * s.history]
+        self.expected = None
+        if s.ridge:
+            if not items:
+                raise UserError("AFF has no item field to regress popularity on; set ridge=0")
+            data.ledger.record("regression", "popularity", items=data.warm_items)
+            counts, warm = data.item_counts(), data.warm_items
+            self.expected = ContentPopularity(items, counts, warm, s.regularisation)
         self.user_fusion = self._fusion("user", s.width, s.dropout)
         self.item_fusion = self._fusion("item", sum(self.parts), s.dropout)
         self._register(data)
@@ -319,12 +336,26 @@ class AFF(Model):
         if self.settings.popularity:
             items = items._replace(bias=torch.where(self.warm_items[:, None], self.known, items.bias))
         users = self._scored_users(self._known_users(items.keys, self.data.interactions))
-        return Vectors(users, self._scored_items(items, ~self.warm_items), {"keys": items.keys})
+        usual = users[self.warm_users].mean(0)
+        scored = self._scored_items(items, ~self.warm_items, usual, self.catalogue)
+        return Vectors(users, scored, {"keys": items.keys, "usual": usual})
 
-    def _scored_items(self, items: _Items, cold: Tensor) -> Tensor:
-        """(n, D); `cold` (n,) bool."""
-        lift = (self.lifted * cold).unsqueeze(1)
-        return torch.cat([items.vectors, items.bias + lift, items.moments], 1)
+    def _scored_items(
+        self, items: _Items, cold: Tensor, usual: Tensor, contents: Mapping[str, Modality]
+    ) -> Tensor:
+        """(n, D).
+
+        Args:
+            cold: (n,) bool.
+            usual: (D,) the mean warm user.
+            contents: the items' fields but for the ID.
+        """
+        bias = items.bias
+        if self.expected is not None:
+            worth = torch.cat([items.vectors, bias, items.moments], 1) @ usual
+            bias = bias + (self.settings.ridge * cold * (self.expected(contents) - worth)).unsqueeze(1)
+        bias = bias + (self.lifted * cold).unsqueeze(1)
+        return torch.cat([items.vectors, bias, items.moments], 1)
 
     def settle(self, validate: Callable[[str], float]) -> None:
         """Choose what the scores of cold items gain. Their popularity is unknown and they are rated at what is usual
@@ -348,16 +379,20 @@ class AFF(Model):
         nothing = Audience(np.full(history.shape[0], -1), history, pd.DataFrame())
         return self.new_user_vectors(nothing, vectors or self.forward())
 
-    def _new_items(self, features: Mapping[str, Modality], attributes: pd.DataFrame, n: int) -> FieldRows:
-        contents = self.item_columns.read(attributes, n) | {name: features[name] for name in self.modalities}
-        return self.item_content.encode(contents, n, self.place.device)
+    def _contents(
+        self, features: Mapping[str, Modality], attributes: pd.DataFrame, n: int
+    ) -> dict[str, Modality]:
+        """The fields of n items but for the ID."""
+        return self.item_columns.read(attributes, n) | {name: features[name] for name in self.modalities}
 
     @torch.no_grad()
     def new_item_vectors(self, arrivals: Arrivals) -> Tensor:
         n = len(arrivals)
-        fields = self._new_items(arrivals.modalities, arrivals.attributes, n)
+        contents = self._contents(arrivals.modalities, arrivals.attributes, n)
+        fields = self.item_content.encode(contents, n, self.place.device)
         items = self._items(self._without_id(fields, n))
-        return self._scored_items(items, torch.ones_like(items.bias[:, 0], dtype=torch.bool))
+        usual = self.forward().extras["usual"] if self.settings.ridge else items.bias.new_zeros(0)
+        return self._scored_items(items, torch.ones_like(items.bias[:, 0], dtype=torch.bool), usual, contents)
 
     @torch.no_grad()
     def item_vectors_for(self, features: Mapping[str, Modality]) -> Tensor:
@@ -365,8 +400,8 @@ class AFF(Model):
         return self.new_item_vectors(Arrivals(np.empty(n, dtype=str), features, pd.DataFrame()))
 
     def blind(self, arrivals: Arrivals) -> np.ndarray:
-        fields = self._new_items(arrivals.modalities, arrivals.attributes, len(arrivals))
-        return ~fields.present.any(1).cpu().numpy()
+        contents = self._contents(arrivals.modalities, arrivals.attributes, len(arrivals))
+        return ~np.any([*(m.mask for m in contents.values()), np.zeros(len(arrivals), dtype=bool)], axis=0)
 
     def _without_id(self, fields: FieldRows, n: int) -> FieldRows:
         if not self.settings.ids:

@@ -118,6 +118,41 @@ def test_popularity_is_expected_of_items_that_do_without_their_ids(told, naive):
     assert kept.loss(naive.batch_of(kept.data))["popularity"].item() == 0
 
 
+@pytest.mark.parametrize("share", [0.4, 1.0])
+def test_a_ridge_draws_what_cold_items_are_worth_to_the_usual_user(told, share):
+    plain, drawn = (model_of(told, popularity=1.0, ridge=r, regularisation=0.7).eval() for r in (0.0, share))
+    data = drawn.data
+    rows = np.hstack(
+        [
+            m.features / np.linalg.norm(m.features, axis=1, keepdims=True).clip(1e-12)
+            for m in told.modalities.values()
+        ]
+    )
+    cold = ~data.warm_items
+    x, y = rows[data.warm_items].astype(np.float64), np.log1p(data.item_counts()[data.warm_items])
+    centred = x - x.mean(0)
+    weight = np.linalg.solve(centred.T @ centred + 0.7 * np.eye(x.shape[1]), centred.T @ (y - y.mean()))
+    expected = (rows[cold] - x.mean(0)) @ weight + y.mean()
+    scores = [(v.users @ v.items.T).detach().numpy() for v in (plain(), drawn())]
+    usual = [s[data.warm_users].mean(0) for s in scores]
+    np.testing.assert_allclose(
+        usual[1][cold], usual[0][cold] + share * (expected - usual[0][cold]), atol=1e-4
+    )
+    np.testing.assert_allclose(scores[1][:, ~cold], scores[0][:, ~cold], atol=1e-6)
+    own = [s[:, cold] - s[data.warm_users][:, cold].mean(0) for s in scores]
+    np.testing.assert_allclose(own[1], own[0], atol=1e-4)
+    new = {k: type(m)(m.features[cold], m.mask[cold]) for k, m in told.modalities.items()}
+    torch.testing.assert_close(
+        drawn.item_vectors_for(new), drawn().items[torch.from_numpy(cold)], atol=1e-5, rtol=0
+    )
+
+
+def test_a_ridge_needs_content_of_items(told):
+    bare = replace(told, modalities={}, item_attributes=pd.DataFrame(index=range(told.n_items)))
+    with pytest.raises(UserError, match="AFF has no item field to regress popularity on; set ridge=0"):
+        model_of(bare, "random", ridge=0.5)
+
+
 def test_in_new_catalogues_no_item_has_an_id(told, naive):
     batch, grads = naive.batch_of(model_of(told).data), []
     for share in (0.0, 1.0):
