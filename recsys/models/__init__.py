@@ -11,6 +11,7 @@ MODELS = Registry(
         "contentknn": "recsys.models.contentknn:ContentKNN",
         "contentridge": "recsys.models.contentridge:ContentRidge",
         "ease": "recsys.models.ease:EASE",
+        "wmf": "recsys.models.wmf:WMF",
         "hyperwalk": "recsys.models.hyperwalk:HyperWalk",
         "bpr": "recsys.models.bpr:BPR",
         "lightgcn": "recsys.models.lightgcn:LightGCN",

@@ -24,6 +24,15 @@ class EASESettings(Settings):
     content: float = setting(
         0.0, "weight of the items' similarity in content in the Gram matrix; 0 reads no content", low=0
     )
+    item_power: float = setting(
+        0.0,
+        "of an item's count, by which its interactions are divided: less weight to what is popular",
+        low=0,
+        high=1,
+    )
+    user_power: float = setting(
+        0.0, "of a user's count, by which their rows are divided while B is fitted", low=0, high=1
+    )
     k: int = setting(
         10, "nearest items whose scores a cold item averages, by each modality", low=1, high=1000
     )
@@ -40,6 +49,10 @@ class EASE(Model):
     P = (R^T R + c X X^T + lambda I)^-1 ("Closed-Form Models for Collaborative Filtering with Side-Information",
     Jeunen et al., RecSys 2020, the collective form). The column of a cold item cannot be fitted, for its
     interactions are unknown and not zero: it averages those of its k nearest warm items.
+
+    With `item_power` a and `user_power` b above 0 interactions are weighed by counts: n_u^-b r_ui n_i^-a, brought to
+    the norm of R, in what is fitted, and r_ui n_i^-a in what a user's scores are made of ("Why is Normalization
+    Necessary for Linear Recommenders?", Park et al., SIGIR 2025, arXiv 2504.05805, each side with its own exponent).
 
     P is dense by nature: one float64 matrix of warm items by warm items is held while fitting, one float32
     matrix of items by items afterwards. Without content, items without training interactions score lowest. A
@@ -61,13 +74,21 @@ class EASE(Model):
     def fit(self) -> None:
         warm = np.flatnonzero(self.data.warm_items)
         rows = self.data.interactions[:, warm].astype(np.float64)
-        gram = np.asfortranarray((rows.T @ rows).toarray())
+        of_item, of_user = (
+            np.maximum(rows.sum(axis=axis), 1.0) ** -power
+            for axis, power in ((0, self.settings.item_power), (1, self.settings.user_power))
+        )
+        weighed = rows @ sp.diags_array(of_item)
+        weighed = sp.csr_array(sp.diags_array(of_user) @ weighed)
+        gram = np.asfortranarray((weighed.T @ weighed).toarray())
+        gram *= rows.power(2).sum() / weighed.power(2).sum()
         for name, modality in self.modalities.items():
             self.data.ledger.record("Gram matrix", name, items=modality.mask & self.data.warm_items)
             add_product(gram, unit_rows(modality.features[warm]), self.settings.content * self.shares[name])
         gram[np.diag_indices(len(warm))] += self.settings.regularisation
         weights = torch.zeros(self.data.n_items, self.data.n_items)
         place_weights(weights.numpy(), inverse_in_place(gram), warm)
+        weights[warm] *= torch.from_numpy(of_item).float()[:, None]
         self.register_buffer("weights", weights)
 
     def scorer_for(self, audience: Audience, arrivals: Arrivals | None = None) -> FallbackScorer:

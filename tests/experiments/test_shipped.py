@@ -30,7 +30,9 @@ LONG = {
     "ml-100k-cold-item",
     "ml-100k-random",
     "tiktok-cold-item",
+    "aff-ml-100k-cold-items",
     "confluence-ablation",
+    "confluence-ablation-tiktok",
 }
 """Many variants of models that `bundles`, `cold-start` and `tiktok-warm` run already."""
 

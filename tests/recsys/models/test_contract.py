@@ -51,6 +51,7 @@ CONTRACT = {
         "batch_size": 8,
         "learning_rate": 0.01,
     },
+    "wmf": {"width": 3, "reg": 5.0},
     "lambdarank": {"trees": 40, "least": 5},
     "autorec": {"width": 16, **FAST, "learning_rate": 0.01, "batch_size": 8, "reg": 0.01},
     "cooccurrence": {},

@@ -40,6 +40,19 @@ def test_weights_are_those_of_the_formula(data, content):
     assert not found[~data.warm_items].any() and not found[:, ~data.warm_items].any()
 
 
+def test_powers_of_counts_weigh_interactions(data):
+    warm = np.flatnonzero(data.warm_items)
+    rows = data.interactions[:, warm].toarray().astype(np.float64)
+    of_item, of_user = rows.sum(0) ** -0.5, np.maximum(rows.sum(1), 1) ** -0.25
+    weighed = rows * of_item * of_user[:, None]
+    gram = weighed.T @ weighed
+    gram *= np.trace(rows.T @ rows) / np.trace(gram)
+    model = fitted(data, regularisation=7.0, item_power=0.5, user_power=0.25)
+    users = np.flatnonzero(data.warm_users)
+    scores = model.scorer()(users).numpy()[:, warm]
+    np.testing.assert_allclose(scores, (rows[users] * of_item) @ weights(gram, 7.0), atol=1e-5)
+
+
 def test_a_cold_item_averages_its_nearest_warm_items(data):
     model = fitted(data, content=2.0, k=3)
     scores = model.scorer()(np.flatnonzero(data.warm_users)).numpy()
