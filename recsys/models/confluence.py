@@ -22,12 +22,13 @@ from recsys.models.hyperwalk import HyperWalk
 from recsys.models.mmhcl import MMHCL
 from recsys.models.pop import Pop
 from recsys.models.twotower import TwoTower
+from recsys.models.wmf import WMF
 from recsys.newcomers import Arrivals, Audience
 from recsys.sampling import derived_seed
 from recsys.settings import Settings, build, divide, setting
 
 TRAINED = {"calibrated": CM3, "contrastive": MMHCL, "tower": TwoTower}
-CLOSED = {"walk": HyperWalk, "linear": EASE, "ridge": ContentRidge, "popularity": Pop}
+CLOSED = {"walk": HyperWalk, "linear": EASE, "ridge": ContentRidge, "factors": WMF, "popularity": Pop}
 DENSE = ("linear", "ridge")
 PARTS = (*TRAINED, *CLOSED)
 MULTIPLES = (0.0, 0.3, 0.6, 1.0, 1.6, 2.5)
@@ -47,6 +48,9 @@ class ConfluenceSettings(Settings):
     walk: float = setting(0.5, "weight of HyperWalk's scores; 0 leaves the part out", low=0)
     linear: float = setting(0.5, "weight of EASE's scores; 0 leaves the part out", low=0)
     ridge: float = setting(0.3, "weight of ContentRidge's scores; 0 leaves the part out", low=0)
+    factors: float = setting(
+        0.0, "weight of WMF's scores, for users with many interactions; 0 leaves the part out", low=0
+    )
     popularity: float = setting(1.0, "weight of the items' popularity; 0 leaves it out", low=0)
     members: int = setting(
         1, "trainings of each trained part, from different seeds, whose scores are averaged", low=1, high=100
@@ -67,6 +71,7 @@ class ConfluenceSettings(Settings):
     walk_options: dict[str, Any] = setting({}, "settings of HyperWalk by name")
     linear_options: dict[str, Any] = setting({"content": 1.0}, "settings of EASE by name")
     ridge_options: dict[str, Any] = setting({}, "settings of ContentRidge by name")
+    factors_options: dict[str, Any] = setting({}, "settings of WMF by name")
     popularity_options: dict[str, Any] = setting({"power": 0.5}, "settings of Pop by name")
 
 
@@ -76,11 +81,12 @@ class Confluence(Model):
     The parts see different things. CM3's items are their content alone, on the unit sphere, kept apart as far as
     content says (calibrated uniformity): what things are like. MMHCL's have ID tables whose norms carry
     popularity, contrasted with hypergraphs of users and of content neighbourhoods: who takes what. HyperWalk
-    counts: where two or three interactions are all there is, no table learns what they say at once. EASE solves:
-    where there are many, it is hard to beat. And where there is next to nothing, what most users take is the best
-    guess: a part of its own, for unit vectors cannot say it. Each errs elsewhere, and scores on one scale add up to
-    better rankings than any of them gives. Two parts read content alone, and speak of cold items first: ContentRidge
-    weighs what a user took, TwoTower learns which features go together.
+    counts: where two or three interactions are all there is, no table learns what they say at once. EASE and WMF solve:
+    where there are many, they are hard to beat, the one item by item, the other in few dimensions. And where there is
+    next to nothing, what most users take is the best guess: a part of its own, for unit vectors cannot say it. Each
+    errs elsewhere, and scores on one scale add up to better rankings than any of them gives. Two parts read content
+    alone, and speak of cold items first: ContentRidge weighs what a user took, TwoTower learns which features go
+    together.
 
     The parts share no parameter: each is trained to its own best epoch, then the weights are settled on
     validation. Trained again from another seed a part errs elsewhere too: with several `members` a trained part's

@@ -20,6 +20,7 @@ from recsys.models.hyperwalk import HyperWalk
 from recsys.models.mmhcl import MMHCL
 from recsys.models.pop import Pop
 from recsys.models.twotower import TwoTower
+from recsys.models.wmf import WMF
 from recsys.runs import RunConfig, execute, prepare
 from recsys.training import KeepBest, load_model
 
@@ -30,14 +31,15 @@ OPTIONS = {
     "walk_options": {"k": 12},
     "linear_options": {"k": 4, "content": 2.0},
     "ridge_options": {"regularisation": 0.5},
+    "factors_options": {"width": 3, "reg": 5.0},
     "popularity_options": {"power": 0.5},
 }
 NAMES = tuple(name.removesuffix("_options") for name in OPTIONS)
-NOTHING_ELSE = {"tower": 0.0, "walk": 0.0, "linear": 0.0, "ridge": 0.0, "popularity": 0.0}
+NOTHING_ELSE = {name: 0.0 for name in NAMES if name not in ("calibrated", "contrastive")}
 
 
 def confluence(data, **settings):
-    return Confluence(ConfluenceSettings(**OPTIONS | {"tower": 0.6} | settings), data, 0)
+    return Confluence(ConfluenceSettings(**OPTIONS | {"tower": 0.6, "factors": 0.8} | settings), data, 0)
 
 
 @pytest.fixture
@@ -46,7 +48,7 @@ def data(toy):
 
 
 def parts_of(data):
-    models = (CM3, MMHCL, TwoTower, HyperWalk, EASE, ContentRidge, Pop)
+    models = (CM3, MMHCL, TwoTower, HyperWalk, EASE, ContentRidge, WMF, Pop)
     for model, options in zip(models, OPTIONS.values(), strict=True):
         part = model(model.Settings(**options), data, 0)
         if part.closed_form:
@@ -65,7 +67,7 @@ def standardised(data):
 
 
 def test_scores_are_the_weighted_sum_of_standardised_scores(data):
-    weights = (2.0, 0.5, 1.3, 0.3, 0.7, 0.4, 0.9)
+    weights = (2.0, 0.5, 1.3, 0.3, 0.7, 0.4, 0.6, 0.9)
     model = confluence(data, **dict(zip(NAMES, weights, strict=True)))
     expected = sum(w * scores for w, scores in zip(weights, standardised(data), strict=True))
     ours = model.scorer()(np.arange(data.n_users)).double().numpy()
