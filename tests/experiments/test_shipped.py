@@ -31,7 +31,9 @@ LONG = {
     "ml-100k-random",
     "tiktok-cold-item",
     "aff-ml-100k-cold-items",
+    "aff-ml-100k-cold-items-ablation",
     "confluence-ablation",
+    "confluence-ablation-random",
     "confluence-ablation-tiktok",
 }
 """Many variants of models that `bundles`, `cold-start` and `tiktok-warm` run already."""
