@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -203,9 +204,11 @@ class StandardScorer:
     def __call__(self, users: np.ndarray) -> torch.Tensor:
         scores = self.scorer(users)
         among = scores.index_select(1, self._counted)
-        std, mean = torch.std_mean(among, dim=1, correction=0, keepdim=True)
-        low = among.amin(1, keepdim=True)
-        return torch.maximum(scores, low).sub_(mean).div_(std.clamp_min(torch.finfo(std.dtype).tiny))
+        low, mean = among.amin(1, keepdim=True), among.mean(1, keepdim=True)
+        # In place, and not by std_mean: of many members' scores the passes were half of what serving took.
+        norm = torch.linalg.vector_norm(among.sub_(mean), dim=1, keepdim=True)
+        std = norm / math.sqrt(len(self._counted))
+        return scores.clamp_(min=low).sub_(mean).div_(std.clamp_min(torch.finfo(std.dtype).tiny))
 
 
 class SumScorer:
