@@ -26,7 +26,7 @@ from recsys.tables import make_table
 
 PRINTED = 10
 """Users whose tables are printed; more go to a file."""
-CELLS = 2**23
+CELLS = 2**22
 """Scores of one block of users."""
 
 
