@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from recsys.cold import balance
 from recsys.data import TrainingData
-from recsys.errors import UserError
+from recsys.errors import UserError, nearest
 from recsys.evaluation.evaluator import COLD, COLD_POOL, OVERALL, WARM
 from recsys.evaluation.scorers import KeptScorer, Scorer, StandardScorer, SumScorer
 from recsys.models.base import Model
@@ -19,6 +19,7 @@ from recsys.models.cm3 import CM3
 from recsys.models.contentridge import ContentRidge
 from recsys.models.ease import EASE
 from recsys.models.hyperwalk import HyperWalk
+from recsys.models.lightgcn import LightGCN
 from recsys.models.mmhcl import MMHCL
 from recsys.models.pop import Pop
 from recsys.models.twotower import TwoTower
@@ -27,7 +28,7 @@ from recsys.newcomers import Arrivals, Audience
 from recsys.sampling import derived_seed
 from recsys.settings import Settings, build, divide, setting
 
-TRAINED = {"calibrated": CM3, "contrastive": MMHCL, "tower": TwoTower}
+TRAINED = {"calibrated": CM3, "contrastive": MMHCL, "collaborative": LightGCN, "tower": TwoTower}
 CLOSED = {"walk": HyperWalk, "linear": EASE, "ridge": ContentRidge, "factors": WMF, "popularity": Pop}
 DENSE = ("linear", "ridge")
 PARTS = (*TRAINED, *CLOSED)
@@ -42,6 +43,9 @@ KEPT_BYTES = 2**31
 class ConfluenceSettings(Settings):
     calibrated: float = setting(1.0, "weight of CM3's scores; 0 leaves the part out", low=0)
     contrastive: float = setting(1.0, "weight of MMHCL's scores; 0 leaves the part out", low=0)
+    collaborative: float = setting(
+        0.0, "weight of LightGCN's scores, which know no content; 0 leaves the part out", low=0
+    )
     tower: float = setting(
         0.0, "weight of TwoTower's scores, for data rich in tags or words; 0 leaves the part out", low=0
     )
@@ -52,6 +56,11 @@ class ConfluenceSettings(Settings):
         0.0, "weight of WMF's scores, for users with many interactions; 0 leaves the part out", low=0
     )
     popularity: float = setting(1.0, "weight of the items' popularity; 0 leaves it out", low=0)
+    cold_weights: dict[str, float] = setting(
+        {},
+        "weights of the parts for cold items, by name, those not named left out; without, those of warm items",
+    )
+    cold_lift: float = setting(0.0, "added to the weighted sum of a cold item's standard scores")
     members: int = setting(
         1, "trainings of each trained part, from different seeds, whose scores are averaged", low=1, high=100
     )
@@ -67,6 +76,7 @@ class ConfluenceSettings(Settings):
     )
     calibrated_options: dict[str, Any] = setting({}, "settings of CM3 and of its training by name")
     contrastive_options: dict[str, Any] = setting({}, "settings of MMHCL and of its training by name")
+    collaborative_options: dict[str, Any] = setting({}, "settings of LightGCN and of its training by name")
     tower_options: dict[str, Any] = setting({}, "settings of TwoTower and of its training by name")
     walk_options: dict[str, Any] = setting({}, "settings of HyperWalk by name")
     linear_options: dict[str, Any] = setting({"content": 1.0}, "settings of EASE by name")
@@ -80,7 +90,8 @@ class Confluence(Model):
 
     The parts see different things. CM3's items are their content alone, on the unit sphere, kept apart as far as
     content says (calibrated uniformity): what things are like. MMHCL's have ID tables whose norms carry
-    popularity, contrasted with hypergraphs of users and of content neighbourhoods: who takes what. HyperWalk
+    popularity, contrasted with hypergraphs of users and of content neighbourhoods: who takes what. LightGCN has
+    nothing but the graph of who took what, and errs otherwise than both. HyperWalk
     counts: where two or three interactions are all there is, no table learns what they say at once. EASE and WMF solve:
     where there are many, they are hard to beat, the one item by item, the other in few dimensions. And where there is
     next to nothing, what most users take is the best guess: a part of its own, for unit vectors cannot say it. Each
@@ -95,7 +106,9 @@ class Confluence(Model):
     Cold items, whose scores the parts make from content alone, have weights of their own, settled by ranking cold
     items among themselves, and a lift: they are less sure than warm ones, not less good. `lift` says whom it shall
     serve: all answers, most of which are warm items, or cold and warm ones alike, by the harmonic mean of their
-    figures. A new item takes the same path, and nothing depends on which others are there.
+    figures. Where one draw of cold items says little of the next, `settle = False` keeps the weights as they are
+    given, `cold_weights` and `cold_lift` for cold items. A new item takes the same path, and nothing depends on
+    which others are there.
 
     The linear part and the ridge hold 4 bytes each for every pair of items, and 8 more while the second is fitted: 4.6
     GB for 17,000. A catalogue beyond `dense_up_to` items goes without them.
@@ -108,15 +121,18 @@ class Confluence(Model):
     def __init__(self, settings: ConfluenceSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
         self.parts, self.training = nn.ModuleDict(), {}
+        warm = {name: float(getattr(settings, name)) for name in PARTS}
+        if not any(warm.values()):
+            raise UserError("confluence: all weights are 0; give a part one above 0")
+        cold = _weights_by_name(settings.cold_weights) or warm
         for name in PARTS:
-            if getattr(settings, name) and (name not in DENSE or data.n_items <= settings.dense_up_to):
+            if (warm[name] or cold[name]) and (name not in DENSE or data.n_items <= settings.dense_up_to):
                 self.parts[name] = self._part(name, seed)
         if not set(self.parts) & set(TRAINED):
             raise UserError(f"confluence: {', '.join(TRAINED)} are all 0; give one a weight above 0")
-        weights = torch.tensor([float(getattr(settings, name)) for name in self.parts])
-        self.register_buffer("mix", weights)
-        self.register_buffer("cold_mix", weights.clone())
-        self.register_buffer("lift", torch.zeros(1))
+        self.register_buffer("mix", torch.tensor([warm[name] for name in self.parts]))
+        self.register_buffer("cold_mix", torch.tensor([cold[name] for name in self.parts]))
+        self.register_buffer("lift", torch.tensor([settings.cold_lift]))
         self.unfitted = [part for name, (part, *_) in self.parts.items() if name in CLOSED]
         self.settling, self.kept = False, list[Scorer]()
 
@@ -150,7 +166,7 @@ class Confluence(Model):
                 self._climb(self.cold_mix, lambda: validate(COLD_POOL))
                 if self.settings.lift != "none":
                     self._raise_cold(lambda: self._worth(validate))
-            else:
+            elif not self.settings.cold_weights:
                 self.cold_mix.copy_(self.mix)
         finally:
             self.settling, self.kept = False, []
@@ -176,7 +192,7 @@ class Confluence(Model):
     def _raise_cold(self, validate: Callable[[], float]) -> None:
         """Scale and lift of the cold items' scores, which leave their order among themselves; a scale of 1 is the
         warm items' own, for the weights that ranked cold ones among themselves have none."""
-        best, kept = validate(), (self.cold_mix.clone(), 0.0)
+        best, kept = validate(), (self.cold_mix.clone(), float(self.lift))
         direction = self.cold_mix * (self.mix.sum() / self.cold_mix.sum())
         for scale in MULTIPLES[1:]:
             for lift in LIFTS:
@@ -231,6 +247,18 @@ class Confluence(Model):
 
     def modality_vectors(self) -> Mapping[str, Tensor]:
         return next(iter(self.parts.values()))[0].modality_vectors()
+
+
+def _weights_by_name(weights: Mapping[str, float]) -> dict[str, float]:
+    """Each part's, 0 where it is not named; nothing where none is."""
+    for name, weight in weights.items():
+        if name not in PARTS:
+            raise UserError(f"cold_weights of confluence: there is no part '{name}'{nearest(name, PARTS)}")
+        if weight < 0:
+            raise UserError(f"cold_weights of confluence: {name} is {weight:g}; give 0 or more")
+    if weights and not any(weights.values()):
+        raise UserError("cold_weights of confluence are all 0; give a part a weight above 0")
+    return {name: float(weights.get(name, 0.0)) for name in PARTS} if weights else {}
 
 
 def _divided(part: type[Model], options: Mapping[str, Any], name: str) -> tuple[Any, dict[str, Any]]:

@@ -17,6 +17,7 @@ from recsys.models.confluence import TRAINED, Confluence, ConfluenceSettings
 from recsys.models.contentridge import ContentRidge
 from recsys.models.ease import EASE
 from recsys.models.hyperwalk import HyperWalk
+from recsys.models.lightgcn import LightGCN
 from recsys.models.mmhcl import MMHCL
 from recsys.models.pop import Pop
 from recsys.models.twotower import TwoTower
@@ -27,6 +28,7 @@ from recsys.training import KeepBest, load_model
 OPTIONS = {
     "calibrated_options": {"width": 4, "k": 3},
     "contrastive_options": {"width": 6, "anchors": 0},
+    "collaborative_options": {"width": 7},
     "tower_options": {"width": 5},
     "walk_options": {"k": 12},
     "linear_options": {"k": 4, "content": 2.0},
@@ -39,7 +41,11 @@ NOTHING_ELSE = {name: 0.0 for name in NAMES if name not in ("calibrated", "contr
 
 
 def confluence(data, **settings):
-    return Confluence(ConfluenceSettings(**OPTIONS | {"tower": 0.6, "factors": 0.8} | settings), data, 0)
+    return Confluence(
+        ConfluenceSettings(**OPTIONS | {"collaborative": 0.2, "tower": 0.6, "factors": 0.8} | settings),
+        data,
+        0,
+    )
 
 
 @pytest.fixture
@@ -48,7 +54,7 @@ def data(toy):
 
 
 def parts_of(data):
-    models = (CM3, MMHCL, TwoTower, HyperWalk, EASE, ContentRidge, WMF, Pop)
+    models = (CM3, MMHCL, LightGCN, TwoTower, HyperWalk, EASE, ContentRidge, WMF, Pop)
     for model, options in zip(models, OPTIONS.values(), strict=True):
         part = model(model.Settings(**options), data, 0)
         if part.closed_form:
@@ -67,7 +73,7 @@ def standardised(data):
 
 
 def test_scores_are_the_weighted_sum_of_standardised_scores(data):
-    weights = (2.0, 0.5, 1.3, 0.3, 0.7, 0.4, 0.6, 0.9)
+    weights = (2.0, 0.5, 0.8, 1.3, 0.3, 0.7, 0.4, 0.6, 0.9)
     model = confluence(data, **dict(zip(NAMES, weights, strict=True)))
     expected = sum(w * scores for w, scores in zip(weights, standardised(data), strict=True))
     ours = model.scorer()(np.arange(data.n_users)).double().numpy()
@@ -104,6 +110,32 @@ def test_cold_items_have_weights_of_their_own_and_a_lift(data):
     np.testing.assert_allclose(after[:, ~warm], 3 * linear[:, ~warm] + 0.25, atol=2e-4)
 
 
+def test_the_weights_and_the_lift_of_cold_items_can_be_given(data):
+    """A part of weight 0 for warm items is there for cold ones."""
+    model = confluence(
+        data, ridge=0.0, cold_weights={"linear": 3.0, "ridge": 2.0}, cold_lift=0.25, settle=False
+    )
+    model.settle(lambda group: pytest.fail("settled"))
+    scores, warm = model.scorer()(np.arange(data.n_users)).numpy(), data.warm_items
+    linear, ridge = (list(standardised(data))[NAMES.index(name)] for name in ("linear", "ridge"))
+    np.testing.assert_allclose(scores[:, ~warm], (3 * linear + 2 * ridge)[:, ~warm] + 0.25, atol=2e-4)
+    without = confluence(data, ridge=0.0).scorer()(np.arange(data.n_users)).numpy()
+    np.testing.assert_allclose(scores[:, warm], without[:, warm], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ({"lineer": 1.0}, "no part 'lineer'.*linear"),
+        ({"linear": -1.0}, "linear is -1; give 0 or more"),
+        ({"linear": 0.0}, "all 0"),
+    ],
+)
+def test_cold_weights_that_make_no_sense_are_errors(data, weights, message):
+    with pytest.raises(UserError, match=message):
+        confluence(data, cold_weights=weights)
+
+
 def near(*targets):
     """What falls with the distance of some tensors from their targets."""
     return lambda: -sum(abs(float(tensor[place]) - target) for tensor, place, target in targets)
@@ -125,6 +157,7 @@ def test_settling_keeps_what_validation_likes(data):
     before = model.cold_mix.clone()
     model.settle(lambda group: 1.0)  # nothing is better than what is there
     assert model.mix.tolist() == pytest.approx([1.2, 0.8]) and torch.equal(model.cold_mix, before)
+    assert float(model.lift) == pytest.approx(0.8 * 2.0)
 
 
 def test_the_lift_serves_whom_it_is_said_to(data):
@@ -264,8 +297,10 @@ def test_a_large_catalogue_goes_without_parts_that_hold_items_by_items(data):
 
 
 def test_without_learned_parts_it_says_so(data):
-    with pytest.raises(UserError, match="calibrated, contrastive, tower are all 0"):
-        confluence(data, calibrated=0.0, contrastive=0.0, tower=0.0)
+    with pytest.raises(UserError, match="all weights are 0"):
+        confluence(data, **dict.fromkeys(NAMES, 0.0))
+    with pytest.raises(UserError, match="calibrated, contrastive, collaborative, tower are all 0"):
+        confluence(data, calibrated=0.0, contrastive=0.0, collaborative=0.0, tower=0.0)
 
 
 def test_a_mistyped_setting_of_a_part_is_an_error(data):

@@ -32,12 +32,14 @@ SETTINGS = {
 VARIANTS = {name: name for name in MODELS} | {
     "contentknn, k=5": "contentknn",
     "ease, with content": "ease",
+    "pop, with content": "pop",
     "clhe-signals, signals alone": "clhe-signals",
     "mgcn, one modality": "mgcn",
 }
 OPTIONS = {
     "contentknn, k=5": {"k": 5},
     "ease, with content": {"content": 2.0, "k": 5},
+    "pop, with content": {"ridge": 1.0},
     "clhe-signals, signals alone": {"slots": []},
     "mgcn, one modality": {"modalities": ["image"]},
 }
