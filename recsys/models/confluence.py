@@ -14,6 +14,7 @@ from recsys.data import TrainingData
 from recsys.errors import UserError, nearest
 from recsys.evaluation.evaluator import COLD, COLD_POOL, OVERALL, WARM
 from recsys.evaluation.scorers import KeptScorer, Scorer, StandardScorer, SumScorer
+from recsys.models.aff import AFF
 from recsys.models.base import Model
 from recsys.models.cm3 import CM3
 from recsys.models.contentridge import ContentRidge
@@ -28,7 +29,13 @@ from recsys.newcomers import Arrivals, Audience
 from recsys.sampling import derived_seed
 from recsys.settings import Settings, build, divide, setting
 
-TRAINED = {"calibrated": CM3, "contrastive": MMHCL, "collaborative": LightGCN, "tower": TwoTower}
+TRAINED = {
+    "calibrated": CM3,
+    "contrastive": MMHCL,
+    "collaborative": LightGCN,
+    "adaptive": AFF,
+    "tower": TwoTower,
+}
 CLOSED = {"walk": HyperWalk, "linear": EASE, "ridge": ContentRidge, "factors": WMF, "popularity": Pop}
 DENSE = ("linear", "ridge")
 PARTS = (*TRAINED, *CLOSED)
@@ -45,6 +52,9 @@ class ConfluenceSettings(Settings):
     contrastive: float = setting(1.0, "weight of MMHCL's scores; 0 leaves the part out", low=0)
     collaborative: float = setting(
         0.0, "weight of LightGCN's scores, which know no content; 0 leaves the part out", low=0
+    )
+    adaptive: float = setting(
+        0.0, "weight of AFF's scores, for data with attributes; 0 leaves the part out", low=0
     )
     tower: float = setting(
         0.0, "weight of TwoTower's scores, for data rich in tags or words; 0 leaves the part out", low=0
@@ -77,6 +87,9 @@ class ConfluenceSettings(Settings):
     calibrated_options: dict[str, Any] = setting({}, "settings of CM3 and of its training by name")
     contrastive_options: dict[str, Any] = setting({}, "settings of MMHCL and of its training by name")
     collaborative_options: dict[str, Any] = setting({}, "settings of LightGCN and of its training by name")
+    adaptive_options: dict[str, Any] = setting(
+        {"lift": "none"}, "settings of AFF and of its training by name"
+    )
     tower_options: dict[str, Any] = setting({}, "settings of TwoTower and of its training by name")
     walk_options: dict[str, Any] = setting({}, "settings of HyperWalk by name")
     linear_options: dict[str, Any] = setting({"content": 1.0}, "settings of EASE by name")
@@ -95,9 +108,9 @@ class Confluence(Model):
     counts: where two or three interactions are all there is, no table learns what they say at once. EASE and WMF solve:
     where there are many, they are hard to beat, the one item by item, the other in few dimensions. And where there is
     next to nothing, what most users take is the best guess: a part of its own, for unit vectors cannot say it. Each
-    errs elsewhere, and scores on one scale add up to better rankings than any of them gives. Two parts read content
-    alone, and speak of cold items first: ContentRidge weighs what a user took, TwoTower learns which features go
-    together.
+    errs elsewhere, and scores on one scale add up to better rankings than any of them gives. Three parts speak of cold
+    items first: ContentRidge weighs what a user took, TwoTower learns which features go together, AFF reads attributes
+    too.
 
     The parts share no parameter: each is trained to its own best epoch, then the weights are settled on
     validation. Trained again from another seed a part errs elsewhere too: with several `members` a trained part's

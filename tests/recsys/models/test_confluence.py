@@ -12,6 +12,7 @@ from recsys.datasets.dataset import Modality
 from recsys.datasets.splits import make_split
 from recsys.errors import UserError
 from recsys.evaluation.scorers import StandardScorer
+from recsys.models.aff import AFF
 from recsys.models.cm3 import CM3
 from recsys.models.confluence import TRAINED, Confluence, ConfluenceSettings
 from recsys.models.contentridge import ContentRidge
@@ -29,6 +30,7 @@ OPTIONS = {
     "calibrated_options": {"width": 4, "k": 3},
     "contrastive_options": {"width": 6, "anchors": 0},
     "collaborative_options": {"width": 7},
+    "adaptive_options": {"width": 4, "context": False, "lift": "none"},
     "tower_options": {"width": 5},
     "walk_options": {"k": 12},
     "linear_options": {"k": 4, "content": 2.0},
@@ -41,11 +43,8 @@ NOTHING_ELSE = {name: 0.0 for name in NAMES if name not in ("calibrated", "contr
 
 
 def confluence(data, **settings):
-    return Confluence(
-        ConfluenceSettings(**OPTIONS | {"collaborative": 0.2, "tower": 0.6, "factors": 0.8} | settings),
-        data,
-        0,
-    )
+    every = {"collaborative": 0.2, "adaptive": 0.4, "tower": 0.6, "factors": 0.8}
+    return Confluence(ConfluenceSettings(**OPTIONS | every | settings), data, 0).eval()
 
 
 @pytest.fixture
@@ -54,9 +53,9 @@ def data(toy):
 
 
 def parts_of(data):
-    models = (CM3, MMHCL, LightGCN, TwoTower, HyperWalk, EASE, ContentRidge, WMF, Pop)
+    models = (CM3, MMHCL, LightGCN, AFF, TwoTower, HyperWalk, EASE, ContentRidge, WMF, Pop)
     for model, options in zip(models, OPTIONS.values(), strict=True):
-        part = model(model.Settings(**options), data, 0)
+        part = model(model.Settings(**options), data, 0).eval()
         if part.closed_form:
             part.fit()
         yield part
@@ -73,7 +72,7 @@ def standardised(data):
 
 
 def test_scores_are_the_weighted_sum_of_standardised_scores(data):
-    weights = (2.0, 0.5, 0.8, 1.3, 0.3, 0.7, 0.4, 0.6, 0.9)
+    weights = (2.0, 0.5, 0.8, 1.1, 1.3, 0.3, 0.7, 0.4, 0.6, 0.9)
     model = confluence(data, **dict(zip(NAMES, weights, strict=True)))
     expected = sum(w * scores for w, scores in zip(weights, standardised(data), strict=True))
     ours = model.scorer()(np.arange(data.n_users)).double().numpy()
@@ -299,8 +298,8 @@ def test_a_large_catalogue_goes_without_parts_that_hold_items_by_items(data):
 def test_without_learned_parts_it_says_so(data):
     with pytest.raises(UserError, match="all weights are 0"):
         confluence(data, **dict.fromkeys(NAMES, 0.0))
-    with pytest.raises(UserError, match="calibrated, contrastive, collaborative, tower are all 0"):
-        confluence(data, calibrated=0.0, contrastive=0.0, collaborative=0.0, tower=0.0)
+    with pytest.raises(UserError, match="calibrated, contrastive, collaborative, adaptive, tower are all 0"):
+        confluence(data, calibrated=0.0, contrastive=0.0, collaborative=0.0, adaptive=0.0, tower=0.0)
 
 
 def test_a_mistyped_setting_of_a_part_is_an_error(data):
