@@ -195,10 +195,15 @@ class StandardScorer:
     """Another scorer's scores, each user's to mean 0 and standard deviation 1 over the items in `counted`.
 
     What the scorer leaves unscored gets the user's lowest score, so that it can be added to other scores.
+
+    Args:
+        counted: (n_items,) bool.
+        unknown: (n,) bool, items after the scorer's own, of which it knows nothing: lowest where True, 0 elsewhere.
     """
 
-    def __init__(self, scorer: Scorer, counted: np.ndarray):
-        self.scorer, self.n_items, self.device = scorer, scorer.n_items, scorer.device
+    def __init__(self, scorer: Scorer, counted: np.ndarray, unknown: Sequence[bool] = ()):
+        self.scorer, self.n_items, self.device = scorer, scorer.n_items + len(unknown), scorer.device
+        self._unknown = torch.as_tensor(unknown, device=self.device)
         self._counted = torch.as_tensor(np.flatnonzero(counted), device=self.device)
 
     def __call__(self, users: np.ndarray) -> torch.Tensor:
@@ -208,7 +213,8 @@ class StandardScorer:
         # In place, and not by std_mean: of many members' scores the passes were half of what serving took.
         norm = torch.linalg.vector_norm(among.sub_(mean), dim=1, keepdim=True)
         std = norm / math.sqrt(len(self._counted))
-        return scores.clamp_(min=low).sub_(mean).div_(std.clamp_min(torch.finfo(std.dtype).tiny))
+        scores.clamp_(min=low).sub_(mean).div_(std.clamp_min_(torch.finfo(std.dtype).tiny))
+        return torch.cat([scores, (low - mean) / std * self._unknown], 1) if len(self._unknown) else scores
 
 
 class SumScorer:

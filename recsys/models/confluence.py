@@ -224,9 +224,12 @@ class Confluence(Model):
             self.kept = scorers = [KeptScorer(scorer, KEPT_BYTES // len(scorers)) for scorer in scorers]
         cold = torch.ones(scorers[0].n_items, dtype=torch.bool)
         cold[: self.data.n_items] = torch.from_numpy(~self.data.warm_items)
+        raised = cold.clone()
+        if arrivals is not None:
+            raised[self.data.n_items :] = torch.from_numpy(~self.blind(arrivals))
         device = scorers[0].device
         weights = torch.where(cold, self.cold_mix.cpu()[:, None], self.mix.cpu()[:, None]).to(device)
-        return SumScorer(scorers, weights, offset=(cold * self.lift.cpu()).to(device))
+        return SumScorer(scorers, weights, offset=(raised * self.lift.cpu()).to(device))
 
     def _standardised(self, audience: Audience, arrivals: Arrivals | None) -> list[Scorer]:
         self._fit_closed()
@@ -235,10 +238,15 @@ class Confluence(Model):
     def _averaged(
         self, members: Iterable[Model], audience: Audience, arrivals: Arrivals | None
     ) -> StandardScorer | SumScorer:
-        scorers = [
-            StandardScorer(member.scorer_for(audience, arrivals), self._counted(member)) for member in members
-        ]
+        scorers = [self._one(member, audience, arrivals) for member in members]
         return SumScorer(scorers, [1 / len(scorers)] * len(scorers)) if len(scorers) > 1 else scorers[0]
+
+    def _one(self, member: Model, audience: Audience, arrivals: Arrivals | None) -> StandardScorer:
+        """To a part that knows no content an arrival is what a cold item of the catalogue is, the lowest; without
+        content it is the average item to all."""
+        if arrivals is None or member.ranks_cold_items:
+            return StandardScorer(member.scorer_for(audience, arrivals), self._counted(member))
+        return StandardScorer(member.scorer_for(audience), self._counted(member), ~self.blind(arrivals))
 
     def _counted(self, member: Model) -> np.ndarray:
         """(n_items,) bool: the warm items that a part has something to say of."""

@@ -33,6 +33,7 @@ VARIANTS = {name: name for name in MODELS} | {
     "contentknn, k=5": "contentknn",
     "ease, with content": "ease",
     "pop, with content": "pop",
+    "confluence, every part": "confluence",
     "clhe-signals, signals alone": "clhe-signals",
     "mgcn, one modality": "mgcn",
 }
@@ -40,6 +41,14 @@ OPTIONS = {
     "contentknn, k=5": {"k": 5},
     "ease, with content": {"content": 2.0, "k": 5},
     "pop, with content": {"ridge": 1.0},
+    "confluence, every part": {
+        **{name: 1.0 for name in ("collaborative", "adaptive", "tower", "factors")},
+        **{f"{name}_options": {"width": 8} for name in ("collaborative", "tower", "factors")},
+        "adaptive_options": {"width": 8, "lift": "none"},
+        "popularity_options": {"ridge": 1.0},
+        "cold_weights": {"linear": 1.0, "adaptive": 2.0, "popularity": 0.5},
+        "cold_lift": 0.5,
+    },
     "clhe-signals, signals alone": {"slots": []},
     "mgcn, one modality": {"modalities": ["image"]},
 }
