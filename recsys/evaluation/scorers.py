@@ -241,7 +241,10 @@ class SumScorer:
     def __call__(self, users: np.ndarray) -> torch.Tensor:
         total = self.scorers[0](users).mul_(self.weights[0]).add_(self.offset)
         for scorer, weight in zip(self.scorers[1:], self.weights[1:], strict=True):
-            total.add_(scorer(users).mul_(weight))
+            if isinstance(weight, torch.Tensor):
+                total.addcmul_(scorer(users), weight)
+            else:
+                total.add_(scorer(users), alpha=weight)
         return _finish(total, self._unranked)
 
 
