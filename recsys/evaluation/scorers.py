@@ -192,29 +192,41 @@ class JoinedScorer:
 
 
 class StandardScorer:
-    """Another scorer's scores, each user's to mean 0 and standard deviation 1 over the items in `counted`.
+    """The mean of other scorers' scores, each of which has each user's mean 0 and standard deviation 1 over the items
+    in `counted`.
 
-    What the scorer leaves unscored gets the user's lowest score, so that it can be added to other scores.
+    What a scorer leaves unscored gets the user's lowest score, so that it can be added to other scores.
 
     Args:
+        scorers: of the same items.
         counted: (n_items,) bool.
-        unknown: (n,) bool, items after the scorer's own, of which it knows nothing: lowest where True, 0 elsewhere.
+        unknown: (n,) bool, items after the scorers' own, of which they know nothing: lowest where True, 0 elsewhere.
     """
 
-    def __init__(self, scorer: Scorer, counted: np.ndarray, unknown: Sequence[bool] = ()):
-        self.scorer, self.n_items, self.device = scorer, scorer.n_items + len(unknown), scorer.device
+    def __init__(self, scorers: Sequence[Scorer], counted: np.ndarray, unknown: Sequence[bool] = ()):
+        self.scorers, self.device = list(scorers), scorers[0].device
+        self.n_items = scorers[0].n_items + len(unknown)
         self._unknown = torch.as_tensor(unknown, device=self.device)
         self._counted = torch.as_tensor(np.flatnonzero(counted), device=self.device)
 
     def __call__(self, users: np.ndarray) -> torch.Tensor:
-        scores = self.scorer(users)
+        total, lowest = self._share(self.scorers[0], users)
+        for scorer in self.scorers[1:]:
+            scores, low = self._share(scorer, users)
+            total.add_(scores)
+            lowest.add_(low)
+        return torch.cat([total, lowest * self._unknown], 1) if len(self._unknown) else total
+
+    def _share(self, scorer: Scorer, users: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """(b, n_items) what a scorer adds to the mean, and (b, 1) each user's lowest of it."""
+        scores = scorer(users)
         among = scores.index_select(1, self._counted)
         low, mean = among.amin(1, keepdim=True), among.mean(1, keepdim=True)
         # In place, and not by std_mean: of many members' scores the passes were half of what serving took.
         norm = torch.linalg.vector_norm(among.sub_(mean), dim=1, keepdim=True)
-        std = norm / math.sqrt(len(self._counted))
-        scores.clamp_(min=low).sub_(mean).div_(std.clamp_min_(torch.finfo(std.dtype).tiny))
-        return torch.cat([scores, (low - mean) / std * self._unknown], 1) if len(self._unknown) else scores
+        std = (norm / math.sqrt(len(self._counted))).clamp_min_(torch.finfo(norm.dtype).tiny)
+        divisor = std * len(self.scorers)
+        return scores.clamp_(min=low).sub_(mean).div_(divisor), (low - mean).div_(divisor)
 
 
 class SumScorer:
@@ -232,19 +244,21 @@ class SumScorer:
         scorers: Sequence[Scorer],
         weights: Sequence[float] | torch.Tensor,
         unranked: np.ndarray | None = None,
-        offset: torch.Tensor | float = 0.0,
+        offset: torch.Tensor | None = None,
     ):
         self.scorers, self.weights, self.offset = list(scorers), list(weights), offset
         self.n_items, self.device = scorers[0].n_items, scorers[0].device
         self._unranked = _columns(unranked, self.n_items, self.device)
 
     def __call__(self, users: np.ndarray) -> torch.Tensor:
-        total = self.scorers[0](users).mul_(self.weights[0]).add_(self.offset)
+        total = self.scorers[0](users).mul_(self.weights[0])
         for scorer, weight in zip(self.scorers[1:], self.weights[1:], strict=True):
             if isinstance(weight, torch.Tensor):
                 total.addcmul_(scorer(users), weight)
             else:
                 total.add_(scorer(users), alpha=weight)
+        if self.offset is not None:
+            total.add_(self.offset)
         return _finish(total, self._unranked)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -236,17 +236,14 @@ class Confluence(Model):
         return [self._averaged(members, audience, arrivals) for members in self.parts.values()]
 
     def _averaged(
-        self, members: Iterable[Model], audience: Audience, arrivals: Arrivals | None
-    ) -> StandardScorer | SumScorer:
-        scorers = [self._one(member, audience, arrivals) for member in members]
-        return SumScorer(scorers, [1 / len(scorers)] * len(scorers)) if len(scorers) > 1 else scorers[0]
-
-    def _one(self, member: Model, audience: Audience, arrivals: Arrivals | None) -> StandardScorer:
+        self, members: Sequence[Model], audience: Audience, arrivals: Arrivals | None
+    ) -> StandardScorer:
         """To a part that knows no content an arrival is what a cold item of the catalogue is, the lowest; without
         content it is the average item to all."""
-        if arrivals is None or member.ranks_cold_items:
-            return StandardScorer(member.scorer_for(audience, arrivals), self._counted(member))
-        return StandardScorer(member.scorer_for(audience), self._counted(member), ~self.blind(arrivals))
+        counted, unknown = self._counted(members[0]), ()
+        if arrivals is not None and not members[0].ranks_cold_items:
+            arrivals, unknown = None, ~self.blind(arrivals)
+        return StandardScorer([m.scorer_for(audience, arrivals) for m in members], counted, unknown)
 
     def _counted(self, member: Model) -> np.ndarray:
         """(n_items,) bool: the warm items that a part has something to say of."""

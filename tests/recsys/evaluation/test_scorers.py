@@ -26,7 +26,7 @@ def test_vector_scores_are_inner_products():
 def test_standard_scores_have_mean_0_and_deviation_1_over_what_is_counted():
     """1 and 5: mean 3, deviation 2. The unscored item and the first unknown one are lowest, the other the mean."""
     inner = VectorScorer(torch.ones(1, 1), torch.tensor([[1.0], [5.0], [9.0], [7.0]]), np.arange(4) == 3)
-    scorer = StandardScorer(inner, np.array([True, True, False, False]), unknown=np.array([True, False]))
+    scorer = StandardScorer([inner], np.array([True, True, False, False]), unknown=np.array([True, False]))
     assert scorer(np.array([0])).tolist() == [[-1, 1, 3, -1, -1, 0]] and scorer.n_items == 6
 
 

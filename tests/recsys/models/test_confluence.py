@@ -255,7 +255,7 @@ def test_members_are_trained_from_seeds_of_their_own_and_averaged(toy, tmp_path)
     total = torch.zeros(toy.n_users, toy.n_items)
     for name, members in two.model.parts.items():
         assert len(members) == (2 if name in TRAINED else 1)
-        scores = [StandardScorer(member.scorer(), warm)(users) for member in members]
+        scores = [StandardScorer([member.scorer()], warm)(users) for member in members]
         assert len(scores) == 1 or not torch.allclose(*scores)
         total += getattr(two.model.settings, name) * sum(scores) / len(scores)
     assert torch.allclose(two.model.scorer()(users), total, atol=1e-5)
