@@ -246,17 +246,15 @@ class SumScorer:
         unranked: np.ndarray | None = None,
         offset: torch.Tensor | None = None,
     ):
-        self.scorers, self.weights, self.offset = list(scorers), list(weights), offset
+        self.scorers, self.offset = list(scorers), offset
         self.n_items, self.device = scorers[0].n_items, scorers[0].device
+        self.weights = torch.as_tensor(weights, dtype=torch.float32, device=self.device)
         self._unranked = _columns(unranked, self.n_items, self.device)
 
     def __call__(self, users: np.ndarray) -> torch.Tensor:
         total = self.scorers[0](users).mul_(self.weights[0])
         for scorer, weight in zip(self.scorers[1:], self.weights[1:], strict=True):
-            if isinstance(weight, torch.Tensor):
-                total.addcmul_(scorer(users), weight)
-            else:
-                total.add_(scorer(users), alpha=weight)
+            total.addcmul_(scorer(users), weight)
         if self.offset is not None:
             total.add_(self.offset)
         return _finish(total, self._unranked)

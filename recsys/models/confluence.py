@@ -102,15 +102,14 @@ class Confluence(Model):
     """score = sum over parts of weight * (part's score - mean) / standard deviation, both over the warm items it ranks.
 
     The parts see different things. CM3's items are their content alone, on the unit sphere, kept apart as far as
-    content says (calibrated uniformity): what things are like. MMHCL's have ID tables whose norms carry
-    popularity, contrasted with hypergraphs of users and of content neighbourhoods: who takes what. LightGCN has
-    nothing but the graph of who took what, and errs otherwise than both. HyperWalk
-    counts: where two or three interactions are all there is, no table learns what they say at once. EASE and WMF solve:
-    where there are many, they are hard to beat, the one item by item, the other in few dimensions. And where there is
-    next to nothing, what most users take is the best guess: a part of its own, for unit vectors cannot say it. Each
-    errs elsewhere, and scores on one scale add up to better rankings than any of them gives. Three parts speak of cold
-    items first: ContentRidge weighs what a user took, TwoTower learns which features go together, AFF reads attributes
-    too.
+    content says (calibrated uniformity): what things are like. MMHCL's have ID tables whose norms carry popularity,
+    contrasted with hypergraphs of users and of content neighbourhoods: who takes what. LightGCN has nothing but the
+    graph of who took what, and errs otherwise than both. HyperWalk counts: where two or three interactions are all
+    there is, no table learns what they say at once. EASE and WMF solve: where there are many, they are hard to beat,
+    the one item by item, the other in few dimensions. And where there is next to nothing, what most users take is the
+    best guess: a part of its own, for unit vectors cannot say it. Each errs elsewhere, and scores on one scale add up
+    to better rankings than any of them gives. Three parts speak of cold items first: ContentRidge weighs what a user
+    took, TwoTower learns which features go together, AFF reads attributes too.
 
     The parts share no parameter: each is trained to its own best epoch, then the weights are settled on
     validation. Trained again from another seed a part errs elsewhere too: with several `members` a trained part's

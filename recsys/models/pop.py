@@ -12,7 +12,6 @@ from recsys.content import choose
 from recsys.data import TrainingData
 from recsys.datasets.dataset import Modality
 from recsys.models.base import Model, Vectors
-from recsys.newcomers import Arrivals
 from recsys.popularity import ContentPopularity
 from recsys.settings import Settings, setting
 
@@ -44,7 +43,7 @@ class Pop(Model):
     def __init__(self, settings: PopSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
         self.ranks_cold_items = settings.ridge > 0
-        self.modalities, self.expected = data.modalities, None
+        self.modalities, self.expected = {}, None
         if self.ranks_cold_items:
             self.modalities = choose(data.modalities, [], "Pop with a ridge regression")
             data.ledger.record("regression", "popularity", items=data.warm_items)
@@ -72,17 +71,11 @@ class Pop(Model):
     def forward(self) -> Vectors:
         return Vectors(self.counts.new_ones(self.data.n_users, 1), self.counts.unsqueeze(1))
 
-    def new_item_vectors(self, arrivals: Arrivals) -> Tensor:
-        """Nobody has taken a new item yet."""
-        if self.expected is None:
-            return self.counts.new_zeros(len(arrivals), 1)
-        return self.item_vectors_for(arrivals.modalities)
-
     def item_vectors_for(self, features: Mapping[str, Modality]) -> Tensor:
         """(n, 1): how popular content leads to expect items to be."""
-        return (
-            super().item_vectors_for(features) if self.expected is None else self._expected(features)[:, None]
-        )
+        if self.expected is None:
+            return super().item_vectors_for(features)
+        return self._expected(features).unsqueeze(1)
 
     def user_vectors_for(self, history, vectors=None):
         return self.counts.new_ones(history.shape[0], 1)
