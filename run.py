@@ -8,7 +8,7 @@ _root = os.path.dirname(os.path.abspath(__file__))
 sys.path[:] = [p for p in sys.path if os.path.abspath(p or os.getcwd()) != _root]
 
 try:
-    from recsys.experiments.cli import main
+    from recsys.cli.app import main
 except ModuleNotFoundError as error:
     if error.name is None or error.name.partition(".")[0] != "recsys":
         raise

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from .bundles import BundleView
-from .dataset import TEST, TRAIN, VALID
-from .errors import DataError
-from .splits import UNUSED, _check_shares, _draw_cold, _parts, _rank_within
+from recsys.datasets.bundles import BundleView
+from recsys.datasets.dataset import TEST, TRAIN, VALID
+from recsys.datasets.splits import UNUSED, _check_shares, _draw_cold, _parts, _rank_within
+from recsys.errors import DataError
 
 
 def predefined(view: BundleView, rng: np.random.Generator) -> dict[str, np.ndarray]:

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from .checks import positions, to_tokens
-from .dataset import Dataset, Modality
-from .errors import DataError
+from recsys.datasets.checks import positions, to_tokens
+from recsys.datasets.dataset import Dataset, Modality
+from recsys.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from .dataset import Dataset
-from .errors import DataError, nearest
-from .files import one_line, read_text, sha256
-from .readers import READERS, get_reader, guess_reader
+from recsys.datasets.dataset import Dataset
+from recsys.datasets.files import one_line, read_text, sha256
+from recsys.datasets.readers import READERS, get_reader, guess_reader
+from recsys.errors import DataError, nearest
 
 BUILTIN = Path(__file__).with_name("cards")
 GROUP = "recsys.datasets"
@@ -174,7 +174,7 @@ def find_folder(card: Card, data_root: str | Path | None = None, beside: Path | 
     root = data_folder(data_root)
     if root and (root / card.name).is_dir():
         return root / card.name
-    from . import embedded
+    from recsys.datasets import embedded
 
     if card.name in embedded.EMBEDDED:
         return embedded.folder(card.name)

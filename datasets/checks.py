@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from .dataset import Dataset, Modality
-from .errors import DataError
+from recsys.datasets.dataset import Dataset, Modality
+from recsys.errors import DataError
 
 if TYPE_CHECKING:
-    from .bundles import Bundles
+    from recsys.datasets.bundles import Bundles
 
 PARTS = ("train", "valid", "test")
 """Names of the values of the `label` column, in order."""

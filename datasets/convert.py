@@ -13,10 +13,10 @@ import pandas as pd
 import scipy.sparse as sp
 import yaml
 
-from .cards import Card, is_plain
-from .dataset import Dataset
-from .errors import DataError
-from .files import one_line, sha256
+from recsys.datasets.cards import Card, is_plain
+from recsys.datasets.dataset import Dataset
+from recsys.datasets.files import one_line, sha256
+from recsys.errors import DataError
 
 
 def _write_entities(folder: Path, key: str, ids: np.ndarray, attributes: pd.DataFrame) -> dict[str, str]:

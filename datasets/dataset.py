@@ -12,7 +12,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 if TYPE_CHECKING:
-    from .bundles import Bundles
+    from recsys.datasets.bundles import Bundles
 
 TRAIN, VALID, TEST = 0, 1, 2
 """Values of the optional `label` column: the part that a publisher's own split puts a row in."""

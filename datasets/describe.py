@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .dataset import Dataset
+from recsys.datasets.dataset import Dataset
 
 if TYPE_CHECKING:
-    from .splits import Split
+    from recsys.datasets.splits import Split
 
 
 def _describe_split(dataset: Dataset, split: Split) -> dict[str, int]:

@@ -16,8 +16,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from .errors import DataError
-from .files import one_line, sha256
+from recsys.datasets.files import one_line, sha256
+from recsys.errors import DataError
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from importlib.resources import files
 import numpy as np
 import scipy.sparse as sp
 
-from .dataset import Modality
-from .errors import DataError
+from recsys.datasets.dataset import Modality
+from recsys.errors import DataError
 
 NEGLIGIBLE = 1e-6
 """A row whose norm after the reduction is below this share of the largest holds rounding errors only."""

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from .errors import DataError
+from recsys.errors import DataError
 
 MISSING = ["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None"]
 """Entries of columns with an inferred type that stand for no value."""

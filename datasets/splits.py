@@ -14,7 +14,7 @@ import numpy as np
 
 from recsys.datasets.bundles import BundleView
 from recsys.datasets.dataset import TEST, TRAIN, VALID, Dataset
-from recsys.datasets.errors import DataError, nearest
+from recsys.errors import DataError, nearest
 
 NO_ROWS = np.empty(0, dtype=np.int64)
 UNUSED = -1

@@ -11,14 +11,14 @@ from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
 from recsys.errors import UserError
-from recsys.experiments.cells import DEATHS, Outcome, cores, finished, record_failure, run_cell
-from recsys.experiments.extras import require
-from recsys.experiments.plan import Cell
+from recsys.experiments.bench.config import Cell
+from recsys.experiments.bench.jobs import DEATHS, Outcome, cores, finished, record_failure, run_cell
+from recsys.optional_imports import require
 
 if TYPE_CHECKING:
     from distributed import Client
 
-    from recsys.experiments.scanfile import Plan
+    from recsys.experiments.tune.config import Plan
 
 ANSWER_WITHIN = 10.0
 """Seconds that a scheduler has to answer."""
@@ -177,7 +177,7 @@ def scan_on_dask(plan: Plan, address: str, tell: Callable[[], None]) -> None:
 def _scan_worker(plan: Plan) -> str:
     from dataclasses import replace
 
-    from recsys.experiments.scan import work
+    from recsys.experiments.tune.scan import work
 
     try:
         work(replace(plan, device=worker_device(plan.device)))

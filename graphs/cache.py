@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sp
 
-from recsys.graphs.errors import GraphError
+from recsys.errors import GraphError
 
 # Raise it whenever a builder's result changes for the same inputs: older files are then never read.
 VERSION = 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import scipy.sparse as sp
 
-from recsys.graphs.errors import GraphError
+from recsys.errors import GraphError
 from recsys.graphs.knn import knn, neighbour_graph
 from recsys.graphs.normalise import normalised
 from recsys.graphs.operator import canonical

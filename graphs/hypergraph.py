@@ -11,7 +11,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
-from recsys.graphs.errors import GraphError
+from recsys.errors import GraphError
 from recsys.graphs.knn import neighbour_graph
 from recsys.graphs.normalise import degrees, inverse_power, scale
 from recsys.graphs.operator import SparseOperator, canonical

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import scipy.sparse as sp
 
-from recsys.graphs.errors import GraphError
+from recsys.errors import GraphError
 from recsys.graphs.normalise import normalised
 from recsys.graphs.operator import canonical
 from recsys.graphs.similarity import DenseRows, DenseSearch, Features, SparseSearch, as_rows, decode

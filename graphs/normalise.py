@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-from recsys.graphs.errors import GraphError
+from recsys.errors import GraphError
 
 
 def inverse_power(degree: np.ndarray, power: float) -> np.ndarray:

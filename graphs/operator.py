@@ -9,7 +9,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
-from recsys.graphs.errors import GraphError
+from recsys.errors import GraphError
 
 Csr = tuple[Tensor, Tensor, Tensor]  # row offsets, column indices, values
 

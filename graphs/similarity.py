@@ -13,7 +13,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from recsys.graphs.errors import GraphError
+from recsys.errors import GraphError
 from recsys.graphs.operator import canonical
 
 Features = np.ndarray | sp.csr_matrix

@@ -86,7 +86,7 @@ def recsys(root, capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("COLUMNS", "200")
 
     def run(*arguments):
-        from recsys.experiments.cli import main
+        from recsys.cli.app import main
 
         with pytest.raises(SystemExit) as end:
             main([str(a) for a in arguments])

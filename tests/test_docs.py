@@ -52,9 +52,10 @@ def test_add_a_data_set(shop):
 
 
 def test_add_a_model(shop, monkeypatch):
-    from recsys import models, runs
+    from recsys import models
     from recsys.datasets.cards import load_dataset
     from recsys.registry import Registry
+    from recsys.runs import run as runs
 
     write_files(shop, "docs/add-a-data-set.md")
     write_files(shop, "docs/add-a-model.md")
@@ -67,9 +68,9 @@ def test_add_a_model(shop, monkeypatch):
 
 
 def test_new_items_and_users(shop, capsys):
+    from recsys.cli.app import main
     from recsys.datasets.cards import load_dataset
-    from recsys.experiments.cli import main
-    from recsys.runs import RunConfig, execute, prepare
+    from recsys.runs.run import RunConfig, execute, prepare
 
     write_files(shop, "docs/add-a-data-set.md")
     write_files(shop, page := "docs/new-items-and-users.md")
@@ -95,9 +96,9 @@ def test_the_readme_example_runs(capsys):
 
 
 def test_the_readme_names_commands_that_exist():
-    from recsys.experiments.cli import app
+    from recsys.cli.app import COMMANDS
 
-    known = {c.name or c.callback.__name__ for c in app.registered_commands} | {"data"}
+    known = set(COMMANDS)
     named = set(re.findall(r"`recsys (\w+)", (ROOT / "README.md").read_text(encoding="utf-8")))
     assert named <= known | {"COMMAND"}, named - known
 
@@ -122,14 +123,16 @@ def containers(manifest):
 
 def parse(arguments):
     """UsageError or Exit where the command line does not take them."""
-    from recsys.experiments.cli import app
+    from recsys.cli.app import make_app
 
-    group = typer.main.get_command(app)
+    group = typer.main.get_command(make_app())
     name, *rest = arguments
     return group.commands[name].make_context(name, list(rest))
 
 
 def test_commands_of_the_clusters_page_are_taken():
+    from recsys.experiments.bench.config import find_file
+
     page = "docs/clusters.md"
     lines = [a for language, _, text in blocks(page) if language == "sh" for a in command_lines(text)]
     for manifest in manifests(page):
@@ -138,9 +141,9 @@ def test_commands_of_the_clusters_page_are_taken():
     for arguments in lines:
         context = parse(arguments)
         if arguments[0] in ("bench", "scan"):
-            assert (ROOT / "experiments" / f"{arguments[1]}.yaml").exists()
+            find_file(arguments[1])
         else:
-            from recsys.machines import Machines
+            from recsys.training.distributed import Machines
 
             assert context.params["devices"] > 1
             Machines(context.params["devices"]).check(context.params["model"])
@@ -175,7 +178,7 @@ def test_the_clusters_page_names_the_models_that_several_processes_train():
 
 
 def test_the_page_on_sweeps_shows_files_that_are_read(tmp_path):
-    from recsys.experiments.plan import read_experiment
+    from recsys.experiments.bench.config import read_experiment
 
     files = [text for language, _, text in blocks("docs/sweeps-and-controls.md") if language == "yaml"]
     for number, (text, tables) in enumerate(zip(files, (10, 1), strict=True)):

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, PositiveInt
 
-from ..cards import Card
-from ..checks import (
+from recsys.datasets.cards import Card
+from recsys.datasets.checks import (
     Attributes,
     align,
     assemble,
@@ -26,11 +26,11 @@ from ..checks import (
     to_numbers,
     to_tokens,
 )
-from ..dataset import Dataset, Modality
-from ..errors import DataError
-from ..features import facts_modality, text_modality
-from ..files import read_delimited
-from .mmrec import inter_file
+from recsys.datasets.dataset import Dataset, Modality
+from recsys.datasets.features import facts_modality, text_modality
+from recsys.datasets.files import read_delimited
+from recsys.datasets.readers.mmrec import inter_file
+from recsys.errors import DataError
 
 TYPES = ("token", "token_seq", "float", "float_seq")
 

@@ -16,9 +16,9 @@ import pandas as pd
 import scipy.sparse as sp
 from pydantic import BaseModel, ConfigDict
 
-from ..bundles import Bundles, checked_items, known_positions
-from ..cards import Card
-from ..checks import (
+from recsys.datasets.bundles import Bundles, checked_items, known_positions
+from recsys.datasets.cards import Card
+from recsys.datasets.checks import (
     Attributes,
     align,
     assemble,
@@ -29,10 +29,10 @@ from ..checks import (
     to_numbers,
     to_tokens,
 )
-from ..dataset import Dataset, Modality
-from ..errors import DataError
-from ..features import sentence_modality, text_modality
-from ..files import read_delimited
+from recsys.datasets.dataset import Dataset, Modality
+from recsys.datasets.features import sentence_modality, text_modality
+from recsys.datasets.files import read_delimited
+from recsys.errors import DataError
 
 BUNDLE, ITEM, USER = "bundle ID", "item ID", "user ID"
 TEXTS = {"title": ("item_titles.csv", "titles"), "category": ("item_categories.csv", "categories")}

@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from ..cards import Card, NoOptions
-from ..checks import Catalogue, assemble_rows, check_catalogue, row_numbers
-from ..dataset import Dataset
-from ..errors import DataError
-from ..features import normalise_rows
-from ..files import read_text
+from recsys.datasets.cards import Card, NoOptions
+from recsys.datasets.checks import Catalogue, assemble_rows, check_catalogue, row_numbers
+from recsys.datasets.dataset import Dataset
+from recsys.datasets.features import normalise_rows
+from recsys.datasets.files import read_text
+from recsys.errors import DataError
 
 
 def _read_lists(path: Path, what: str, limit: Catalogue | None = None) -> tuple[pd.DataFrame, int]:

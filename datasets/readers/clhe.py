@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..bundles import Bundles, checked_items
-from ..cards import Card, NoOptions
-from ..checks import Catalogue, assemble, make_modality, row_numbers
-from ..dataset import TEST, TRAIN, VALID, Dataset
-from ..errors import DataError
-from ..files import load_npy, one_line, read_text
+from recsys.datasets.bundles import Bundles, checked_items
+from recsys.datasets.cards import Card, NoOptions
+from recsys.datasets.checks import Catalogue, assemble, make_modality, row_numbers
+from recsys.datasets.dataset import TEST, TRAIN, VALID, Dataset
+from recsys.datasets.files import load_npy, one_line, read_text
+from recsys.errors import DataError
 
 FEATURES = {"content": "content_feature.pt", "description": "description_feature.pt"}
 PARTS = {

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..cards import Card, NoOptions
-from ..checks import assemble_rows, check_catalogue, row_numbers
-from ..dataset import Dataset
-from ..errors import DataError
-from ..files import feature_files, need_file, one_line
+from recsys.datasets.cards import Card, NoOptions
+from recsys.datasets.checks import assemble_rows, check_catalogue, row_numbers
+from recsys.datasets.dataset import Dataset
+from recsys.datasets.files import feature_files, need_file, one_line
+from recsys.errors import DataError
 
 FILES = ("trnMat.pkl", "valMat.pkl", "tstMat.pkl")
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..cards import Card, NoOptions
-from ..checks import Catalogue, assemble_rows, check_catalogue, row_numbers
-from ..dataset import Dataset
-from ..errors import DataError
-from ..files import feature_files, read_json
+from recsys.datasets.cards import Card, NoOptions
+from recsys.datasets.checks import Catalogue, assemble_rows, check_catalogue, row_numbers
+from recsys.datasets.dataset import Dataset
+from recsys.datasets.files import feature_files, read_json
+from recsys.errors import DataError
 
 FILES = ("train.json", "val.json", "test.json")
 

@@ -9,11 +9,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..cards import Card, NoOptions
-from ..checks import assemble_rows, check_catalogue, need_columns, row_numbers, to_labels, to_numbers
-from ..dataset import Dataset
-from ..errors import DataError
-from ..files import feature_files, read_delimited
+from recsys.datasets.cards import Card, NoOptions
+from recsys.datasets.checks import (
+    assemble_rows,
+    check_catalogue,
+    need_columns,
+    row_numbers,
+    to_labels,
+    to_numbers,
+)
+from recsys.datasets.dataset import Dataset
+from recsys.datasets.files import feature_files, read_delimited
+from recsys.errors import DataError
 
 
 def inter_file(folder: Path, name: str) -> Path:

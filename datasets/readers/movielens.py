@@ -8,12 +8,12 @@ from pathlib import Path
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, PositiveInt
 
-from ..cards import Card
-from ..checks import Attributes, align, assemble, number_ids, positions, to_numbers, to_tokens
-from ..dataset import Dataset
-from ..errors import DataError
-from ..features import text_modality
-from ..files import one_line, read_text
+from recsys.datasets.cards import Card
+from recsys.datasets.checks import Attributes, align, assemble, number_ids, positions, to_numbers, to_tokens
+from recsys.datasets.dataset import Dataset
+from recsys.datasets.features import text_modality
+from recsys.datasets.files import one_line, read_text
+from recsys.errors import DataError
 
 COLUMNS = {
     "ratings.dat": ("user", "item", "rating", "timestamp"),

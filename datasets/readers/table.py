@@ -14,8 +14,8 @@ import pandas as pd
 import scipy.sparse as sp
 from pydantic import BaseModel, ConfigDict
 
-from ..cards import Card
-from ..checks import (
+from recsys.datasets.cards import Card
+from recsys.datasets.checks import (
     Attributes,
     align,
     assemble,
@@ -27,9 +27,9 @@ from ..checks import (
     to_numbers,
     to_tokens,
 )
-from ..dataset import Dataset, Modality
-from ..errors import DataError
-from ..files import load_npy, load_npz, read_delimited, read_parquet
+from recsys.datasets.dataset import Dataset, Modality
+from recsys.datasets.files import load_npy, load_npz, read_delimited, read_parquet
+from recsys.errors import DataError
 
 
 class Strict(BaseModel):

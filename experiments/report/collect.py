@@ -11,15 +11,15 @@ from typing import Any
 
 import pandas as pd
 
-from recsys.altered import CONTROLS, Content
-from recsys.errors import USER_ERRORS, UserError
-from recsys.experiments.cells import CELL_FILE, ERROR_FILE
-from recsys.experiments.contents import config_title
-from recsys.experiments.plan import Cell
-from recsys.experiments.results import RESULTS_FILE, Draw, Scored, read_json, read_scored
-from recsys.runs import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE, RunConfig, load_config
+from recsys.errors import UserError
+from recsys.experiments.bench.config import Cell
+from recsys.experiments.bench.jobs import CELL_FILE, ERROR_FILE
+from recsys.experiments.bench.results import RESULTS_FILE, Draw, Scored, read_json, read_scored
+from recsys.experiments.bench.sweep import config_title
+from recsys.inputs.corruption import CONTROLS, Content
+from recsys.runs.run import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE, RunConfig, load_config
 
-HISTORY_FILE = "history.csv"  # as in recsys.training, whose import takes seconds
+HISTORY_FILE = "history.csv"  # as in recsys.training.loop, whose import takes seconds
 NAMED_SETTINGS = 3
 """Settings that a label names at most, where runs of one model differ in more than their seeds."""
 
@@ -113,7 +113,7 @@ def collect(folder: Path, without: Path | None = None) -> Collection:
             runs.append(_read(path, name))
         except Exception as error:  # whatever a damaged file raises: the report names it and goes on
             line = " ".join(str(error).split())
-            failed[name] = line if isinstance(error, USER_ERRORS) else f"{type(error).__name__}: {line}"
+            failed[name] = line if isinstance(error, UserError) else f"{type(error).__name__}: {line}"
     if not runs:
         raise _nothing(folder, failed)
     runs = _labelled(runs)
@@ -184,7 +184,7 @@ def _title(folder: Path) -> str:
     label = read_json(folder / CELL_FILE).get("label")
     try:
         return told if isinstance(told, str) else _name(label, load_config(folder)) if label else ""
-    except USER_ERRORS:
+    except UserError:
         return ""
 
 

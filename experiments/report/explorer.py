@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from recsys.data import TrainingData
 from recsys.datasets.dataset import Dataset
 from recsys.datasets.splits import Split
-from recsys.errors import USER_ERRORS, UserError
+from recsys.errors import UserError
 from recsys.evaluation.ranking import LOWEST
 from recsys.evaluation.scorers import FallbackScorer, Scorer, VectorScorer
 from recsys.experiments.report.collect import Found, Group
 from recsys.experiments.report.maps import ItemMap, item_map
 from recsys.experiments.report.sources import Source, split_of, view_of
 from recsys.graphs.knn import knn
+from recsys.inputs.training_data import TrainingData
 from recsys.models import MODELS
 from recsys.models.base import Model
-from recsys.runs import support_of, training_data
+from recsys.runs.run import support_of, training_data
 from recsys.settings import build
 
 WEIGHTS_FILE = "model.safetensors"
@@ -68,7 +68,7 @@ def explore(
         try:
             dataset = view_of(sources[group.dataset], group)
             table = _explore(group, labels, dataset, users, models, found)
-        except USER_ERRORS as error:
+        except UserError as error:
             found.troubles[group.title] = str(error)
             continue
         if table["models"]:
@@ -106,7 +106,7 @@ def _explore(
             lists = _with_model(run, label, (dataset, split), chosen, found)
         except Exception as error:  # an old run that this code cannot load is no reason to have no page
             line = " ".join(str(error).split())
-            line = line if isinstance(error, USER_ERRORS) else f"{type(error).__name__}: {line}"
+            line = line if isinstance(error, UserError) else f"{type(error).__name__}: {line}"
             found.troubles[run.name] = line
             continue
         table["models"].append(label)

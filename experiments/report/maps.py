@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from recsys.content import unit_rows
 from recsys.datasets.dataset import Dataset
 from recsys.datasets.splits import HEAD_SHARE
+from recsys.inputs.content import unit_rows
 
 CATEGORY_COLUMNS = ("genres", "genre", "category", "categories", "class", "type", "tags")
 ITEMS, KINDS = 1000, 7

@@ -18,12 +18,12 @@ from markupsafe import Markup
 from recsys.experiments.report.charts import Chart
 from recsys.experiments.report.collect import Collection, Found, Group
 from recsys.experiments.report.explorer import Explored
+from recsys.experiments.report.phrasing import headline, interval_words, verdict_words
 from recsys.experiments.report.slices import DEFINITIONS
 from recsys.experiments.report.sources import Source
 from recsys.experiments.report.svg import draw, draw_map, swatch
 from recsys.experiments.report.sweeps import Sweep
-from recsys.experiments.report.words import headline, interval_words, verdict_words
-from recsys.tables import number
+from recsys.runs.tables import number
 
 HERE = Path(__file__).parent
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from recsys.errors import UserError
-from recsys.experiments.results import SEED, Draw, Scored, chance_of, matrices
-from recsys.experiments.verdicts import Rules, estimates
-from recsys.tables import SHARE_SHOWN
+from recsys.experiments.bench.results import SEED, Draw, Scored, chance_of, matrices
+from recsys.experiments.stats.verdicts import Rules, estimates
+from recsys.runs.tables import SHARE_SHOWN
 
 SLICES = {
     "": "all",

@@ -11,11 +11,11 @@ import numpy as np
 from recsys.datasets.cards import load_dataset
 from recsys.datasets.dataset import Dataset
 from recsys.datasets.splits import Split, make_split
-from recsys.errors import USER_ERRORS, UserError
+from recsys.errors import UserError
+from recsys.experiments.bench.results import Draw
 from recsys.experiments.report.collect import Found, Group
-from recsys.experiments.results import Draw
-from recsys.experiments.versions import data_checksum
-from recsys.runs import task_view
+from recsys.runs.run import task_view
+from recsys.runs.versions import data_checksum
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ def _open(name: str, runs: Sequence[Found], data_root: str | None) -> Source:
     config = runs[0].config
     try:
         dataset = load_dataset(config.dataset, data_root or config.data_root)
-    except USER_ERRORS as error:
+    except UserError as error:
         return Source(name, tuple(sums), None, f"it cannot be read here: {error}")
     recorded = {run.cell["data_sha256"] for run in runs if run.cell.get("data_sha256")}
     if recorded and data_checksum(dataset) not in recorded:
@@ -95,6 +95,6 @@ def activity(source: Source, group: Group) -> dict[Draw, np.ndarray]:
             seed: np.bincount(users[split_of(dataset, group, seed).train], minlength=dataset.n_users)
             for seed in {draw[0] for draw in group.draws}
         }
-    except USER_ERRORS:
+    except UserError:
         return {}
     return {draw: counts[draw[0]] for draw in group.draws}

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from recsys.altered import Content
-from recsys.experiments.contents import config_title
+from recsys.experiments.bench.sweep import config_title
 from recsys.experiments.report.charts import DRAWN, Chart, Series
 from recsys.experiments.report.collect import Group
+from recsys.inputs.corruption import Content
 
 SHOWN = {
     "all": "all",

@@ -10,7 +10,8 @@ from typing import Any
 
 from rich.console import Console
 
-from recsys.experiments import tables as text
+from recsys.experiments.bench import tables as text
+from recsys.experiments.bench.results import RESULTS_FILE, default_columns, read_json, table_of
 from recsys.experiments.report.charts import charts_of
 from recsys.experiments.report.collect import Collection, Group, collect
 from recsys.experiments.report.explorer import explore
@@ -19,8 +20,7 @@ from recsys.experiments.report.page import Section, render
 from recsys.experiments.report.slices import slices
 from recsys.experiments.report.sources import Source, activity, open_sources
 from recsys.experiments.report.sweeps import Point, sweeps
-from recsys.experiments.results import RESULTS_FILE, default_columns, read_json, table_of
-from recsys.experiments.verdicts import Rules
+from recsys.experiments.stats.verdicts import Rules
 from recsys.files import cannot_write, write_text
 
 PAGE, LATEX, MARKDOWN, CSV = "index.html", "tables.tex", "tables.md", "tables.csv"

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recsys.content import unit_rows
 from recsys.datasets.dataset import Modality
 from recsys.graphs.operator import SparseOperator
+from recsys.inputs.content import unit_rows
 
 
 class ContentRows(nn.Module):

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from recsys.data import TrainingData
 from recsys.datasets.dataset import Modality
 from recsys.errors import UserError, nearest
+from recsys.inputs.training_data import TrainingData
 
 CATEGORIES = 32
 """A column of no more values than this is categorical, also where they are numbers."""

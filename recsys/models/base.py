@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
-from recsys.data import TrainingData
 from recsys.datasets.dataset import Modality
 from recsys.errors import UserError
 from recsys.evaluation.scorers import AverageScorer, FallbackScorer, Scorer, VectorScorer
-from recsys.newcomers import Arrivals, Audience
-from recsys.sampling import Batch
+from recsys.inputs.requests import Arrivals, Audience
+from recsys.inputs.sampler import Batch
+from recsys.inputs.training_data import TrainingData
 from recsys.settings import Settings
 
 FOLD_IN_RIDGE = 1.0

@@ -9,24 +9,24 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recsys.cold import balance
-from recsys.data import TrainingData
+from recsys.coldstart.cold_items import balance
 from recsys.errors import UserError, nearest
 from recsys.evaluation.evaluator import COLD, COLD_POOL, OVERALL, WARM
 from recsys.evaluation.scorers import KeptScorer, Scorer, StandardScorer, SumScorer
-from recsys.models.aff import AFF
+from recsys.inputs.requests import Arrivals, Audience
+from recsys.inputs.sampler import derived_seed
+from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model
-from recsys.models.cm3 import CM3
-from recsys.models.contentridge import ContentRidge
-from recsys.models.ease import EASE
-from recsys.models.hyperwalk import HyperWalk
-from recsys.models.lightgcn import LightGCN
-from recsys.models.mmhcl import MMHCL
-from recsys.models.pop import Pop
-from recsys.models.twotower import TwoTower
-from recsys.models.wmf import WMF
-from recsys.newcomers import Arrivals, Audience
-from recsys.sampling import derived_seed
+from recsys.models.closed_form.contentridge import ContentRidge
+from recsys.models.closed_form.ease import EASE
+from recsys.models.closed_form.hyperwalk import HyperWalk
+from recsys.models.closed_form.pop import Pop
+from recsys.models.closed_form.wmf import WMF
+from recsys.models.cold_start.aff import AFF
+from recsys.models.cold_start.twotower import TwoTower
+from recsys.models.collaborative.lightgcn import LightGCN
+from recsys.models.multimodal.cm3 import CM3
+from recsys.models.multimodal.mmhcl import MMHCL
 from recsys.settings import Settings, build, divide, setting
 
 TRAINED = {
@@ -280,7 +280,7 @@ def _weights_by_name(weights: Mapping[str, float]) -> dict[str, float]:
 
 def _divided(part: type[Model], options: Mapping[str, Any], name: str) -> tuple[Any, dict[str, Any]]:
     """A part's settings, and what its training does otherwise than the others'."""
-    from recsys.training import TrainSettings
+    from recsys.training.loop import TrainSettings
 
     groups = divide(options, model=part.Settings, train=TrainSettings)
     build(TrainSettings, groups["train"], f"{name}_options")

@@ -2,25 +2,28 @@
 
 from recsys.registry import Registry
 
-_NAMES = (
-    "alignment",
-    "anchored_infonce",
-    "bce",
-    "bpr",
-    "calibrated_uniformity",
-    "gram",
-    "hard_negative",
-    "infonce",
-    "l2",
-    "mixup",
-    "mv_dhel",
-    "mv_infonce",
-    "negative_free",
-    "sampled_softmax",
-    "uniformity",
-)
+_FOLDERS = {
+    "ranking.": ("bce", "bpr", "sampled_softmax"),
+    "contrastive.": (
+        "anchored_infonce",
+        "gram",
+        "hard_negative",
+        "infonce",
+        "mixup",
+        "mv_dhel",
+        "mv_infonce",
+    ),
+    "alignment.": ("alignment", "calibrated_uniformity", "negative_free", "uniformity"),
+    "": ("l2",),
+}
 
 # Each objective is a function of the same name as its file.
 OBJECTIVES = Registry(
-    "objective", "recsys.objectives", {name: f"recsys.objectives.{name}:{name}" for name in _NAMES}
+    "objective",
+    "recsys.objectives",
+    {
+        name: f"recsys.objectives.{folder}{name}:{name}"
+        for folder, names in _FOLDERS.items()
+        for name in names
+    },
 )

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from recsys.objectives.alignment import alignment
-from recsys.objectives.uniformity import uniformity
+from recsys.objectives.alignment.alignment import alignment
+from recsys.objectives.alignment.uniformity import uniformity
 
 
 @torch.no_grad()

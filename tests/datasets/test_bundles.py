@@ -8,9 +8,9 @@ import torch
 from recsys.datasets.bundles import Bundles, bundle_view, without_features
 from recsys.datasets.cards import Card, load_dataset
 from recsys.datasets.dataset import Dataset, Modality
-from recsys.datasets.errors import DataError
 from recsys.datasets.readers import get_reader
 from recsys.datasets.splits import default_protocol, make_split, protocols
+from recsys.errors import DataError
 
 CONTENTS = [(0, 0), (0, 1), (1, 1), (1, 2), (2, 3), (2, 4), (3, 4)]
 """Bundles 0..3 of items 0..4; bundle 3 holds one item."""

@@ -10,8 +10,8 @@ import yaml
 
 from recsys.datasets import cards
 from recsys.datasets.cards import Card, find_card, known_names, load_dataset, read_card, verify
-from recsys.datasets.errors import DataError
 from recsys.datasets.readers import READERS
+from recsys.errors import DataError
 
 LOG = "user,item\na,x\nb,y\n"
 SHIPPED = ["amazon-clothing", "amazon-sports", "bundle-clothing", "bundle-electronic", "citeulike-a"]

@@ -15,8 +15,8 @@ from recsys.datasets.cards import Card, find_card, load_dataset, verify
 from recsys.datasets.convert import convert
 from recsys.datasets.dataset import Dataset, Modality
 from recsys.datasets.describe import describe
-from recsys.datasets.errors import DataError
 from recsys.datasets.splits import Split
+from recsys.errors import DataError
 
 
 def assert_same(one: Dataset, other: Dataset) -> None:

@@ -8,7 +8,7 @@ import zipfile
 import pytest
 
 from recsys.datasets import embedded
-from recsys.datasets.errors import DataError
+from recsys.errors import DataError
 
 FILES = embedded.EMBEDDED["ml-100k"].files
 

@@ -15,8 +15,8 @@ import pytest
 import scipy.sparse as sp
 
 from recsys.datasets.cards import Card
-from recsys.datasets.errors import DataError
 from recsys.datasets.readers import READERS, get_reader, guess_reader
+from recsys.errors import DataError
 
 ROWS = [(0, 0, 0), (0, 1, 0), (1, 1, 0), (2, 2, 0), (3, 0, 0), (1, 3, 1), (2, 3, 2)]
 IMAGE = np.array([[1, 0], [0, 1], [3, 4], [0, 0], [2, 2]], dtype=np.float16)

@@ -12,9 +12,9 @@ import scipy.sparse as sp
 from recsys.datasets.cards import Card
 from recsys.datasets.checks import assemble, make_modality, number_ids
 from recsys.datasets.dataset import Modality
-from recsys.datasets.errors import DataError
 from recsys.datasets.features import facts_modality
 from recsys.datasets.readers import get_reader
+from recsys.errors import DataError
 
 
 def load(folder, reader, **options):

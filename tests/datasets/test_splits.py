@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.datasets.dataset import Dataset
-from recsys.datasets.errors import DataError
 from recsys.datasets.splits import PROTOCOLS, default_protocol, make_split
+from recsys.errors import DataError
 
 CONTRACT = ("predefined", "random", "temporal", "leave-one-out", "cold-item", "cold-user")
 

@@ -7,8 +7,8 @@ import pytest
 import scipy.sparse as sp
 
 from recsys.datasets.cards import Card
-from recsys.datasets.errors import DataError
 from recsys.datasets.readers import get_reader
+from recsys.errors import DataError
 
 
 def load(folder):

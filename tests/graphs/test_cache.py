@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from recsys.errors import GraphError
 from recsys.graphs import cache
 from recsys.graphs.cache import cached, content_key
-from recsys.graphs.errors import GraphError
 from recsys.graphs.knn import knn_graph
 
 CALLS = []

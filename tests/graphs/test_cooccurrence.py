@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from recsys.errors import GraphError
 from recsys.graphs.cooccurrence import cooccurrence_graph, infuse
-from recsys.graphs.errors import GraphError
 
 # Items 0 and 1 share two users, 1 and 2 one; item 3 has none. Degrees 2, 3, 1, 0.
 R = sp.csr_matrix(np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0]]))

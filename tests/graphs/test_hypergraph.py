@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recsys.errors import GraphError
 from recsys.graphs import hypergraph
-from recsys.graphs.errors import GraphError
 from recsys.graphs.hypergraph import (
     HypergraphOperator,
     attribute_hyperedges,

@@ -6,8 +6,8 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recsys.errors import GraphError
 from recsys.graphs import similarity
-from recsys.graphs.errors import GraphError
 from recsys.graphs.knn import item_graph, knn, knn_graph, neighbour_graph
 
 # Four directions 0, 45, 90 and 180 degrees, and an item without features.

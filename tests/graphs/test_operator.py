@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.graphs.errors import GraphError
+from recsys.errors import GraphError
 from recsys.graphs.operator import SparseOperator
 
 # [[1, 0, 2], [0, 0, 3]]: the second column is empty, so the transpose has an empty row.

@@ -5,8 +5,8 @@ import math
 import torch
 from torch.nn.functional import leaky_relu, normalize
 
-from recsys.encoders.channels import ChannelWeights, weigh_channels
 from recsys.encoders.linear import linear
+from recsys.encoders.modality_weights import ChannelWeights, weigh_channels
 from recsys.encoders.perturbation import perturb
 from recsys.encoders.projection import Projection
 from recsys.encoders.sphere import unit

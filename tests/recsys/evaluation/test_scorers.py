@@ -9,8 +9,8 @@ import torch
 from recsys.errors import UserError
 from recsys.evaluation.evaluator import Evaluator
 from recsys.evaluation.ranking import LOWEST
+from recsys.evaluation.recommendations import evaluate_recommendations
 from recsys.evaluation.scorers import HistoryScorer, StandardScorer, VectorScorer
-from recsys.evaluation.tables import evaluate_recommendations
 
 USERS = np.array([2, 0, 2])
 

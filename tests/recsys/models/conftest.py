@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from recsys.sampling import Batch
+from recsys.inputs.sampler import Batch
 
 
 def batch_of(data, size=12):

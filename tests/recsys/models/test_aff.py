@@ -8,13 +8,13 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from recsys.data import TrainingData
 from recsys.datasets.splits import make_split
 from recsys.encoders.fields import time_fields
 from recsys.errors import UserError
-from recsys.models.aff import AFF, AFFSettings
-from recsys.newcomers import Audience
-from recsys.objectives.infonce import infonce
+from recsys.inputs.requests import Audience
+from recsys.inputs.training_data import TrainingData
+from recsys.models.cold_start.aff import AFF, AFFSettings
+from recsys.objectives.contrastive.infonce import infonce
 
 PARTS = {
     "gates": False,

@@ -5,9 +5,9 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from recsys.data import TrainingData
 from recsys.datasets.splits import make_split
-from recsys.models.autorec import AutoRec, AutoRecSettings
+from recsys.inputs.training_data import TrainingData
+from recsys.models.collaborative.autorec import AutoRec, AutoRecSettings
 
 
 def model_of(toy, **settings):

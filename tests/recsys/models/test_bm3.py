@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from recsys.data import TrainingData
 from recsys.datasets.splits import make_split
-from recsys.models.bm3 import BM3, BM3Settings
+from recsys.inputs.training_data import TrainingData
+from recsys.models.multimodal.bm3 import BM3, BM3Settings
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from recsys.data import TrainingData
 from recsys.datasets.dataset import Modality
 from recsys.datasets.splits import make_split
-from recsys.models.clcrec import CLCRec, CLCRecSettings
-from recsys.sampling import Batch
+from recsys.inputs.sampler import Batch
+from recsys.inputs.training_data import TrainingData
+from recsys.models.cold_start.clcrec import CLCRec, CLCRecSettings
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from recsys.data import TrainingData
 from recsys.datasets.dataset import Modality
 from recsys.datasets.splits import make_split
 from recsys.encoders.beta import symmetric_beta
-from recsys.models.cm3 import CM3, CM3Settings
+from recsys.inputs.training_data import TrainingData
+from recsys.models.multimodal.cm3 import CM3, CM3Settings
 
 K, WIDTH, LAYERS, GAMMA, ALPHA = 3, 4, 2, 0.8, 0.4
 

@@ -7,24 +7,24 @@ import pandas as pd
 import pytest
 import torch
 
-from recsys.data import TrainingData
 from recsys.datasets.dataset import Modality
 from recsys.datasets.splits import make_split
 from recsys.errors import UserError
 from recsys.evaluation.scorers import StandardScorer
-from recsys.models.aff import AFF
-from recsys.models.cm3 import CM3
+from recsys.inputs.training_data import TrainingData
+from recsys.models.closed_form.contentridge import ContentRidge
+from recsys.models.closed_form.ease import EASE
+from recsys.models.closed_form.hyperwalk import HyperWalk
+from recsys.models.closed_form.pop import Pop
+from recsys.models.closed_form.wmf import WMF
+from recsys.models.cold_start.aff import AFF
+from recsys.models.cold_start.twotower import TwoTower
+from recsys.models.collaborative.lightgcn import LightGCN
 from recsys.models.confluence import TRAINED, Confluence, ConfluenceSettings
-from recsys.models.contentridge import ContentRidge
-from recsys.models.ease import EASE
-from recsys.models.hyperwalk import HyperWalk
-from recsys.models.lightgcn import LightGCN
-from recsys.models.mmhcl import MMHCL
-from recsys.models.pop import Pop
-from recsys.models.twotower import TwoTower
-from recsys.models.wmf import WMF
-from recsys.runs import RunConfig, execute, prepare
-from recsys.training import KeepBest, load_model
+from recsys.models.multimodal.cm3 import CM3
+from recsys.models.multimodal.mmhcl import MMHCL
+from recsys.runs.run import RunConfig, execute, prepare
+from recsys.training.loop import KeepBest, load_model
 
 OPTIONS = {
     "calibrated_options": {"width": 4, "k": 3},

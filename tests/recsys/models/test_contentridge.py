@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from recsys.data import TrainingData
 from recsys.datasets.dataset import Modality
 from recsys.errors import UserError
-from recsys.models.contentridge import ContentRidge, ContentRidgeSettings
+from recsys.inputs.training_data import TrainingData
+from recsys.models.closed_form.contentridge import ContentRidge, ContentRidgeSettings
 
 
 def fitted(interactions, modalities, **settings):
@@ -68,7 +68,7 @@ def test_warm_items_are_judged_without_themselves(sparse):
 
 def test_a_large_lambda_is_content_knn():
     interactions, modalities = random_case()
-    from recsys.models.contentknn import ContentKNN, ContentKNNSettings
+    from recsys.models.closed_form.contentknn import ContentKNN, ContentKNNSettings
 
     model = fitted(interactions, modalities, regularisation=1e4)
     knn = ContentKNN(ContentKNNSettings(), model.data, 0)
@@ -80,7 +80,7 @@ def test_a_large_lambda_is_content_knn():
 def test_blocks_do_not_matter(monkeypatch, block):
     interactions, modalities = random_case()
     whole = fitted(interactions, modalities).inverse
-    monkeypatch.setattr("recsys.models.ease.BLOCK", block)
+    monkeypatch.setattr("recsys.models.closed_form.ease.BLOCK", block)
     blocked = fitted(interactions, modalities).inverse
     np.testing.assert_allclose(blocked, whole, atol=1e-6)
     np.testing.assert_array_equal(blocked, blocked.T)

@@ -5,14 +5,14 @@ import pandas as pd
 import pytest
 import torch
 
-from recsys.data import TrainingData
 from recsys.datasets.splits import make_split
 from recsys.errors import UserError
 from recsys.evaluation.evaluator import Evaluator
+from recsys.inputs.sampler import Batch
+from recsys.inputs.training_data import TrainingData
 from recsys.models import MODELS
 from recsys.models.base import Model
-from recsys.runs import RunConfig, execute, load_run, make_evaluator, prepare
-from recsys.sampling import Batch
+from recsys.runs.run import RunConfig, execute, load_run, make_evaluator, prepare
 
 FAST = {"max_epochs": 40, "batch_size": 64, "learning_rate": 0.03, "patience": 40}
 
@@ -105,7 +105,7 @@ def test_the_same_seed_gives_the_same_scores_and_saving_changes_nothing(name, to
     scores = all_scores(run.model, toy.n_users)
     np.testing.assert_array_equal(scores, all_scores(again.model, toy.n_users))
     loaded = prepare(run.config, toy)
-    from recsys.training import load_model
+    from recsys.training.loop import load_model
 
     load_model(loaded.model, tmp_path / "a")
     np.testing.assert_array_equal(scores, all_scores(loaded.model.eval(), toy.n_users))

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from recsys.data import TrainingData
 from recsys.datasets.splits import make_split
-from recsys.models.dropoutnet import DropoutNet, DropoutNetSettings
+from recsys.inputs.training_data import TrainingData
+from recsys.models.cold_start.dropoutnet import DropoutNet, DropoutNetSettings
 
 
 def model_of(toy, naive, **settings):

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from recsys.data import TrainingData
 from recsys.datasets.splits import make_split
-from recsys.models.ease import EASE, EASESettings
+from recsys.inputs.training_data import TrainingData
+from recsys.models.closed_form.ease import EASE, EASESettings
 
 
 @pytest.fixture

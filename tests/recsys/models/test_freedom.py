@@ -5,10 +5,10 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from recsys.data import TrainingData
 from recsys.datasets.dataset import Modality
 from recsys.datasets.splits import make_split
-from recsys.models.freedom import FREEDOM, FREEDOMSettings
+from recsys.inputs.training_data import TrainingData
+from recsys.models.multimodal.freedom import FREEDOM, FREEDOMSettings
 
 K = 3
 WEIGHTS = {"image": 3.0, "tags": 1.0}

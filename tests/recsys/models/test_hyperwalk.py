@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from recsys.data import TrainingData
 from recsys.datasets.dataset import Modality
 from recsys.datasets.splits import make_split
-from recsys.models.hyperwalk import HyperWalk, HyperWalkSettings
+from recsys.inputs.training_data import TrainingData
+from recsys.models.closed_form.hyperwalk import HyperWalk, HyperWalkSettings
 
 
 def walk(data, **settings):

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recsys.data import TrainingData
 from recsys.datasets.splits import make_split
 from recsys.errors import UserError
-from recsys.models.lambdarank import LambdaRank, LambdaRankSettings
+from recsys.inputs.training_data import TrainingData
+from recsys.models.cold_start.lambdarank import LambdaRank, LambdaRankSettings
 
 
 def model_of(dataset, split="cold-item", **settings):
@@ -56,7 +56,7 @@ def test_scores_do_not_depend_on_the_block(told, monkeypatch):
     model.fit()
     users = np.arange(told.n_users)
     whole = model.scorer()(users)
-    monkeypatch.setattr("recsys.models.lambdarank.BLOCK", 1)
+    monkeypatch.setattr("recsys.models.cold_start.lambdarank.BLOCK", 1)
     np.testing.assert_array_equal(model.scorer()(users).numpy(), whole.numpy())
 
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch.nn.functional import normalize, softplus
 
-from recsys.data import TrainingData
 from recsys.datasets.splits import make_split
-from recsys.models.lattice import LATTICE, LATTICESettings
+from recsys.inputs.training_data import TrainingData
+from recsys.models.multimodal.lattice import LATTICE, LATTICESettings
 
 K, SKIP, REG = 3, 0.6, 0.3
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from recsys.data import TrainingData
 from recsys.datasets.splits import make_split
-from recsys.models.mgcn import MGCN, MGCNSettings
+from recsys.inputs.training_data import TrainingData
+from recsys.models.multimodal.mgcn import MGCN, MGCNSettings
 
 K = 4
 

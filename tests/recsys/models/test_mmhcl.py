@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from recsys.data import TrainingData
 from recsys.datasets.splits import make_split
-from recsys.models.mmhcl import MMHCL, MMHCLSettings
+from recsys.inputs.training_data import TrainingData
+from recsys.models.multimodal.mmhcl import MMHCL, MMHCLSettings
 
 K, TAU = 3, 0.5
 

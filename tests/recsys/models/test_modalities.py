@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from recsys.data import TrainingData
 from recsys.datasets.dataset import Modality
 from recsys.datasets.splits import make_split
+from recsys.inputs.training_data import TrainingData
 from recsys.models import MODELS
-from recsys.runs import RunConfig, execute, prepare
+from recsys.runs.run import RunConfig, execute, prepare
 
 GRAPH_MODELS = ("mmhcl", "cm3", "lattice", "freedom", "bm3", "mgcn", "sige")
 READERS = (*GRAPH_MODELS, "vbpr", "dropoutnet", "clcrec", "hyperwalk", "contentknn")

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from recsys.data import TrainingData
 from recsys.datasets.dataset import Modality
 from recsys.errors import UserError
-from recsys.models.pop import Pop, PopSettings
+from recsys.inputs.training_data import TrainingData
+from recsys.models.closed_form.pop import Pop, PopSettings
 
 
 def pop(counts, kinds, **settings):

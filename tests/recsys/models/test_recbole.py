@@ -15,9 +15,9 @@ import torch
 
 from recsys.datasets.dataset import Modality
 from recsys.errors import UserError
+from recsys.inputs.requests import Arrivals, Audience
 from recsys.models import MODELS
-from recsys.newcomers import Arrivals, Audience
-from recsys.runs import RunConfig, execute, load_run, make_evaluator, prepare
+from recsys.runs.run import RunConfig, execute, load_run, make_evaluator, prepare
 
 pytest.importorskip("recbole", reason="the bridge's other side: pip install 'recsys[recbole]'")
 
@@ -62,7 +62,7 @@ def run_one(shop, folder, name, split="random", **settings):
 def test_a_run_can_be_loaded_and_repeated(name, shop, tmp_path, monkeypatch):
     run, metrics = run_one(shop, tmp_path / "a", name)
     assert execute(prepare(run.config, shop), tmp_path / "b")["test"] == metrics["test"]
-    monkeypatch.setattr("recsys.runs.load_dataset", lambda *_: shop)
+    monkeypatch.setattr("recsys.runs.run.load_dataset", lambda *_: shop)
     loaded = load_run(tmp_path / "a").model
     users = np.arange(shop.n_users)
     np.testing.assert_array_equal(loaded.scorer()(users), run.model.scorer()(users))
@@ -80,7 +80,7 @@ def test_finds_the_users_own_community(name, shop, tmp_path):
 def test_recboles_evaluator_and_ours_agree(name, shop, tmp_path):
     from recbole.evaluator import Collector, Evaluator
 
-    from recsys.models.recbole_compat import Loan, make_config
+    from recsys.models.recbole.compat import Loan, make_config
 
     run, _ = run_one(shop, tmp_path / "run", name)
     split = run.split
@@ -134,7 +134,7 @@ def test_nothing_is_left_behind(shop, tmp_path, monkeypatch, capfd):
 
 
 def test_the_names_that_are_lent_come_back_where_recboles_code_fails():
-    from recsys.models.recbole_compat import Loan
+    from recsys.models.recbole.compat import Loan
 
     before = dict(vars(np))
     with pytest.raises(ZeroDivisionError), Loan(0)():
@@ -247,7 +247,7 @@ def test_a_new_user_is_scored_as_the_neighbours_are_on_average(shop, tmp_path):
 
 
 def test_negatives_are_repeated_as_recbole_does(shop):
-    from recsys.sampling import Batch
+    from recsys.inputs.sampler import Batch
 
     model = prepare(config("BPR"), shop).model
     users, positives = torch.tensor([0, 1]), torch.tensor([2, 3])
@@ -279,10 +279,10 @@ def test_what_cannot_be_is_said_in_one_line(model, settings, message, shop):
 
 
 def test_without_recbole_the_package_is_named(monkeypatch):
-    from recsys.models import recbole_compat
-    from recsys.models.recbole import recbole_model
+    from recsys.models.recbole import compat
+    from recsys.models.recbole.bridge import recbole_model
 
-    recbole_compat._places.cache_clear()
+    compat._places.cache_clear()
     recbole_model.cache_clear()
     monkeypatch.setitem(sys.modules, "recbole.model.general_recommender", None)
     with pytest.raises(UserError, match=r"pip install 'recsys\[recbole\]'"):
@@ -292,7 +292,7 @@ def test_without_recbole_the_package_is_named(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("split", ["random", "cold-item", "cold-user"])
 def test_every_general_and_context_aware_model_runs(split, shop, tmp_path):
-    from recsys.models.recbole_compat import _places
+    from recsys.models.recbole.compat import _places
 
     assert len(_places()) == 51
     for name in _places():

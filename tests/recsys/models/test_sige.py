@@ -5,11 +5,11 @@ import pytest
 import torch
 from scipy.sparse import csr_matrix
 
-from recsys.data import TrainingData
 from recsys.datasets.dataset import Modality
 from recsys.datasets.splits import make_split
 from recsys.graphs.cooccurrence import cooccurrence_graph
-from recsys.models.sige import SIGE, SIGESettings, enhanced_graph
+from recsys.inputs.training_data import TrainingData
+from recsys.models.multimodal.sige import SIGE, SIGESettings, enhanced_graph
 
 K, BETA = 4, 0.3
 

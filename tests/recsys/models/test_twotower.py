@@ -5,11 +5,11 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from recsys.data import TrainingData
 from recsys.datasets.dataset import Modality
-from recsys.models.twotower import TwoTower, TwoTowerSettings
-from recsys.newcomers import Arrivals
-from recsys.sampling import Batch
+from recsys.inputs.requests import Arrivals
+from recsys.inputs.sampler import Batch
+from recsys.inputs.training_data import TrainingData
+from recsys.models.cold_start.twotower import TwoTower, TwoTowerSettings
 
 USERS, ITEMS = 8, 10
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
 from recsys.errors import UserError
-from recsys.objectives.anchored_infonce import anchored_infonce
-from recsys.objectives.infonce import infonce
+from recsys.objectives.contrastive.anchored_infonce import anchored_infonce
+from recsys.objectives.contrastive.infonce import infonce
 
 
 def views(n=9, d=4, seed=0, dtype=torch.float64):

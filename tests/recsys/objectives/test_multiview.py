@@ -9,14 +9,14 @@ from torch import nn
 from torch.nn.functional import normalize
 
 from recsys.errors import UserError
+from recsys.objectives.alignment.negative_free import move_average, negative_free
+from recsys.objectives.contrastive.gram import gram, volumes
+from recsys.objectives.contrastive.hard_negative import hard_negative
+from recsys.objectives.contrastive.infonce import infonce
+from recsys.objectives.contrastive.mixup import mixed_contrast, mixup
+from recsys.objectives.contrastive.mv_dhel import mv_dhel
+from recsys.objectives.contrastive.mv_infonce import mv_infonce
 from recsys.objectives.gradient_harmonisation import gradient_harmonisation, harmonise
-from recsys.objectives.gram import gram, volumes
-from recsys.objectives.hard_negative import hard_negative
-from recsys.objectives.infonce import infonce
-from recsys.objectives.mixup import mixed_contrast, mixup
-from recsys.objectives.mv_dhel import mv_dhel
-from recsys.objectives.mv_infonce import mv_infonce
-from recsys.objectives.negative_free import move_average, negative_free
 
 N = 6
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from recsys.errors import UserError
-from recsys.objectives.bce import bce
-from recsys.objectives.bpr import bpr
 from recsys.objectives.l2 import l2
-from recsys.objectives.sampled_softmax import sampled_softmax
+from recsys.objectives.ranking.bce import bce
+from recsys.objectives.ranking.bpr import bpr
+from recsys.objectives.ranking.sampled_softmax import sampled_softmax
 
 
 def double(*values):

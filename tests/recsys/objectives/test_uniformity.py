@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
 from recsys.errors import UserError
-from recsys.objectives.alignment import alignment
-from recsys.objectives.calibrated_uniformity import calibrated_uniformity
-from recsys.objectives.uniformity import uniformity
+from recsys.objectives.alignment.alignment import alignment
+from recsys.objectives.alignment.calibrated_uniformity import calibrated_uniformity
+from recsys.objectives.alignment.uniformity import uniformity
 
 
 def rows(n=11, d=4, seed=0):

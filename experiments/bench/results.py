@@ -1,0 +1,335 @@
+"""What an experiment found: means over seeds with intervals, verdicts, and ours beside what papers report."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pyarrow.parquet import read_table
+
+from recsys.errors import UserError
+from recsys.experiments.bench.config import Cell, Experiment
+from recsys.experiments.bench.jobs import read_result
+from recsys.experiments.bench.sweep import config_title
+from recsys.experiments.bench.tables import csv_text, markdown
+from recsys.experiments.stats import statistics, verdicts
+from recsys.experiments.stats.verdicts import Rules, best_of, compare, estimates
+from recsys.files import write_text
+from recsys.runs.run import METRICS_FILE, USERS_FILE
+from recsys.runs.tables import SHARE_SHOWN
+
+RESULTS_FILE, MARKDOWN_FILE, CSV_FILE = "results.json", "table.md", "table.csv"
+Draw = tuple[int, int]
+"""Seed of the split, seed of the training."""
+SEED = 20260101
+"""Of the bootstrap, so that the same cells give the same table."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """A finished run's figures.
+
+    Attributes:
+        label: the row of the table it belongs to.
+        metrics: what metrics.json holds.
+        users: what per_user.parquet holds: columns `user`, `group` and one for each metric.
+        checksum: of both files.
+    """
+
+    label: str
+    draw: Draw
+    folder: Path
+    metrics: dict[str, Any]
+    users: pd.DataFrame
+    checksum: str
+
+    @functools.cached_property
+    def _rows(self) -> dict[str, np.ndarray]:
+        """Each group's rows of `users`."""
+        groups = pd.Categorical(self.users["group"])
+        return {
+            str(name): np.flatnonzero(groups.codes == code) for code, name in enumerate(groups.categories)
+        }
+
+    def values(self, group: str, metric: str) -> tuple[np.ndarray, np.ndarray] | None:
+        """The group's users and their values; None where the run has none."""
+        rows = self._rows.get(group, ())
+        if not len(rows) or metric not in self.users:
+            return None
+        return self.users["user"].to_numpy()[rows], self.users[metric].to_numpy()[rows]
+
+
+def read_scored(folder: Path, label: str, draw: Draw) -> Scored:
+    """A finished run's figures; UserError where a file is broken, with its name."""
+    metrics, users = read_result(folder), folder / USERS_FILE
+    timing, test = metrics["timing"], metrics["test"]
+    if not (isinstance(timing, dict) and isinstance(timing.get("total"), int | float)):
+        raise UserError(f"{folder / METRICS_FILE} has no timing.total; delete the folder and run again")
+    if not (isinstance(test, dict) and all(isinstance(v, int | float) for v in test.values())):
+        raise UserError(f"{folder / METRICS_FILE}: test holds no numbers; delete the folder and run again")
+    try:
+        # Straight from pyarrow: pandas.read_parquet takes three times as long, and reports read hundreds.
+        frame = read_table(users, use_threads=False).to_pandas()
+        if not {"user", "group"} <= set(frame):
+            raise ValueError("no columns user and group")
+        digest = hashlib.sha256((folder / METRICS_FILE).read_bytes() + users.read_bytes())
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{users} is not readable ({reason}); delete the folder and run again") from None
+    return Scored(label, draw, folder, metrics, frame, digest.hexdigest())
+
+
+def summarise(
+    experiment: Experiment,
+    cells: Sequence[Cell],
+    folders: Mapping[Cell, Path],
+    failed: Mapping[str, str],
+    out: Path,
+    command: str = "",
+) -> dict[str, Any]:
+    """The experiment's results, also written to results.json, table.md and table.csv below `out`.
+
+    Args:
+        folders: each finished cell's folder; cells without one did not finish.
+        failed: the error of each cell that failed, by the cell's name.
+        command: what makes these results again.
+
+    Returns:
+        What results.json holds. Where it holds the same cells already, nothing is computed or written.
+    """
+    rules = Rules(margin=experiment.margin, reference=experiment.reference or None)
+    stamp = [[str(folders.get(c)), c.label] for c in cells]
+    told = experiment.model_dump(include={"title", "columns", "decide_by", "margin", "reference", "paper"})
+    key = hashlib.sha256(json.dumps([stamp, dict(failed), told], sort_keys=True).encode()).hexdigest()
+    written = read_json(out / RESULTS_FILE)
+    if written.get("key") == key and (out / MARKDOWN_FILE).exists() and (out / CSV_FILE).exists():
+        return written
+    broken: dict[str, str] = {}
+    tables = _tables(experiment, cells, folders, rules, broken)
+    results = {
+        "key": key,
+        "title": experiment.title,
+        "command": command,
+        "decide_by": experiment.decide_by,
+        "rules": asdict(rules),
+        "tables": tables,
+        "failed": dict(failed) | broken,
+        "paper": _paper(experiment, tables),
+    }
+    write_text(out / MARKDOWN_FILE, markdown(results))
+    write_text(out / CSV_FILE, csv_text(results))
+    write_text(out / RESULTS_FILE, json.dumps(results, indent=2) + "\n")
+    return results
+
+
+def _tables(
+    experiment: Experiment,
+    cells: Sequence[Cell],
+    folders: Mapping[Cell, Path],
+    rules: Rules,
+    broken: dict[str, str],
+) -> list[dict[str, Any]]:
+    """A table for each data set, split and content; cells whose folder cannot be read go into `broken`."""
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        c = cell.config
+        title = config_title(c.dataset, c.split, c.split_options, c.content)
+        groups.setdefault(title, []).append(cell)
+    tables = []
+    for title, members in groups.items():
+        dataset, split = members[0].config.dataset, members[0].config.split
+        scored = _read_cells(members, folders, broken)
+        draws = sorted({(c.config.split_seed, c.config.seed) for c in members})
+        wanted = experiment.columns or default_columns(split, scored)
+        table = table_of(scored, draws, wanted, experiment.decide_by, rules)
+        for row in table["rows"]:
+            row["runs"] = [s.folder.name for s in scored if s.label == row["model"]]
+        tables.append(table | {"title": title, "dataset": Path(dataset).stem, "split": split})
+    return tables
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON mapping; empty where the file is missing or holds none."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return values if isinstance(values, dict) else {}
+    except (OSError, ValueError):
+        return {}
+
+
+def _read_cells(cells: Sequence[Cell], folders: Mapping[Cell, Path], broken: dict[str, str]) -> list[Scored]:
+    found = []
+    for cell in cells:
+        if cell in folders:
+            try:
+                draw = cell.config.split_seed, cell.config.seed
+                found.append(read_scored(folders[cell], cell.label, draw))
+            except UserError as error:
+                broken[cell.name] = str(error)
+    return found
+
+
+def table_of(
+    scored: Sequence[Scored],
+    draws: Sequence[Draw],
+    wanted: Sequence[str],
+    decide_by: str,
+    rules: Rules,
+    known: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """One data set under one protocol: a row for each model, highest first.
+
+    Args:
+        draws: the seeds that each model should have.
+        wanted: columns to show; `decide_by` is computed besides.
+        known: stamp -> a table computed before, taken where the stamp says that it is the same.
+    """
+    columns = [*dict.fromkeys([decide_by, *wanted])]
+    of = sorted([s.label, s.checksum] for s in scored)
+    stamp = _stamp([columns, decide_by, asdict(rules), list(draws), of])
+    if known and stamp in known:
+        return known[stamp]
+    members: dict[str, list[Scored]] = {}
+    for one in scored:
+        members.setdefault(one.label, []).append(one)
+    rows = {
+        label: {
+            "model": label,
+            "seeds": len(runs),
+            "seeds_wanted": len(draws),
+            "ranks_cold_items": bool(runs[0].metrics.get("ranks_cold_items", True)),
+            "seconds": float(np.mean([s.metrics["timing"]["total"] for s in runs])),
+            "columns": {},
+        }
+        for label, runs in members.items()
+    }
+    # A reference is declared for what decides; elsewhere nobody said beforehand who should win.
+    others = replace(rules, reference=None)
+    found = [c for c in columns if _column(rows, scored, draws, c, rules if c == decide_by else others)]
+    decide = decide_by if decide_by in found else (found or [""])[0]
+    order = sorted(rows.values(), key=lambda row: -row["columns"].get(decide, {}).get("mean", -1.0))
+    chance = {c: chance_of(next(iter(members.values())), c) for c in found} if members else {}
+    shown = [c for c in wanted if c in found]
+    facts = {"columns": shown, "decide_by": decide, "chance": chance, "rows": order, "seeds": len(draws)}
+    return facts | {"stamp": stamp}
+
+
+def _stamp(told: Any) -> str:
+    return hashlib.sha256((json.dumps(told) + _code()).encode()).hexdigest()
+
+
+@functools.cache
+def _code() -> str:
+    """Checksum of the code that tables come from."""
+    files = (__file__, verdicts.__file__, statistics.__file__)
+    return hashlib.sha256(b"".join(Path(f).read_bytes() for f in files)).hexdigest()
+
+
+def default_columns(protocol: str, scored: Sequence[Scored] = ()) -> list[str]:
+    """What a table shows where the file does not say: of cold items and users too, where the runs have enough of
+    them."""
+    groups = {"cold-item": ("warm", "cold", "cold_pool"), "cold-user": ("warm_users", "cold_users")}
+    both = ["recall@20", "ndcg@20"]
+    overall = both if protocol in groups else ["recall@10", "recall@20", "ndcg@10", "ndcg@20"]
+    users = scored[0].metrics["users"] if scored else {}
+    least = SHARE_SHOWN * users.get("test", 0)
+    told = groups.get(protocol, ("cold", "cold_pool") if protocol == "predefined" else ())
+    shown = [group for group in told if users.get(f"test_{group}", least) >= least]
+    return overall + [f"{group}:{metric}" for group in shown for metric in both]
+
+
+def matrices(scored: Sequence[Scored], draws: Sequence[Draw], column: str) -> dict[str, np.ndarray]:
+    """Model -> (n_seeds, n_users) float64 values of a column ("metric@k" or "group:metric@k"), NaN where a user
+    was not counted; models that do not have it are left out."""
+    group, _, metric = column.rpartition(":")
+    series: dict[str, dict[Draw, tuple[np.ndarray, np.ndarray]]] = {}
+    for one in scored:
+        found = one.values(group or "overall", metric)
+        if found is not None:
+            series.setdefault(one.label, {})[one.draw] = found
+    size = 1 + max((int(users.max()) for s in series.values() for users, _ in s.values()), default=-1)
+    table = {}
+    for label, by_draw in series.items():
+        table[label] = np.full((len(draws), size), np.nan)
+        for row, draw in zip(table[label], draws, strict=True):
+            if draw in by_draw:
+                users, values = by_draw[draw]
+                row[users] = values
+    return table
+
+
+def _column(rows: dict, scored: Sequence[Scored], draws: Sequence[Draw], column: str, rules: Rules) -> bool:
+    """Put a column's means, intervals and verdicts into the rows; False where no model has it."""
+    table = matrices(scored, draws, column)
+    for label, values in table.items():
+        seen = ~np.isnan(values).all(axis=1)
+        per_seed = np.nanmean(values[seen], axis=1)
+        rows[label]["columns"][column] = {"mean": float(per_seed.mean()), "per_seed": per_seed.tolist()}
+    if table:
+        _judge(rows, table, column, rules)
+    return bool(table)
+
+
+def _judge(rows: dict, table: dict[str, np.ndarray], column: str, rules: Rules) -> None:
+    """Add intervals and, from two models on, verdicts against the best; too few users leave both out."""
+    try:
+        for label, estimate in estimates(table, np.random.default_rng(SEED), rules).items():
+            rows[label]["columns"][column] |= {"interval": estimate.interval, "users": estimate.n_users}
+        if len(table) < 2:
+            return
+        declared = rules.reference if rules.reference in table else None
+        verdicts = compare(table, np.random.default_rng(SEED), rules, declared)
+    except UserError as error:
+        for label in table:
+            rows[label]["columns"][column]["note"] = str(error)
+        return
+    best = best_of(verdicts)
+    reference = verdicts[0].reference
+    for label in table:
+        rows[label]["columns"][column]["may_be_best"] = label in best
+    alone = "the others' reference" if declared else "highest, not shown best"
+    rows[reference]["columns"][column]["verdict"] = "best" if best == (reference,) else alone
+    for verdict in verdicts:
+        cell = rows[verdict.model]["columns"][column]
+        cell["verdict"], cell["against"] = verdict.label, _plain(asdict(verdict))
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no infinity: those become text."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return str(value) if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def chance_of(scored: Sequence[Scored], column: str) -> float | None:
+    """What a random order scores on a column, mean over the runs; None where none of them tells."""
+    group, _, metric = column.rpartition(":")
+    name = f"test_{group}" if group and group != "overall" else "test"
+    levels = [s.metrics.get("chance", {}).get(name, {}) for s in scored]
+    values = [level[metric] for level in levels if metric in level]
+    return float(np.mean(values)) if values else None
+
+
+def _paper(experiment: Experiment, tables: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Reported figures beside ours, those that were run."""
+    found = []
+    for said in experiment.paper.reported if experiment.paper else ():
+        for table in tables:
+            if table["dataset"] != said.dataset or said.split not in ("", table["split"]):
+                continue
+            for row in table["rows"]:
+                for column, reported in said.metrics.items() if row["model"] == said.model else ():
+                    ours = row["columns"].get(column, {}).get("mean")
+                    label = f"{said.system}, beside {said.model}" if said.system else said.model
+                    where = {"model": label, "dataset": said.dataset, "split": table["split"]}
+                    found.append(
+                        where | {"column": column, "reported": reported, "ours": ours, "reason": said.reason}
+                    )
+    return found

@@ -1,0 +1,58 @@
+"""What an experiment does to content: the steps of a sweep over missing modalities, and controls beside models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from recsys.datasets.dataset import Dataset
+from recsys.datasets.splits import Split
+from recsys.errors import UserError
+from recsys.inputs.corruption import Content, check
+from recsys.settings import Settings, setting
+
+
+class Missing(Settings):
+    """A sweep over missing modalities: every rate with every pattern and every filling."""
+
+    rates: list[float] = setting([0.0, 0.25, 0.5, 0.75, 1.0], "shares of the items")
+    patterns: list[Literal["random", "test", "tail", "modality"]] = setting(["random"], "who loses")
+    fills: list[Literal["mask", "zero", "mean", "neighbours"]] = setting(["mask"], "what stands in the place")
+    modality: str = setting("", "the one that pattern 'modality' takes away")
+
+    def steps(self) -> list[Content]:
+        """What each step does. Where nothing is missing there is no pattern."""
+        found = {}
+        for pattern in self.patterns:
+            for fill in self.fills:
+                for rate in self.rates:
+                    lost = {"pattern": pattern} if rate else {}
+                    if rate and pattern == "modality":
+                        lost["modality"] = self.modality
+                    step = Content(missing=rate, fill=fill, **lost)
+                    found[step.model_dump_json()] = step
+        return list(found.values())
+
+
+def check_steps(steps: list[Content], controls: bool, dataset: Dataset, split: Split) -> None:
+    """UserError where a step or a control cannot be."""
+    for step in [*steps, *([Content(control="ids")] if controls else [])]:
+        check(dataset, split, step)
+
+
+def config_title(dataset: str, split: str, options: Mapping[str, float], content: Content) -> str:
+    """What stands above the table of runs that share these; a control stands beside what it controls."""
+    named = (f"{key} {value:g}" for key, value in sorted(options.items()))
+    told = [f"{Path(dataset).stem}, {split}", *named]
+    return ", ".join([*told, *([content.title] if content.title else [])])
+
+
+def check_missing(missing: Missing, where: str) -> None:
+    """UserError for what a single value's type cannot tell."""
+    for key in ("rates", "patterns", "fills"):
+        values = getattr(missing, key)
+        if not values or len(set(values)) < len(values):
+            raise UserError(f"missing of {where}: {key}: expected at least one, each once, got {values}")
+    if outside := [rate for rate in missing.rates if not 0 <= rate <= 1]:
+        raise UserError(f"missing of {where}: rates: expected shares from 0 to 1, got {outside[0]}")

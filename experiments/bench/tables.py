@@ -1,0 +1,166 @@
+"""An experiment's results as text: for a terminal, as Markdown, LaTeX and CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from rich.table import Table
+
+from recsys.runs.tables import make_table, number
+
+AGAINST = ("reference", "difference", "p_holm", "p_wilcoxon_holm", "p_bootstrap_holm", "p_equivalence_holm")
+AGAINST += ("d_z", "rank_biserial", "smallest_detectable")
+
+Grid = tuple[str, list[str], list[list[str]], str]
+"""A table as text: title, header, rows, caption."""
+
+
+def grids(results: Mapping[str, Any]) -> list[Grid]:
+    """The tables as text. Models that may be best stand between `**`."""
+    found: list[Grid] = []
+    for table in results["tables"]:
+        found += [_means(table), _verdicts(table)] if table["rows"] else []
+        found += [_slices(table)] if table.get("slices") else []
+    return [*found, beside_paper(results["paper"])] if results["paper"] else found
+
+
+def _title(table: Mapping[str, Any]) -> str:
+    return table.get("title") or f"{table['dataset']}, {table['split']}"
+
+
+def _means(table: Mapping[str, Any]) -> Grid:
+    columns = table["columns"]
+    cold = any(column.startswith(("cold:", "cold_pool:")) for column in columns)
+    rows = []
+    for row in table["rows"]:
+        texts = [row["model"] + (" *" if cold and not row["ranks_cold_items"] else "")]
+        for column in columns:
+            cell = row["columns"].get(column, {})
+            text = number(cell.get("mean"))
+            texts.append(f"**{text}**" if cell.get("may_be_best") else text)
+        rows.append([*texts, f"{row['seconds']:.1f}"])
+    rows.append(["chance", *(number(table["chance"].get(c)) for c in columns), ""])
+    caption = "means over seeds; bold: not shown to be worse than any other"
+    if cold and not all(row["ranks_cold_items"] for row in table["rows"]):
+        caption += "; * cannot rank cold items: they score lowest, tied"
+    return _title(table), ["model", *columns, "seconds"], rows, caption
+
+
+def _verdicts(table: Mapping[str, Any]) -> Grid:
+    decide, rows = table["decide_by"], []
+    for row in table["rows"]:
+        cell = row["columns"].get(decide, {})
+        against = cell.get("against", {})
+        gap = f"{against['difference']:+.4f}" if against else ""
+        seeds = [str(row["seeds"])]
+        if row["seeds"] < row["seeds_wanted"]:
+            seeds += ["of", str(row["seeds_wanted"])]
+        texts = [row["model"], number(cell.get("mean")), _between(cell), gap, _between(against)]
+        rows.append([*texts, cell.get("verdict", ""), " ".join(seeds)])
+    header = ["model", decide, "95% interval", "to the best", "its interval", "verdict", "seeds"]
+    caption = "paired over users and seeds, Holm-corrected"
+    return f"{_title(table)}: verdicts on {decide}", header, rows, caption
+
+
+def _slices(table: Mapping[str, Any]) -> Grid:
+    metric, slices = table["decide_by"].rpartition(":")[2], table["slices"]
+    rows = []
+    for row in table["rows"]:
+        cells = [s["cells"].get(row["model"], {}) for s in slices]
+        rows.append([row["model"], *(number(cell.get("mean")) for cell in cells)])
+    rows.append(["chance", *(number(s["chance"]) for s in slices)])
+    header = ["model", *(s["label"] for s in slices)]
+    return f"{_title(table)}: {metric} by slice", header, rows, "means over seeds"
+
+
+def beside_paper(paper: Sequence[Mapping[str, Any]]) -> Grid:
+    """Figures of papers beside ours."""
+    header = ["model", "data set", "figure", "reported", "ours", "difference", "reason"]
+    rows = []
+    for p in paper:
+        gap = "" if p["ours"] is None else f"{p['ours'] - p['reported']:+.4f}"
+        figures = [number(p["reported"]), number(p["ours"]), gap]
+        rows.append([p["model"], f"{p['dataset']}, {p['split']}", p["column"], *figures, p["reason"]])
+    return "beside the paper", header, rows, ""
+
+
+def _between(cell: Mapping[str, Any]) -> str:
+    return "[{:.4f}, {:.4f}]".format(*cell["interval"]) if "interval" in cell else ""
+
+
+def markdown(results: Mapping[str, Any]) -> str:
+    """The tables as Markdown."""
+    lines = [f"# {results['title'] or 'Results'}", ""]
+    for title, header, rows, caption in grids(results):
+        lines += [f"## {title}", "", _line(header), _line(["---", *["---:"] * (len(header) - 1)])]
+        lines += [_line(row) for row in rows] + [""] + ([caption, ""] if caption else [])
+    if results["failed"]:
+        lines += ["## failed", "", *(f"- {name}: {error}" for name, error in results["failed"].items()), ""]
+    return "\n".join(lines)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|").replace(" *", " \\*") for cell in cells) + " |"
+
+
+def latex(results: Mapping[str, Any]) -> str:
+    """The tables as LaTeX, for the package booktabs."""
+    lines = ["% needs \\usepackage{booktabs}"]
+    for title, header, rows, caption in grids(results):
+        told = _tex(title) + (f". {_tex(caption)}." if caption else "")
+        lines += ["", "\\begin{table}", f"  \\caption{{{told}}}", "  \\centering"]
+        lines += [f"  \\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}", "    \\toprule"]
+        lines += [_tex_row(header), "    \\midrule"]
+        for row in rows:
+            lines += ["    \\midrule"] if row[0] == "chance" else []
+            lines.append(_tex_row(row))
+        lines += ["    \\bottomrule", "  \\end{tabular}", "\\end{table}"]
+    return "\n".join(lines) + "\n"
+
+
+def _tex_row(cells: Sequence[str]) -> str:
+    texts = (f"\\textbf{{{_tex(c.strip('*'))}}}" if c.startswith("**") else _tex(c) for c in cells)
+    return f"    {' & '.join(texts)} \\\\"
+
+
+_TEX = {c: f"\\{c}" for c in "&%$#_{}"}
+_TEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--"}
+
+
+def _tex(text: str) -> str:
+    return "".join(_TEX.get(character, character) for character in text)
+
+
+def csv_text(results: Mapping[str, Any]) -> str:
+    """Every figure in long form: one line a model and column."""
+    lines = [
+        {"table": _title(table), "dataset": table["dataset"], "split": table["split"]}
+        | {"model": row["model"], "column": column}
+        | {name: cell[name] for name in ("mean", "users", "verdict") if name in cell}
+        | _ends("", cell)
+        | {"seeds": row["seeds"], "seconds": row["seconds"]}
+        | _ends("difference_", cell.get("against", {}))
+        | {name: cell["against"][name] for name in AGAINST if "against" in cell}
+        for table in results["tables"]
+        for row in table["rows"]
+        for column, cell in row["columns"].items()
+    ]
+    return pd.DataFrame(lines).to_csv(index=False)
+
+
+def _ends(prefix: str, cell: Mapping[str, Any]) -> dict[str, float]:
+    return dict(zip((f"{prefix}low", f"{prefix}high"), cell.get("interval", ()), strict=False))
+
+
+def tables_for_screen(results: Mapping[str, Any]) -> list[Table]:
+    """The tables for a terminal."""
+    tables = []
+    for title, header, rows, caption in grids(results):
+        table = make_table(title, header, caption or None)
+        for row in rows:
+            cells = [f"[bold]{c.strip('*')}[/]" if c.startswith("**") else c for c in row]
+            table.add_row(*cells, style="dim" if row[0] == "chance" else None)
+        tables.append(table)
+    return tables

@@ -1,0 +1,1 @@
+"""Hyperparameter scans on the validation part."""

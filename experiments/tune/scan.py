@@ -1,0 +1,317 @@
+"""Hyperparameter scans: a YAML file in, the best setting out, by any number of workers that may be killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from rich.console import Console
+
+from recsys.datasets.cards import load_dataset
+from recsys.errors import UserError
+from recsys.evaluation.metrics import parse_metric
+from recsys.experiments.bench.config import find_file
+from recsys.experiments.bench.jobs import duration, start_worker
+from recsys.experiments.tune.config import Plan, Scan, ScanOptions, monitor, read_scan, total
+from recsys.experiments.tune.tuning import Tuning
+from recsys.files import write_text
+from recsys.models import MODELS
+from recsys.optional_imports import require
+from recsys.runs.run import resolve_settings
+from recsys.runs.versions import data_checksum
+
+if TYPE_CHECKING:
+    from optuna import Study
+
+BEST_FILE, SCAN_FILE = "best.yaml", "scan.yaml"
+RESTARTS = 10
+"""So many killed workers are replaced before the scan gives up."""
+
+
+def run_scan(name: str, options: ScanOptions, console: Console) -> dict[str, Any]:
+    """Run a scan, or go on with it, until its budget is spent; write best.yaml and plots.
+
+    Args:
+        name: path of the YAML file, or name of a shipped scan.
+
+    Returns:
+        trial, value and settings of the best, and how the trials ended.
+
+    Raises:
+        UserError, DataError: something in the file cannot be, the storage does not answer, or no trial succeeds.
+    """
+    require("optuna", "scan")
+    from recsys.experiments.tune.space import search_space
+    from recsys.experiments.tune.storage import told_in_a_line
+
+    path = find_file(name)
+    scan = read_scan(path, options.smoke, {k: v for k, v in options.overrides if v is not None})
+    model_class = MODELS.get(scan.model)
+    resolve_settings(model_class, scan.settings)
+    space = search_space(model_class, scan.settings, scan.search)
+    dataset = load_dataset(scan.dataset, options.data_root)
+    root = str(Path(options.data_root).resolve()) if options.data_root else None
+    plan = Plan(scan, Path(), options.storage, root, options.device)
+    tuning = Tuning.of(plan.config(), dataset)
+    _check_metric(tuning)
+    split = tuning.config.split
+    folder = options.out or Path("runs/scan") / f"{scan.model}-{dataset.name}-{split}"
+    plan = replace(plan, folder=folder.resolve(), scan=scan.model_copy(update={"split": split}))
+    with told_in_a_line(options.storage):
+        study = open_scan(plan, space, data_checksum(dataset))
+        teller = Teller(study, plan, console)
+        del dataset
+        if options.dask:
+            from recsys.experiments.cluster import scan_on_dask
+
+            scan_on_dask(plan, options.dask, teller.tell)
+        elif options.workers > 1:
+            _in_processes(plan, options.workers, teller.tell)
+        else:
+            work(plan, tuning, study, teller.tell)
+        teller.tell()
+        return finish(study, plan, console)
+
+
+def _check_metric(tuning: Tuning) -> None:
+    model_class = MODELS.get(tuning.config.model)
+    if not model_class.closed_form:
+        parse_metric(resolve_settings(model_class, tuning.config.settings)[1].monitor)
+
+
+def open_scan(plan: Plan, space: dict[str, Any], data: str) -> Study:
+    """The scan's study, new or old.
+
+    Raises:
+        UserError: the folder or database holds a scan of something else.
+    """
+    from optuna.distributions import distribution_to_json
+
+    from recsys.experiments.tune.storage import open_study
+
+    about = plan.scan.model_dump(exclude={"trials", "timeout", "smoke", "search"})
+    about |= {"data": data, "search": {name: distribution_to_json(d) for name, d in space.items()}}
+    study = open_study(plan.folder, plan.folder.name, plan.storage)
+    there = study.user_attrs.get("scan")
+    if there is None:
+        study.set_user_attr("scan", about)
+        if plan.scan.sampler != "grid":
+            study.enqueue_trial(defaults(plan.scan, space), skip_if_exists=True)
+    elif there != json.loads(json.dumps(about)):
+        key = next(k for k in about if there.get(k) != json.loads(json.dumps(about[k])))
+        raise UserError(
+            f"{plan.folder} holds another scan: its {key} is {there.get(key)!r}, here it is {about[key]!r}; "
+            f"choose another folder with --out"
+        )
+    if not (plan.folder / SCAN_FILE).exists():
+        plan.folder.mkdir(parents=True, exist_ok=True)
+        values = plan.scan.model_dump(exclude={"smoke"})
+        write_text(plan.folder / SCAN_FILE, yaml.safe_dump(values, sort_keys=False))
+    return study
+
+
+def defaults(scan: Scan, space: dict[str, Any]) -> dict[str, Any]:
+    """The model's own settings, as far as the space holds them: a scan's first trial, so that what it finds is
+    no worse. The sampler chooses the others."""
+    own, training = resolve_settings(MODELS.get(scan.model), scan.settings)
+    values = own.model_dump() | (training.model_dump() if training else {})
+    return {name: values[name] for name, d in space.items() if _holds(d, values[name])}
+
+
+def _holds(distribution: Any, value: Any) -> bool:
+    try:
+        return distribution._contains(distribution.to_internal_repr(value))
+    except ValueError:  # no choice, or no number
+        return False
+
+
+def work(
+    plan: Plan,
+    tuning: Tuning | None = None,
+    study: Study | None = None,
+    after_trial: Callable[[], None] = lambda: None,
+) -> None:
+    """Be one worker of the scan until its budget is spent."""
+    from recsys.experiments.tune.space import grid, search_space
+    from recsys.experiments.tune.storage import open_study
+    from recsys.experiments.tune.trials import Budget, Worker
+
+    scan = plan.scan
+    tuning = tuning or Tuning.of(plan.config())
+    study = study or open_study(plan.folder, plan.folder.name, plan.storage)
+    space = search_space(MODELS.get(scan.model), scan.settings, scan.search)
+    points = grid(space, scan.points) if scan.sampler == "grid" else None
+    study.pruner = _pruner(scan)
+    worker = Worker(
+        study,
+        tuning,
+        space,
+        plan.folder,
+        points=points,
+        sampler=lambda number: _sampler(scan.sampler, scan.seed, number),
+        after_trial=after_trial,
+    )
+    worker.run(Budget(total(scan, points), scan.timeout))
+
+
+def _sampler(name: str, seed: int, number: int) -> Any:
+    import numpy as np
+    import optuna
+
+    seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+    return (optuna.samplers.TPESampler if name == "tpe" else optuna.samplers.RandomSampler)(seed=seed)
+
+
+def _pruner(scan: Scan) -> Any:
+    import optuna
+
+    if scan.pruner == "none":
+        return optuna.pruners.NopPruner()
+    if scan.pruner == "median":
+        return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=scan.warmup)
+    training = resolve_settings(MODELS.get(scan.model), scan.settings)[1]
+    epochs = training.max_epochs if training else 1
+    return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=epochs)
+
+
+def _serve(connection: Connection, plan: Plan) -> None:
+    """A worker in a process of its own: sends the error that ended it, or an empty line."""
+    from recsys.experiments.tune.storage import told_in_a_line
+
+    try:
+        with told_in_a_line(plan.storage):
+            work(plan)
+        connection.send("")
+    except UserError as error:
+        connection.send(str(error))
+
+
+def _in_processes(plan: Plan, workers: int, tell: Callable[[], None]) -> None:
+    """Run `workers` workers; a killed one is replaced."""
+    alive = dict(start_worker(_serve, workers, plan) for _ in range(workers))
+    restarts = 0
+    try:
+        while alive:
+            for connection, process in list(alive.items()):
+                if not connection.poll(0.5 / workers):
+                    continue
+                del alive[connection]
+                try:
+                    if error := connection.recv():
+                        raise UserError(error)
+                except (EOFError, ConnectionError):
+                    process.join()
+                    restarts += 1
+                    if restarts > RESTARTS:
+                        raise UserError(
+                            f"{restarts} workers died, the last with exit status {process.exitcode}; out of "
+                            f"memory? Finished trials stay: run the command again with fewer --workers"
+                        ) from None
+                    alive |= dict([start_worker(_serve, workers, plan)])
+            tell()
+    finally:
+        for process in alive.values():
+            process.terminate()
+            process.join()
+
+
+class Teller:
+    """Prints a line for each trial that has ended since the last time, whoever ran it."""
+
+    def __init__(self, study: Study, plan: Plan, console: Console):
+        from recsys.experiments.tune.trials import ended
+
+        self.study, self.plan, self.console, self._ended = study, plan, console, ended
+        before = [t for t in study.get_trials(deepcopy=False) if ended(t)]
+        self._told, self._before = {t.number for t in before}, len(before)
+        self._goal, self._start, self._metric = self._budget(), time.monotonic(), monitor(plan)
+        console.print(
+            f"scan of {plan.scan.model} on {plan.scan.dataset}, {plan.scan.split}: {len(before)} trials ended "
+            f"already; kept in {plan.folder}",
+            markup=False,
+            soft_wrap=True,
+        )
+
+    def _budget(self) -> int | None:
+        from recsys.experiments.tune.space import grid, search_space
+
+        scan = self.plan.scan
+        space = search_space(MODELS.get(scan.model), scan.settings, scan.search)
+        return total(scan, grid(space, scan.points) if scan.sampler == "grid" else None)
+
+    def tell(self) -> None:
+        """Print what is new."""
+        trials = [t for t in self.study.get_trials(deepcopy=False) if self._ended(t)]
+        new = [t for t in trials if t.number not in self._told]
+        for trial in new:
+            self._told.add(trial.number)
+            value = f"{self._metric} {trial.value:.4f}" if trial.value is not None else ""
+            state = {"COMPLETE": value, "PRUNED": "pruned"}.get(trial.state.name)
+            state = state or f"FAILED: {trial.user_attrs['error']}"
+            settings = " ".join(
+                f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in trial.params.items()
+            )
+            of = f"/{self._goal}" if self._goal else ""
+            self.console.print(
+                f"[{len(self._told)}{of}] trial {trial.number}: {state} with {settings}{self._left()}",
+                markup=False,
+                soft_wrap=True,
+            )
+
+    def _left(self) -> str:
+        done = len(self._told)
+        if not self._goal or done >= self._goal:
+            return ""
+        fresh = max(1, done - self._before)
+        return f"; about {duration((time.monotonic() - self._start) / fresh * (self._goal - done))} left"
+
+
+def finish(study: Study, plan: Plan, console: Console) -> dict[str, Any]:
+    """Write best.yaml and the plots; return and print what was best."""
+    from optuna.trial import TrialState
+
+    trials = study.get_trials(deepcopy=False)
+    complete = [t for t in trials if t.state is TrialState.COMPLETE]
+    if not complete:
+        raise UserError(f"no trial of {plan.folder} has finished; give the scan more trials or time")
+    best = max(complete, key=lambda t: (t.value, -t.number))
+    counts = {
+        "complete": len(complete),
+        "pruned": sum(t.state is TrialState.PRUNED for t in trials),
+        "failed": sum("error" in t.user_attrs for t in trials),
+    }
+    settings = {**plan.scan.settings, **best.params}
+    scan, metric = plan.scan, monitor(plan)
+    ends = ", ".join(f"{count} {state}" for state, count in counts.items())
+    head = (
+        f"# {scan.model} on {scan.dataset}, {scan.split}, split seed {scan.split_seed}: validation {metric} "
+        f"{best.value:.6f}\n# the best of {len(complete) + counts['pruned'] + counts['failed']} trials ({ends}), "
+        f"trial {best.number}, sampler {scan.sampler}, pruner {scan.pruner}, seed {scan.seed}\n"
+    )
+    write_text(plan.folder / BEST_FILE, head + yaml.safe_dump(settings, sort_keys=True))
+    plots = _plots(study, plan, metric)
+    console.print(
+        f"{ends}; best: trial {best.number}, {metric} {best.value:.4f}, with\n"
+        f"{yaml.safe_dump(settings, sort_keys=True)}kept in {os.path.relpath(plan.folder / BEST_FILE)}{plots}",
+        markup=False,
+        soft_wrap=True,
+    )
+    return {"trial": best.number, "value": best.value, "settings": settings, "trials": counts}
+
+
+def _plots(study: Study, plan: Plan, metric: str) -> str:
+    try:
+        require("matplotlib", "plots")
+    except UserError as error:
+        return f"\nno plots: {error}"
+    from recsys.experiments.tune.plots import scan_plots
+
+    written = scan_plots(study, plan.folder, metric)
+    return f"; plots: {', '.join(path.name for path in written)}" if written else ""

@@ -1,1 +1,0 @@
-"""The second task: which items complete a bundle. Bundles stand in the users' place."""

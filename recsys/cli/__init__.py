@@ -1,0 +1,1 @@
+"""The command line: one file a command, found through the registry of commands."""

@@ -1,0 +1,40 @@
+"""`recsys bench`: a table of models, data sets, splits and seeds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recsys.cli.options import Dask, DataRoot, Device, Jobs, Smoke, console
+
+
+def bench(
+    experiment: Annotated[
+        str, typer.Argument(help="YAML file, or a shipped experiment: demo, tiktok-warm, …")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of cells and tables; by default runs/bench/<name>.")
+    ] = None,
+    jobs: Jobs = 1,
+    smoke: Smoke = False,
+    dask: Dask = "",
+    any_code: Annotated[
+        bool, typer.Option("--any-code", help="Keep cells that another version of the code finished.")
+    ] = False,
+    controls: Annotated[
+        bool,
+        typer.Option(
+            "--controls", help="Beside each model that reads content: with content that tells nothing."
+        ),
+    ] = False,
+    data_root: DataRoot = None,
+    device: Device = "auto",
+) -> None:
+    """Models x data sets x splits x seeds, each cell once, and one table with verdicts."""
+    from recsys.experiments.bench.runner import BenchOptions, run_bench
+
+    root = str(data_root) if data_root else None
+    options = BenchOptions(out, jobs, smoke, dask, any_code, root, device, controls)
+    run_bench(experiment, options, console())

@@ -1,0 +1,62 @@
+"""`recsys data`: data sets listed, described, verified and converted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recsys.cli.options import DataRoot, console
+
+data = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="List, describe, verify and convert data sets."
+)
+
+
+@data.command("list")
+def data_list(data_root: DataRoot = None) -> None:
+    """The data sets that have a card, and those found below --data-root."""
+    from recsys.runs.tables import datasets_table
+
+    console().print(datasets_table(data_root))
+
+
+@data.command("info")
+def data_info(
+    name: Annotated[str, typer.Argument(help="Name of the data set, or path of its card.")],
+    seed: Annotated[int, typer.Option(help="Seed of the splits.")] = 0,
+    data_root: DataRoot = None,
+) -> None:
+    """Users, items, interactions, sparsity, modalities, and cold items per split."""
+    from recsys.runs.tables import info_tables
+
+    screen = console()
+    for table in info_tables(name, data_root, seed):
+        screen.print(table)
+
+
+@data.command("verify")
+def data_verify(
+    name: Annotated[str, typer.Argument(help="Name of the data set, or path of its card.")],
+    data_root: DataRoot = None,
+) -> None:
+    """Check every file against its card's SHA-256."""
+    from recsys.datasets.cards import verify
+
+    for path, digest in verify(name, data_root).items():
+        console().print(f"{digest}  {path}", markup=False, soft_wrap=True)
+
+
+@data.command("convert")
+def data_convert(
+    source: Annotated[str, typer.Argument(help="Name of a data set, or path of its card.")],
+    target: Annotated[Path, typer.Argument(help="Folder to make; must not exist.")],
+    data_root: DataRoot = None,
+) -> None:
+    """Write a data set as Parquet and npy files with a card."""
+    from recsys.datasets.cards import find_card, load_dataset
+    from recsys.datasets.convert import convert
+
+    convert(load_dataset(source, data_root), target, like=find_card(source, data_root))
+    console().print(f"wrote {target}", markup=False, soft_wrap=True)

@@ -1,0 +1,26 @@
+"""`recsys export`: a trained run's vectors as plain files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recsys.cli.options import DataRoot, console
+
+
+def export(
+    run: Annotated[Path, typer.Option(help="Folder of a trained run.")],
+    output: Annotated[
+        Path | None, typer.Option(help="Folder to write; by default export/ in the run's.")
+    ] = None,
+    data_root: DataRoot = None,
+) -> None:
+    """Write users' and items' vectors, whose inner products are the scores, as npy files with their ids."""
+    from recsys.runs.export import export_vectors
+    from recsys.runs.run import load_run
+
+    folder = output or run / "export"
+    export_vectors(load_run(run, str(data_root) if data_root else None), folder)
+    console().print(f"wrote {folder}", markup=False, soft_wrap=True)

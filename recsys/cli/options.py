@@ -1,0 +1,27 @@
+"""Options that several commands share, and where commands print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+DataRoot = Annotated[
+    Path | None,
+    typer.Option("--data-root", envvar="RECSYS_DATA", help="Folder that holds data sets, one folder each."),
+]
+Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Processes on this machine.")]
+Dask = Annotated[str, typer.Option(help="Address of a Dask scheduler, or local:N for N processes here.")]
+Smoke = Annotated[bool, typer.Option("--smoke", help="Run the file's tiny size.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:N for one GPU.")]
+
+
+def console(quiet: bool = False) -> Console:
+    """Where tables go; nowhere where `quiet`."""
+    from rich.console import Console
+
+    return Console(highlight=False, quiet=quiet)

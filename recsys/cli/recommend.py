@@ -1,0 +1,47 @@
+"""`recsys recommend`: the items that a trained run ranks highest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from recsys.cli.options import DataRoot, console
+
+Pool = Literal["new", "all"]
+
+
+def recommend(
+    run: Annotated[Path, typer.Option(help="Folder of a trained run.")],
+    user: Annotated[str, typer.Option(help="Raw id of the user.")] = "",
+    users: Annotated[str, typer.Option(help="File of raw ids, one a line; or all.")] = "",
+    new_users: Annotated[
+        Path | None, typer.Option(help="CSV or Parquet: users who arrive, with what they took.")
+    ] = None,
+    new_items: Annotated[
+        Path | None, typer.Option(help="npz, Parquet or CSV: items that arrive, with their content.")
+    ] = None,
+    pool: Annotated[
+        Pool | None, typer.Option(help="With --new-items: rank the new ones alone (default), or all.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Write a .csv or .parquet file, print nothing.")] = None,
+    k: Annotated[int, typer.Option("-k", "--k", min=1, help="How many items.")] = 10,
+    data_root: DataRoot = None,
+) -> None:
+    """Print the items that a trained run ranks highest, for its users or new ones, new items too."""
+    from recsys.runs import recommend as recommending
+    from recsys.runs.run import load_run
+
+    asked = recommending.Asked(user, users, new_items, new_users, pool or "", k)
+    trained = load_run(run, str(data_root) if data_root else None)
+    answer = recommending.recommend(trained, asked)
+    screen = console()
+    for note in answer.notes:
+        screen.print(f"note: {note}", markup=False, soft_wrap=True)
+    if output:
+        recommending.write_frame(answer.frame, output)
+        screen.print(f"wrote {output}", markup=False, soft_wrap=True)
+    else:
+        for table in recommending.tables(trained, answer):
+            screen.print(table)

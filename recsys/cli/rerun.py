@@ -1,0 +1,24 @@
+"""`recsys rerun`: a run repeated from its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recsys.cli.options import DataRoot, console
+
+
+def rerun(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The new folder; by default the run's name with -rerun.")
+    ] = None,
+    data_root: DataRoot = None,
+    device: Annotated[str | None, typer.Option(help="Instead of the run's.")] = None,
+) -> None:
+    """Repeat a run in a new folder and compare the figures."""
+    from recsys.runs.rerun import run_again
+
+    run_again(run, out, str(data_root) if data_root else None, device, console())

@@ -1,0 +1,1 @@
+"""Placing items and users without training interactions: content neighbours, and what content says of popularity."""

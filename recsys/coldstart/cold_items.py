@@ -1,0 +1,82 @@
+"""The catalogue's items without training interactions, on the path that new items take too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from recsys.coldstart.neighbours import ContentNeighbours
+from recsys.datasets.dataset import Modality
+from recsys.inputs.content import below
+from recsys.inputs.requests import Arrivals
+from recsys.inputs.training_data import TrainingData
+
+
+def take(modalities: Mapping[str, Modality], rows: np.ndarray) -> dict[str, Modality]:
+    """The modalities of the items numbered `rows`."""
+    return {name: Modality(m.features[rows], m.mask[rows]) for name, m in modalities.items()}
+
+
+def balance(warm: float, cold: float) -> float:
+    """The harmonic mean of a figure of warm and of cold answers: high where neither is given up for the other."""
+    return 2 * warm * cold / max(warm + cold, 1e-12)
+
+
+def absent(modalities: Mapping[str, Modality]) -> Tensor:
+    """(n, M) bool: True where an item lacks a modality."""
+    return torch.from_numpy(np.column_stack([~m.mask for m in modalities.values()]))
+
+
+class ColdItems:
+    """Who the cold items are, what content they have, and their nearest training items.
+
+    Attributes:
+        ids: (n,) int64 item numbers.
+        features: their content by modality.
+        neighbours: finds any item's k nearest training items.
+    """
+
+    def __init__(
+        self,
+        data: TrainingData,
+        modalities: Mapping[str, Modality],
+        k: int,
+        weights: Mapping[str, float] | None = None,
+    ):
+        cold = np.flatnonzero(~data.warm_items)
+        self.ids = torch.from_numpy(cold)
+        self.features = take(modalities, cold)
+        self.neighbours = ContentNeighbours(data, modalities, k, weights)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def blind(self) -> np.ndarray:
+        """(n_items,) bool, the cold items without any content."""
+        held = [modality.mask for modality in self.features.values()]
+        blind = np.zeros(self.neighbours.n_items, dtype=bool)
+        blind[self.ids.numpy()] = ~np.any(held, axis=0)
+        return blind
+
+    @cached_property
+    def graph(self) -> sp.csr_array:
+        """(n, n_items): the neighbours' graph of the cold items, found once, when they are first scored."""
+        return self.neighbours.graph(self.features)
+
+    def joined(self, arrivals: Arrivals | None) -> tuple[Tensor, sp.csr_array]:
+        """Numbers of the cold items and, from n_items on, of arrivals, and the neighbours' graph of them all."""
+        if arrivals is None:
+            return self.ids, self.graph
+        numbers = self.neighbours.n_items + torch.arange(len(arrivals))
+        graph = below(self.graph, self.neighbours.graph(arrivals.modalities))
+        return torch.cat([self.ids, numbers]), graph
+
+    def put(self, items: Tensor, vectors: Tensor) -> Tensor:
+        """(n_items, d) `items` with the cold items' rows replaced by `vectors` (n, d)."""
+        return items.index_copy(0, self.ids.to(items.device), vectors)

@@ -1,0 +1,186 @@
+"""What models that encode sets of items share: a set in, a vector out, a softmax over the items."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor, nn
+
+from recsys.evaluation.ranking import LOWEST
+from recsys.evaluation.scorers import FallbackScorer
+from recsys.inputs.requests import Arrivals, Audience
+from recsys.inputs.sampler import Batch
+from recsys.inputs.training_data import TrainingData
+from recsys.models.base import Model, Vectors
+from recsys.models.bundle.sets import Sets, draw_given, padded
+from recsys.objectives.ranking.multinomial import log_partition, multinomial
+from recsys.settings import Settings, setting
+
+_ROWS = 1024  # sets encoded at once when scores are asked for
+
+
+class SetSettings(Settings):
+    width: int = setting(64, "width of the vectors", low=1, high=4096, search=[32, 64, 128])
+    dropout: float = setting(0.2, "dropout in the encoder", low=0, high=0.95, search=(0.0, 0.5))
+    sampled: int = setting(0, "softmax over the batch's items and so many drawn ones; 0: over all", low=0)
+    max_length: int = setting(100, "items of the longest set; a longer one is an error, never cut", low=1)
+    find: str = setting("rest", "what a set must find: rest, its items not given; or all, given ones too")
+
+
+class SetScorer:
+    """Scores of sets against the catalogue, each block of sets encoded when it is asked for."""
+
+    def __init__(self, model: SetModel, history: sp.csr_array, arrivals: Arrivals | None = None):
+        self.model, self.history = model.over(arrivals), history
+        unranked = model.unranked(arrivals)
+        self.items = model.with_arrivals(model.decode().detach(), arrivals)
+        self.n_items = len(self.items)
+        self.device = self.items.device
+        self._unranked = None
+        if unranked is not None and unranked.any():
+            self._unranked = torch.as_tensor(np.flatnonzero(unranked), device=self.device)
+
+    @torch.no_grad()
+    def __call__(self, users: np.ndarray) -> Tensor:
+        rows = self.history[users]
+        scores = self.model.scores(rows, self.items)
+        return scores if self._unranked is None else scores.index_fill_(1, self._unranked, LOWEST)
+
+
+class SetModel(Model):
+    """Base of the set encoders: `encode` a set, `decode` the items, score by inner product.
+
+    Training draws sets, gives a part of each (or, with find=all, the whole) and maximises the multinomial
+    likelihood of the others among the items that training knows: an item in no training row is never pushed away.
+    """
+
+    Settings: ClassVar[type[Settings]] = SetSettings
+    train_defaults: ClassVar[dict[str, Any]] = {
+        "sample_by": "rows",
+        "batch_size": 256,
+        "max_epochs": 100,
+        "patience": 8,
+    }
+
+    def __init__(self, settings: SetSettings, data: TrainingData, seed: int):
+        super().__init__(settings, data, seed)
+        self.noise = torch.Generator().manual_seed(seed)
+        self._warm = torch.from_numpy(np.flatnonzero(data.warm_items))
+        padded(data.interactions, settings.max_length)
+
+    def encode(self, sets: Sets) -> Tensor:
+        """(b, d) vectors of sets."""
+        raise NotImplementedError
+
+    def decode(self, items: Tensor | None = None) -> Tensor:
+        """(n, d) vectors of the items numbered `items`, of all where None."""
+        raise NotImplementedError
+
+    def over(self, arrivals: Arrivals | None) -> SetModel:
+        """The model that scores sets over the catalogue and, behind it, arrivals; itself, where `scores` reads
+        nothing of an item but its vector."""
+        return self
+
+    def scores(self, rows: sp.csr_array, items: Tensor) -> Tensor:
+        """(b, n_items) float32 scores of the rows' sets, given all items' vectors."""
+        sets = padded(self._known(rows), self.settings.max_length)
+        return self.encode(Sets(*(t.to(items.device) for t in sets))) @ items.T
+
+    def _known(self, rows: sp.csr_array) -> sp.csr_array:
+        """The rows without items that the model can say nothing of."""
+        if (unranked := self.unranked_items()) is None:
+            return rows
+        kept = sp.csr_array(rows @ sp.diags_array((~unranked).astype(np.float32)))
+        kept.eliminate_zeros()
+        return kept
+
+    def start_epoch(self, epoch: int, generator: torch.Generator) -> None:
+        self.noise = generator
+
+    def sets_of(self, batch: Batch) -> tuple[Sets, Tensor, Tensor]:
+        """The batch's sets, which items are given, which are to be found."""
+        device = batch.users.device
+        rows = self.data.interactions[batch.users.cpu().numpy()]
+        sets = Sets(*(t.to(device) for t in padded(rows, self.settings.max_length)))
+        if self.settings.find == "all":
+            return sets, sets.present, sets.present
+        given = draw_given(sets, self.noise)
+        return sets, given, sets.present & ~given
+
+    def candidates(self, sets: Sets) -> Tensor:
+        """(c,) ascending item numbers that a step's softmax goes over."""
+        warm = self._warm.to(sets.items.device)
+        if not self.settings.sampled or self.settings.sampled >= len(warm):
+            return warm
+        drawn = torch.randint(len(self._warm), (self.settings.sampled,), generator=self.noise)
+        return torch.cat([warm[drawn.to(warm.device)], sets.items[sets.present]]).unique()
+
+    def likelihood(self, vectors: Tensor, sets: Sets, given: Tensor, found: Tensor) -> Tensor:
+        """The multinomial term: `vectors` (b, d) of the given parts against the items to be found."""
+        items = self.candidates(sets)
+        keys = self.decode(items)
+        rows, wanted = sets.pairs(found)
+        excluded = None
+        if self.settings.find != "all":
+            given_rows, given_items = sets.pairs(given)
+            excluded = given_rows, torch.searchsorted(items, given_items)
+        partition = log_partition(vectors, keys, excluded)
+        scores = (vectors[rows] * keys[torch.searchsorted(items, wanted)]).sum(1)
+        return multinomial(partition, scores, rows)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        sets, given, found = self.sets_of(batch)
+        return {"likelihood": self.likelihood(self.encode(sets.without(~given)), sets, given, found)}
+
+    @torch.no_grad()
+    def forward(self) -> Vectors:
+        items = self.decode()
+        return Vectors(self.user_vectors_for(self.data.interactions), items)
+
+    @torch.no_grad()
+    def user_vectors_for(self, history: sp.csr_array, vectors: Vectors | None = None) -> Tensor:
+        known, device = self._known(history), self._device()
+        parts = []
+        for low in range(0, known.shape[0], _ROWS):
+            sets = padded(known[low : low + _ROWS], self.settings.max_length)
+            parts.append(self.encode(Sets(*(t.to(device) for t in sets))))
+        return torch.cat(parts) if parts else torch.empty(0, self.settings.width)
+
+    @torch.no_grad()
+    def scorer_for(self, audience: Audience, arrivals: Arrivals | None = None) -> FallbackScorer:
+        history = self._known(audience.history)
+        return self.with_popularity(SetScorer(self, history, arrivals), history, arrivals)
+
+    def _device(self) -> torch.device:
+        return next(self.parameters()).device
+
+
+def attention_layer(width: int, dropout: float, generator: torch.Generator, heads: int = 1) -> nn.Module:
+    """torch's own transformer layer (hidden 4 x width), its weights drawn from `generator`."""
+    layer = nn.TransformerEncoderLayer(width, heads, 4 * width, dropout, batch_first=True)
+    return redrawn(layer, generator)
+
+
+def redrawn(module: nn.Module, generator: torch.Generator) -> nn.Module:
+    """The module with Xavier-normal matrices from `generator` and biases zero; norms stay as they are."""
+    for name, parameter in module.named_parameters():
+        if parameter.ndim > 1:
+            nn.init.xavier_normal_(parameter, generator=generator)
+        elif name.endswith("bias"):
+            nn.init.zeros_(parameter)
+    return module
+
+
+def pooled(vectors: Tensor, present: Tensor) -> Tensor:
+    """(b, d): mean over the entries present of (b, length, d); zero for an empty set."""
+    weight = present.unsqueeze(-1).to(vectors.dtype)
+    return (vectors * weight).sum(-2) / weight.sum(-2).clamp(min=1)
+
+
+def attend(layer: nn.Module, vectors: Tensor, present: Tensor) -> Tensor:
+    """The layer over sets (b, length, d), masked; an empty set attends to its own padding."""
+    masked = ~present & present.any(1, keepdim=True)
+    return layer(vectors, src_key_padding_mask=masked)

@@ -1,0 +1,208 @@
+"""CLHE: which items complete a bundle, from several feature slots of its items."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from recsys.datasets.dataset import Modality
+from recsys.encoders.content import ContentRows
+from recsys.encoders.feature_attention import ContentMLP, SlotAttention
+from recsys.encoders.linear import linear
+from recsys.errors import UserError
+from recsys.inputs.sampler import Batch
+from recsys.inputs.training_data import TrainingData
+from recsys.models.bundle.base import SetModel, SetSettings, attend, attention_layer, pooled
+from recsys.models.bundle.feedback import feedback_vectors
+from recsys.models.bundle.sets import Sets, draw_given
+from recsys.objectives.contrastive.infonce import infonce
+from recsys.settings import setting
+
+SLOTS = ("content", "items", "feedback")
+
+
+class CLHESettings(SetSettings):
+    find: Literal["rest", "all"] = setting("all", "what a set must find: rest, its items not given; or all")
+    slots: list[str] = setting(list(SLOTS), "feature slots of an item, of content, items, feedback")
+    feedback_epochs: int = setting(30, "epochs of LightGCN on the users' items", low=0, high=1000)
+    item_view: Literal["none", "FD", "FN", "MD"] = setting(
+        "FN", "items' views: feature dropout, noise, modality drop"
+    )
+    item_drop: float = setting(0.2, "share dropped by FD and MD", low=0, high=0.9)
+    item_noise: float = setting(0.02, "standard deviation of FN", low=0, high=10)
+    item_weight: float = setting(0.5, "weight of the items' contrast", low=0, search=[0.0, 0.1, 0.5, 1.0])
+    item_temperature: float = setting(0.2, "temperature of the items' contrast", low=0.01, high=5)
+    bundle_view: Literal["none", "ID", "IR"] = setting("ID", "bundles' views: item dropout, item replacement")
+    bundle_keep: float = setting(0.5, "share of a bundle's items that its view keeps", low=0, high=1)
+    bundle_weight: float = setting(0.5, "weight of the bundles' contrast", low=0, search=[0.0, 0.1, 0.5, 1.0])
+    bundle_temperature: float = setting(0.2, "temperature of the bundles' contrast", low=0.01, high=5)
+
+
+class HierarchicalEncoder(nn.Module):
+    """Items from their slots: content (each modality's MLP, unit, summed), an item table, feedback vectors.
+
+    The table's rows of items in no training bundle are masked: they are never trained. An item without feedback
+    shows its content in the feedback slot.
+    """
+
+    def __init__(self, model: CLHE, data: TrainingData, seed: int):
+        super().__init__()
+        settings, generator = model.settings, model.init_generator
+        self.slots = settings.slots
+        self.mlps = nn.ModuleDict(
+            {name: ContentMLP(m.width, settings.width, generator) for name, m in data.modalities.items()}
+        )
+        if "items" in self.slots:
+            table = torch.empty(data.n_items, settings.width)
+            self.item_table = nn.Parameter(nn.init.xavier_normal_(table, generator=generator))
+        self.map = linear(settings.width, settings.width, generator)
+        self.join = SlotAttention(settings.width, generator)
+
+    def features(
+        self,
+        content: nn.ModuleDict,
+        known: tuple[Tensor, Tensor, Tensor],
+        rows: Tensor | None,
+        items: Tensor | None,
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Slots (n, d) and masks (n,) of the content rows `rows`, whose item numbers are `items`."""
+        warm, vectors, held = known
+        parts = [mlp(content[name], rows) for name, mlp in self.mlps.items()]
+        masks = [c.present if rows is None else c.present[rows] for c in content.values()]
+        n = len(items) if items is not None else len(masks[0])
+        present = torch.stack(masks).any(0) if masks else torch.zeros(n, dtype=torch.bool, device=warm.device)
+        total = torch.stack(parts).sum(0) if parts else vectors.new_zeros(n, vectors.shape[1])
+        slots, shown = [], []
+        if "content" in self.slots:
+            slots, shown = [total], [present]
+        if "items" in self.slots:
+            table = self.item_table
+            slots.append(torch.zeros_like(total) if items is None else table[items])
+            shown.append(torch.zeros_like(present) if items is None else warm[items])
+        if "feedback" in self.slots:
+            own = torch.zeros_like(present) if items is None else held[items]
+            mapped = torch.zeros_like(total) if items is None else self.map(vectors[items])
+            slots.append(torch.where(own.unsqueeze(1), mapped, total))
+            shown.append(own | present)
+        return slots, shown
+
+
+class CLHE(SetModel):
+    """score = bundle vector . item's retrieval vector, from two hierarchical encoders with weights of their own.
+
+    "CLHE: Leveraging Multimodal Features and Item-level User Feedback for Bundle Construction", Ma et al., WSDM
+    2024, arXiv 2310.18770. L = multinomial + a_item InfoNCE(two views of the items) + a_bundle InfoNCE(bundle,
+    view of the bundle).
+
+    Departures: the softmax and the item table know the items of training bundles alone (the published code
+    trains the other rows as negatives, and shows them); the bundle encoder is torch's transformer layer;
+    hidden layers are at most 256 wide; feedback comes from training bundles alone.
+    """
+
+    Settings = CLHESettings
+    ranks_cold_items = True
+
+    def __init__(self, settings: CLHESettings, data: TrainingData, seed: int):
+        for name in settings.slots:
+            if name not in SLOTS:
+                raise UserError(f"slots names '{name}'; known: {', '.join(SLOTS)}")
+        if not settings.slots:
+            raise UserError(f"slots is empty; name at least one of {', '.join(SLOTS)}")
+        super().__init__(settings, data, seed)
+        self.content = nn.ModuleDict({name: ContentRows(m) for name, m in data.modalities.items()})
+        epochs = settings.feedback_epochs if "feedback" in settings.slots else 0
+        vectors, held = feedback_vectors(data, settings.width, epochs, seed)
+        self.register_buffer("vectors", vectors)
+        self.register_buffer("held", torch.from_numpy(held), persistent=False)
+        self.register_buffer("warm", torch.from_numpy(data.warm_items), persistent=False)
+        self.encoder = HierarchicalEncoder(self, data, seed)
+        self.decoder = HierarchicalEncoder(self, data, seed)
+        self.bundle_layer = attention_layer(settings.width, settings.dropout, self.init_generator)
+        self.project = linear(settings.width, settings.width, self.init_generator)
+        data.ledger.record("softmax", "candidates", None, data.warm_items)
+
+    def unranked_items(self) -> np.ndarray | None:
+        """Items that no slot tells anything of."""
+        known = self._known_items().cpu().numpy()
+        return None if known.all() else ~known
+
+    def _known_items(self) -> Tensor:
+        content = torch.zeros_like(self.warm)
+        for rows in self.content.values():
+            content = content | rows.present
+        slots = {"content": content, "items": self.warm, "feedback": self.held | content}
+        return torch.stack([slots[name] for name in self.settings.slots]).any(0)
+
+    def _features(self, encoder: HierarchicalEncoder, items: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        return encoder.features(self.content, (self.warm, self.vectors, self.held), items, items)
+
+    def _items(self, encoder: HierarchicalEncoder, items: Tensor) -> Tensor:
+        return encoder.join(*self._features(encoder, items))
+
+    def decode(self, items: Tensor | None = None) -> Tensor:
+        if items is None:
+            items = torch.arange(self.data.n_items, device=self.vectors.device)
+        return self._items(self.decoder, items)
+
+    def encode(self, sets: Sets) -> Tensor:
+        unique, places = sets.items.unique(return_inverse=True)
+        vectors = self._items(self.encoder, unique)[places]
+        return pooled(attend(self.bundle_layer, vectors, sets.present), sets.present)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        sets, given, found = self.sets_of(batch)
+        bundles = self.encode(sets.without(~given))
+        return {"likelihood": self.likelihood(bundles, sets, given, found)} | self.contrasts(sets, bundles)
+
+    def contrasts(self, sets: Sets, bundles: Tensor) -> dict[str, Tensor]:
+        """The items' and the bundles' contrastive terms, weighted; `bundles` (b, d) are the sets' vectors."""
+        terms, s = {}, self.settings
+        if s.item_weight and s.item_view != "none":
+            terms["items"] = s.item_weight * self.item_contrast(sets.items[sets.present].unique())
+        if s.bundle_weight and s.bundle_view != "none":
+            view = self.encode(self.bundle_view(sets))
+            terms["bundles"] = s.bundle_weight * infonce(bundles, view, s.bundle_temperature)
+        return terms
+
+    def item_contrast(self, items: Tensor) -> Tensor:
+        """InfoNCE between two views of the batch's items."""
+        s, slots = self.settings, self._features(self.encoder, items)
+        if s.item_view == "MD":
+            views = [self.encoder.join(slots[0], self._dropped(slots[1])) for _ in range(2)]
+        else:
+            vectors = self.encoder.join(*slots)
+            views = [self._disturbed(vectors) for _ in range(2)]
+        return infonce(*(self.project(view) for view in views), s.item_temperature)
+
+    def _disturbed(self, vectors: Tensor) -> Tensor:
+        if self.settings.item_view == "FD":
+            return nn.functional.dropout(vectors, self.settings.item_drop)
+        return vectors + self.settings.item_noise * torch.randn_like(vectors)
+
+    def _dropped(self, present: list[Tensor]) -> list[Tensor]:
+        """The masks with slots dropped at random; an item that would lose all keeps them."""
+        held = torch.stack(present, 1)
+        kept = held & (torch.rand(held.shape, device=held.device) >= self.settings.item_drop)
+        kept = torch.where(kept.any(1, keepdim=True), kept, held)
+        return list(kept.unbind(1))
+
+    def bundle_view(self, sets: Sets) -> Sets:
+        """ID: a part of each set. IR: the same with other training items in the removed ones' place."""
+        kept = draw_given(sets, self.noise, self.settings.bundle_keep)
+        if self.settings.bundle_view == "ID":
+            return sets.without(~kept)
+        drawn = self._warm[torch.randint(len(self._warm), sets.items.shape, generator=self.noise)]
+        return Sets(torch.where(kept, sets.items, drawn.to(sets.items.device)) * sets.present, sets.present)
+
+    @torch.no_grad()
+    def item_vectors_for(self, features: Mapping[str, Modality]) -> Tensor:
+        if not self.content:
+            return super().item_vectors_for(features)
+        content = nn.ModuleDict({name: ContentRows(features[name]) for name in self.content})
+        content = content.to(self.vectors.device)
+        known = self.warm, self.vectors, self.held
+        return self.decoder.join(*self.decoder.features(content, known, None, None))

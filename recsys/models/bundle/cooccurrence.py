@@ -1,0 +1,57 @@
+"""Co-occurrence in training rows, alone and with content: the baselines that bundle models must pass."""
+
+from __future__ import annotations
+
+import scipy.sparse as sp
+
+from recsys.evaluation.scorers import FallbackScorer, HistoryScorer, SumScorer
+from recsys.inputs.requests import Arrivals, Audience
+from recsys.models.base import Model
+from recsys.models.closed_form.contentknn import ContentKNN, ContentKNNSettings
+from recsys.settings import Settings, setting
+
+
+def cooccurrences(rows: sp.csr_array) -> sp.csr_array:
+    """(n_items, n_items) CSR: in how many rows two items occur together; no diagonal."""
+    counts = sp.csr_array(rows.T @ rows, dtype="float32")
+    counts = sp.csr_array(counts - sp.diags_array(counts.diagonal()))
+    counts.eliminate_zeros()
+    return counts
+
+
+class Cooccurrence(Model):
+    """score = in how many training rows an item occurs with the given ones, summed over these."""
+
+    closed_form = True
+    Settings = Settings
+
+    def fit(self) -> None:
+        """Nothing to learn: the counts are the model. They are recorded here, before the audit."""
+        self.data.graph("co-occurrence", cooccurrences(self.data.interactions), "items", "items")
+
+    def scorer_for(self, audience: Audience, arrivals: Arrivals | None = None) -> FallbackScorer:
+        history = audience.history
+        counts = cooccurrences(self.data.interactions)
+        return self.with_popularity(HistoryScorer(history, counts, self.unranked_items()), history)
+
+
+class CooccurrenceContentSettings(ContentKNNSettings):
+    content: float = setting(1.0, "weight of the content's similarity", low=0, search=(0.1, 10), log=True)
+
+
+class CooccurrenceContent(ContentKNN):
+    """The sum of co-occurrence counts and content similarities: the bar that bundle models must pass."""
+
+    Settings = CooccurrenceContentSettings
+
+    def fit(self) -> None:
+        """Nothing to learn; what is counted is recorded."""
+        self.data.graph("co-occurrence", cooccurrences(self.data.interactions), "items", "items")
+
+    def scorer_for(self, audience: Audience, arrivals: Arrivals | None = None) -> FallbackScorer:
+        history = audience.history
+        content = super().scorer_for(audience, arrivals).scorer
+        graph = cooccurrences(self.data.interactions)
+        graph.resize(graph.shape[0], content.n_items)  # an arrival has occurred with nothing
+        scorer = SumScorer([HistoryScorer(history, graph), content], [1.0, self.settings.content])
+        return self.with_popularity(scorer, history, arrivals)

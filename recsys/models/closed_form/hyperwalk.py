@@ -1,0 +1,89 @@
+"""HyperWalk: a user's items walk over hyperedges of users and of content; the engine's training-free model."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+import scipy.sparse as sp
+
+from recsys.coldstart.cold_items import ColdItems
+from recsys.evaluation.scorers import FallbackScorer, JoinedScorer, WalkScorer
+from recsys.graphs.knn import item_graph
+from recsys.graphs.normalise import degrees, inverse_power, scale
+from recsys.inputs.content import shares
+from recsys.inputs.requests import Arrivals, Audience
+from recsys.inputs.training_data import TrainingData
+from recsys.models.base import Model
+from recsys.settings import Settings, setting
+
+
+class HyperWalkSettings(Settings):
+    hops: int = setting(2, "steps item - user - item", low=1, high=10, search=[1, 2, 3])
+    leave: float = setting(
+        0.5, "power of an item's degree that divides what leaves it", low=0, high=2, search=(0.0, 1.0)
+    )
+    reach: float = setting(
+        0.2, "power of an item's degree that divides what reaches it", low=0, high=2, search=(0.0, 0.6)
+    )
+    content: float = setting(
+        0.3, "what an item adds to its nearest in content before the walk", low=0, search=(0.0, 1.0)
+    )
+    k: int = setting(10, "nearest items by each modality", low=1, high=1000, search=(5, 30))
+    weights: dict[str, float] = setting({}, "weight of a modality; 1 where it is not named")
+
+
+class HyperWalk(Model):
+    """scores_u = P^hops (I + content S) r_u, P = D_i^-reach R^T D_u^-1 R D_i^-leave.
+
+    A random walk on the hypergraph whose hyperedges are users' histories: from an item to a history that holds
+    it, chosen evenly, and on to an item of that history. One step with leave = 1 is P3, and with `reach` RP3beta:
+    "Updatable, Accurate, Diverse, and Scalable Recommendations for Interactive Applications", Paudel et al., ACM
+    TiiS 7(1), 2017, where more steps are not taken and content is not read. Here S, the rows of the k nearest
+    warm items by each modality, averaged, is a second kind of hyperedge: what a user took stands also for what
+    looks and sounds like it, so that a history of one item already reaches others.
+
+    Nothing is trained and no items-by-items product is formed: a block of users is sent through the sparse
+    matrices, hops times 2 nnz(R) multiplications a user. A cold item has the mean score of its k nearest warm
+    items. A user without interactions gets the popularity ranking.
+    """
+
+    Settings = HyperWalkSettings
+    closed_form = True
+
+    def __init__(self, settings: HyperWalkSettings, data: TrainingData, seed: int):
+        super().__init__(settings, data, seed)
+        self.modalities = data.modalities
+        self.ranks_cold_items = bool(self.modalities)
+        self.weights = shares(self.modalities, settings.weights, "HyperWalk") if self.modalities else {}
+        self.cold = ColdItems(data, self.modalities, settings.k, self.weights) if self.modalities else None
+
+    def fit(self) -> None:
+        """Nothing to learn; the graphs that the walk takes are made and recorded here, before the audit."""
+        _ = self.start
+
+    @cached_property
+    def start(self) -> sp.csr_array | None:
+        """(n_items, n_items) CSR: row i averages the k nearest warm items of warm item i."""
+        if not self.modalities or not self.settings.content:
+            return None
+        graphs = [
+            self.data.neighbour_graph(name, self.settings.k, positive_only=True, normalise="row")
+            for name in self.weights
+        ]
+        return sp.csr_array(item_graph(graphs, list(self.weights.values())))
+
+    def scorer_for(self, audience: Audience, arrivals: Arrivals | None = None) -> FallbackScorer:
+        history, s = audience.history, self.settings
+        rows = sp.csr_matrix(self.data.interactions)
+        items, users = degrees(rows, 0), degrees(rows, 1)
+        up = scale(rows, inverse_power(users, 1.0), inverse_power(items, s.leave))
+        down = scale(rows, None, inverse_power(items, s.reach)).T.tocsr()
+        given = history if self.start is None else history + s.content * (history @ self.start)
+        scorer = WalkScorer(given, up, down, s.hops, self.unranked_items() if self.cold is None else None)
+        if self.cold is not None:
+            scorer = JoinedScorer(scorer, *self.cold.joined(arrivals), self.unranked(arrivals))
+        return self.with_popularity(scorer, history, arrivals)
+
+    def unranked_items(self) -> np.ndarray:
+        return ~self.data.warm_items if self.cold is None else self.cold.blind

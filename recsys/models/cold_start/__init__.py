@@ -1,0 +1,1 @@
+"""Models made for new items and new users."""

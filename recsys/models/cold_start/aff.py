@@ -1,0 +1,443 @@
+"""AFF: fields of users, items and context, weighed by gates for each instance, for cold start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding
+
+from recsys.coldstart.cold_items import balance
+from recsys.coldstart.popularity import ContentPopularity
+from recsys.datasets.dataset import Modality
+from recsys.encoders.fields import DAYS, HOURS, AttributeFields, context_fields
+from recsys.encoders.gated_fusion import ContentFields, FieldFusion, FieldRows, Gates, HistoryField
+from recsys.errors import UserError
+from recsys.evaluation.evaluator import COLD, OVERALL, WARM
+from recsys.inputs.content import choose
+from recsys.inputs.requests import Arrivals, Audience
+from recsys.inputs.sampler import Batch
+from recsys.inputs.support_query import Episodes
+from recsys.inputs.training_data import TrainingData
+from recsys.models.base import Model, Vectors, settle_at
+from recsys.objectives.contrastive.infonce import infonce
+from recsys.settings import Settings, setting
+from recsys.training.ema import MovingAverage
+
+CONTRASTED = 512
+"""Users, items and pairs of a batch that the contrastive terms look at, at most."""
+MOMENTS = HOURS * DAYS
+LIFTS = (0.0, 0.2, -0.2, 0.5, -0.5, 0.8, 1.2, 1.6, 2.0, 2.5, 3.0)
+"""What `settle` tries to add to the scores of cold items."""
+
+
+class AFFSettings(Settings):
+    width: int = setting(64, "width of the fields and of the vectors", low=1, high=4096, search=[64, 128])
+    dropout: float = setting(0.3, "share of fused entries dropped", low=0, high=0.9, search=(0.0, 0.6))
+    content_dropout: float = setting(
+        0.6,
+        "share of the hidden entries of content and attributes dropped",
+        low=0,
+        high=0.9,
+        search=(0.0, 0.8),
+    )
+    id_dropout: float = setting(
+        0.3, "share of items that do without their ID in a step", low=0, high=1, search=(0.05, 0.9)
+    )
+    new_catalogues: float = setting(
+        0.0, "share of steps in which no item has an ID", low=0, high=1, search=(0.0, 0.8)
+    )
+    popularity: float = setting(
+        0.0,
+        "weight of the error of the popularity expected of items without an ID; 0: all have a bias",
+        low=0,
+    )
+    ridge: float = setting(
+        0.0,
+        "share that a ridge regression on content has in what cold items are worth to the usual user",
+        low=0,
+        high=1,
+    )
+    regularisation: float = setting(10.0, "of that regression", low=1e-6, search=(1.0, 100.0), log=True)
+    newcomers: float = setting(
+        0.5, "share of users met without their ID and by their first items", low=0, high=1, search=(0.1, 0.9)
+    )
+    view_mask: float = setting(0.5, "share of fields masked in a view", low=0, high=0.95)
+    view_weight: float = setting(0.1, "weight of the contrast of views", low=0, search=(1e-3, 1.0), log=True)
+    interaction_weight: float = setting(
+        0.1, "weight of the contrast of users with items", low=0, search=(1e-3, 1.0), log=True
+    )
+    temperature: float = setting(0.2, "of both contrasts", low=0.01, high=10, search=(0.05, 1.0), log=True)
+    average: float = setting(
+        0.98, "decay of the weights' moving average, by which users and items are ranked", low=0, high=0.9999
+    )
+    gates: bool = setting(True, "weigh fields by instance; false: all alike")
+    attention: bool = setting(True, "attend over fields; false: their sum")
+    view_contrast: bool = setting(True, "contrast two masked views of one user or item")
+    interaction_contrast: bool = setting(True, "contrast users with items they took")
+    lift: Literal["none", "overall", "balanced"] = setting(
+        "overall",
+        "settle what cold items' scores gain by all answers, or by warm and cold ones in equal parts",
+    )
+    context: bool | None = setting(None, "use the hour and the weekday; empty: where there are timestamps")
+    ids: bool = setting(True, "give warm users and items a field of their own")
+    history: bool = setting(True, "give users a field of the items they took")
+    modalities: list[str] = setting([], "modalities to read; empty: all of them")
+    user_fields: list[str] = setting([], "user attributes to read; empty: all of them")
+    item_fields: list[str] = setting([], "item attributes to read; empty: all of them")
+
+
+class _Items(NamedTuple):
+    """What the item tower says of n items: the vector that users meet, the bias (the popularity expected, where that
+    is asked for), what a moment meets, the key in users' histories."""
+
+    vectors: Tensor
+    bias: Tensor
+    moments: Tensor
+    keys: Tensor
+
+
+class AFF(Model):
+    """Two towers over gated fields, trained to rank users' items among the whole catalogue, and a context term.
+
+    "Adaptive feature fusion for cold start", arXiv 2502.03664, of which only the abstract was at hand: the equations
+    are our reading of it. Fields of a user: each attribute, the items taken; of an item: each attribute and
+    modality; of a moment: its hour and weekday (UTC). Warm users and items have an ID field besides. Each tower is a
+    `FieldFusion`. With u, v, c the vectors of user, item and moment, v' and b an item's second vector and bias, and
+    p_i = log(1 + n_i) for an item that n_i users took, b_i for a cold one:
+
+        s(u, i, c) = u . v_i + c . v'_i + p_i
+        L = mean -log softmax_i s(u, i, c) over the warm items
+            + view_weight (InfoNCE(i', i'') + InfoNCE(u', u'')) / 2 + interaction_weight InfoNCE(u, v)
+            + popularity mean ((b_i - log(1 + n_i)) / sigma)^2 over the items that do without their ID
+
+    where x', x'' are two views of x with a share `view_mask` of the fields masked, and sigma is the standard deviation
+    of log(1 + n_i). Popularity that is known need not be fitted: a softmax that learns it from content learns the
+    content of a few popular items by heart, and ranks cold ones by it. With popularity = 0, the default, p_i is b_i for
+    all: of warm items alone that ranked a little better. What a cold item is worth to the usual user, the mean s_i over
+    the warm users, is drawn to what a ridge regression expects of its popularity (`ContentPopularity`), s_i + ridge
+    (e_i - s_i): of a thousand items a straight line learns what a tower does not.
+
+    A step gives each user some of their items as history and asks for the rest (`Episodes`); a share `newcomers` is
+    met as one who arrives, without an ID and with the first items, and a share `id_dropout` of the items has no ID
+    (after DropoutNet), so that the other fields carry what they can: cold ones never have one; in a share
+    `new_catalogues` of the steps no item has one, so that cold ones are compared with each other too. What ranks is the
+    weights' moving average; cold items get a lift that validation settles. A ranking has no moment of its own: its
+    context is the mean of the training's. A step encodes all items: its time and memory grow with their number.
+    """
+
+    Settings = AFFSettings
+    settings: AFFSettings
+    train_defaults: ClassVar = {
+        "batch_size": 256,
+        "sample_by": "rows",
+        "learning_rate": 3e-3,
+        "eval_every": 4,
+        "patience": 8,
+    }
+    ranks_cold_items = True
+
+    def __init__(self, settings: AFFSettings, data: TrainingData, seed: int):
+        super().__init__(settings, data, seed)
+        s, generator = settings, self.init_generator
+        wanted = data.modalities or s.modalities
+        self.modalities = choose(data.modalities, s.modalities, "AFF") if wanted else {}
+        self.user_columns = AttributeFields(data.user_attributes, data.warm_users, s.user_fields, "user")
+        self.item_columns = AttributeFields(data.item_attributes, data.warm_items, s.item_fields, "item")
+        data.ledger.record("vocabulary", "attributes", data.warm_users, data.warm_items)
+        users = self.user_columns.read(data.user_attributes, data.n_users)
+        self.catalogue = items = self._contents(data.modalities, data.item_attributes, data.n_items)
+        extra = ["id"] * s.ids
+        self.names = {"user": [*users, *["history"] * s.history, *extra], "item": [*items, *extra]}
+        for noun, names in self.names.items():
+            if not names:
+                raise UserError(f"AFF has no {noun} field to read; set ids=true, or use data with attributes")
+        self.user_content = ContentFields(users, s.width, generator, s.content_dropout)
+        self.item_content = ContentFields(items, s.width, generator, s.content_dropout)
+        self.history_field = HistoryField(s.width, generator) if s.history else None
+        if s.ids:
+            self.table("user_table", data.n_users, s.width)
+            self.table("item_table", data.n_items, s.width)
+        self._make_context()
+        self.parts = [s.width, 1, s.width * self.has_context, s.width * s.history]
+        self.expected = None
+        if s.ridge:
+            if not items:
+                raise UserError("AFF has no item field to regress popularity on; set ridge=0")
+            data.ledger.record("regression", "popularity", items=data.warm_items)
+            counts, warm = data.item_counts(), data.warm_items
+            self.expected = ContentPopularity(items, counts, warm, s.regularisation)
+        self.user_fusion = self._fusion("user", s.width, s.dropout)
+        self.item_fusion = self._fusion("item", sum(self.parts), s.dropout)
+        self._register(data)
+        self.episodes = Episodes(data.interactions, data.use_timestamps("order of histories"), seed)
+        self.averaged = MovingAverage(self, s.average)
+        self.register_buffer("lifted", torch.zeros(1))
+        self.noise = torch.Generator().manual_seed(seed)
+
+    def _fusion(self, noun: str, outputs: int, dropout: float) -> FieldFusion:
+        s = self.settings
+        options = {"gates": s.gates, "attention": s.attention, "dropout": dropout}
+        fusion = FieldFusion(len(self.names[noun]), s.width, outputs, self.init_generator, **options)
+        if noun != "item":
+            with torch.no_grad():
+                # Products with an item's vector, sums over `width`, start near 1.
+                fusion.out.weight *= s.width**-0.5
+        return fusion
+
+    def _register(self, data: TrainingData) -> None:
+        warm = np.flatnonzero(data.warm_items)
+        buffers = {
+            "warm_users": data.warm_users,
+            "warm_items": data.warm_items,
+            "warm_ids": warm,
+            "place": data.warm_item_places(),
+            "known": np.log1p(data.item_counts()).astype(np.float32)[:, None],
+        }
+        for name, values in buffers.items():
+            self.register_buffer(name, torch.from_numpy(np.array(values)), persistent=False)
+        known = self.known[self.warm_ids].double()
+        self.usual, self.sigma = known.mean().item(), max(known.std(correction=0).item(), 1e-3)
+
+    def _make_context(self) -> None:
+        s = self.settings
+        found = context_fields(self.data, s.context)
+        self.has_context = found is not None
+        if found is None:
+            return
+        moments = found["hour"] * DAYS + found["weekday"]
+        share = np.bincount(moments, minlength=MOMENTS) / len(moments)
+        self.register_buffer("moment_of", torch.from_numpy(moments), persistent=False)
+        self.register_buffer("moment_share", torch.from_numpy(share).float(), persistent=False)
+        self.names["context"] = ["hour", "weekday"]
+        self.table("hour_table", HOURS, s.width)
+        self.table("weekday_table", DAYS, s.width)
+        self.context_fusion = self._fusion("context", s.width, s.dropout)
+
+    def train(self, mode: bool = True) -> AFF:
+        """Train the weights themselves; score by their moving average."""
+        super().train(mode)
+        self.averaged.place(self, averaged=not mode)
+        return self
+
+    def start_epoch(self, epoch: int, generator: torch.Generator) -> None:
+        self.noise = generator
+
+    def _drawn(self, *shape: int) -> Tensor:
+        return torch.rand(*shape, generator=self.noise).to(self.place.device)
+
+    def _moments(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, d) vectors of moments, hour * 7 + weekday, and their gates."""
+        vectors = [embedding(numbers // DAYS, self.hour_table), embedding(numbers % DAYS, self.weekday_table)]
+        return self.context_fusion(FieldRows(vectors, numbers.new_ones(len(numbers), 2).bool()))
+
+    def _items(self, fields: FieldRows) -> _Items:
+        items = _Items(*self.item_fusion(fields)[0].split(self.parts, dim=1))
+        if not self.settings.popularity:
+            return items
+        return items._replace(bias=self.usual + self.sigma * items.bias)
+
+    def _item_fields(self) -> FieldRows:
+        fields = self.item_content(self.data.n_items)
+        return fields.plus(self.item_table, self.warm_items) if self.settings.ids else fields
+
+    def _user_fields(self, content: FieldRows, keys: Tensor, history: sp.csr_array) -> FieldRows:
+        """Of any users: what is read of their attributes, and their history; all but the ID."""
+        if self.history_field is None:
+            return content
+        taken, ends = (torch.from_numpy(a.astype(np.int64)) for a in (history.indices, history.indptr))
+        return content.plus(*self.history_field(keys, taken.to(keys.device), ends.diff().to(keys.device)))
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        s, warm = self.settings, self.warm_ids
+        if self.training:
+            self.averaged.update(self)
+        item_fields = self.item_content(len(warm), warm)
+        bare = torch.ones_like(warm, dtype=torch.bool)
+        if s.ids:
+            share = 1.0 if self._drawn(1) < s.new_catalogues else s.id_dropout
+            bare = self._drawn(len(warm)) < share
+            item_fields = item_fields.plus(embedding(warm, self.item_table), ~bare)
+        items, terms = self._items(item_fields), {}
+        if s.popularity:
+            known = self.known[warm]
+            errors = ((items.bias - known) / self.sigma).square()[:, 0]
+            terms["popularity"] = s.popularity * (errors * bare).sum() / bare.sum().clamp(min=1)
+            items = items._replace(bias=known)
+        newcomers = self._drawn(len(batch.users)) < s.newcomers
+        drawn = self._drawn(len(batch.users)), self._drawn(self.episodes.size(batch.users))
+        rows, places, taken, given = self.episodes(batch.users, newcomers, drawn)
+        taken, fields = self.place[taken], self.user_content(len(batch.users), batch.users)
+        if self.history_field is not None:
+            counts = torch.bincount(rows[given], minlength=len(batch.users))
+            fields = fields.plus(*self.history_field(items.keys, taken[given], counts))
+        if s.ids:
+            fields = fields.plus(embedding(batch.users, self.user_table), ~newcomers)
+        users = self.user_fusion(fields)[0]
+        rows, places, wanted = rows[~given], places[~given], taken[~given]
+        terms["rank"] = self._rank(users, items, rows, places, wanted)
+        if s.view_contrast:
+            among = self._some(wanted.unique()), self._some(torch.arange(len(users), device=rows.device))
+            views = self._views(self.item_fusion, item_fields.take(among[0]))
+            terms["views"] = (
+                s.view_weight * (views + self._views(self.user_fusion, fields.take(among[1]))) / 2
+            )
+        if s.interaction_contrast:
+            pairs = self._some(torch.arange(len(rows), device=rows.device))
+            contrast = infonce(
+                users[rows[pairs]], items.vectors[wanted[pairs]], s.temperature, symmetric=True
+            )
+            terms["interactions"] = s.interaction_weight * contrast
+        return terms
+
+    def _rank(self, users: Tensor, items: _Items, rows: Tensor, places: Tensor, wanted: Tensor) -> Tensor:
+        """Mean over interactions of -log softmax of the score among the warm items."""
+        queries = torch.cat([users, torch.ones_like(users[:, :1])], 1)
+        targets = torch.cat([items.vectors, items.bias], 1)
+        if self.has_context:
+            # A user's interactions of one moment share their scores.
+            asked, rows = torch.unique(rows * MOMENTS + self.moment_of[places], return_inverse=True)
+            queries = torch.cat([queries[asked // MOMENTS], self._moments(asked % MOMENTS)[0]], 1)
+            targets = torch.cat([targets, items.moments], 1)
+        return -(queries @ targets.T).log_softmax(1)[rows, wanted].mean()
+
+    def _some(self, rows: Tensor) -> Tensor:
+        order = torch.randperm(len(rows), generator=self.noise)[:CONTRASTED]
+        return rows[order.to(rows.device)]
+
+    def _views(self, fusion: FieldFusion, fields: FieldRows) -> Tensor:
+        """InfoNCE of two views of each row, each with other fields masked."""
+        views = []
+        for _ in range(2):
+            shown = self._drawn(*fields.present.shape) >= self.settings.view_mask
+            views.append(fusion(fields._replace(present=fields.present & shown))[0][:, : self.settings.width])
+        return infonce(*views, self.settings.temperature, symmetric=True)
+
+    def _scored_users(self, fields: FieldRows) -> Tensor:
+        """(n, D): what is multiplied with `_scored_items`; the moment is the training's mean."""
+        users = self.user_fusion(fields)[0]
+        parts = [users, torch.ones_like(users[:, :1])]
+        if self.has_context:
+            mean = self.moment_share @ self._moments(torch.arange(MOMENTS, device=users.device))[0]
+            parts.append(mean.expand(len(users), -1))
+        return torch.cat(parts, 1)
+
+    def _known_users(self, keys: Tensor, history: sp.csr_array) -> FieldRows:
+        fields = self._user_fields(self.user_content(self.data.n_users), keys, history)
+        return fields.plus(self.user_table, self.warm_users) if self.settings.ids else fields
+
+    def forward(self) -> Vectors:
+        items = self._items(self._item_fields())
+        if self.settings.popularity:
+            items = items._replace(bias=torch.where(self.warm_items[:, None], self.known, items.bias))
+        users = self._scored_users(self._known_users(items.keys, self.data.interactions))
+        usual = users[self.warm_users].mean(0)
+        scored = self._scored_items(items, ~self.warm_items, usual, self.catalogue)
+        return Vectors(users, scored, {"keys": items.keys, "usual": usual})
+
+    def _scored_items(
+        self, items: _Items, cold: Tensor, usual: Tensor, contents: Mapping[str, Modality]
+    ) -> Tensor:
+        """(n, D).
+
+        Args:
+            cold: (n,) bool.
+            usual: (D,) the mean warm user.
+            contents: the items' fields but for the ID.
+        """
+        bias = items.bias
+        if self.expected is not None:
+            worth = torch.cat([items.vectors, bias, items.moments], 1) @ usual
+            bias = bias + (self.settings.ridge * cold * (self.expected(contents) - worth)).unsqueeze(1)
+        bias = bias + (self.lifted * cold).unsqueeze(1)
+        return torch.cat([items.vectors, bias, items.moments], 1)
+
+    def settle(self, validate: Callable[[str], float]) -> None:
+        """Choose what the scores of cold items gain. Their popularity is unknown and they are rated at what is usual
+        for their content, so that few lists reach down to them. By the figure of all answers; or by the harmonic
+        mean of those of warm and of cold answers, so that neither is given up for the other."""
+        if self.settings.lift == "overall":
+            settle_at(self.lifted, LIFTS, lambda: validate(OVERALL))
+        elif self.settings.lift == "balanced":
+            settle_at(self.lifted, LIFTS, lambda: balance(validate(WARM), validate(COLD)))
+
+    @torch.no_grad()
+    def new_user_vectors(self, audience: Audience, vectors: Vectors) -> Tensor:
+        keys, n = vectors.extras["keys"], len(audience)
+        attributes = self.user_columns.read(audience.attributes, n)
+        content = self.user_content.encode(attributes, n, keys.device)
+        fields = self._user_fields(content, keys, audience.history)
+        return self._scored_users(self._without_id(fields, n))
+
+    @torch.no_grad()
+    def user_vectors_for(self, history: sp.csr_array, vectors: Vectors | None = None) -> Tensor:
+        nothing = Audience(np.full(history.shape[0], -1), history, pd.DataFrame())
+        return self.new_user_vectors(nothing, vectors or self.forward())
+
+    def _contents(
+        self, features: Mapping[str, Modality], attributes: pd.DataFrame, n: int
+    ) -> dict[str, Modality]:
+        """The fields of n items but for the ID."""
+        return self.item_columns.read(attributes, n) | {name: features[name] for name in self.modalities}
+
+    @torch.no_grad()
+    def new_item_vectors(self, arrivals: Arrivals) -> Tensor:
+        n = len(arrivals)
+        contents = self._contents(arrivals.modalities, arrivals.attributes, n)
+        fields = self.item_content.encode(contents, n, self.place.device)
+        items = self._items(self._without_id(fields, n))
+        usual = self.forward().extras["usual"] if self.settings.ridge else items.bias.new_zeros(0)
+        return self._scored_items(items, torch.ones_like(items.bias[:, 0], dtype=torch.bool), usual, contents)
+
+    @torch.no_grad()
+    def item_vectors_for(self, features: Mapping[str, Modality]) -> Tensor:
+        n = len(next(iter(features.values())).mask)
+        return self.new_item_vectors(Arrivals(np.empty(n, dtype=str), features, pd.DataFrame()))
+
+    def blind(self, arrivals: Arrivals) -> np.ndarray:
+        contents = self._contents(arrivals.modalities, arrivals.attributes, len(arrivals))
+        return ~np.any([*(m.mask for m in contents.values()), np.zeros(len(arrivals), dtype=bool)], axis=0)
+
+    def _without_id(self, fields: FieldRows, n: int) -> FieldRows:
+        if not self.settings.ids:
+            return fields
+        device = self.place.device
+        return fields.plus(
+            torch.zeros(n, self.settings.width, device=device),
+            torch.zeros(n, dtype=torch.bool, device=device),
+        )
+
+    def arrays(self) -> dict[str, Tensor]:
+        """The moving average of the weights in their place."""
+        found = {name: a for name, a in super().arrays().items() if not name.startswith("averaged.")}
+        return found | self.averaged.values(self)
+
+    def load_arrays(self, arrays: Mapping[str, Tensor]) -> None:
+        super().load_arrays(arrays)
+        self.averaged.forget()
+
+    @torch.no_grad()
+    def field_gates(self, support: sp.csr_array | None = None) -> dict[str, Gates]:
+        """The gates of all users, items and moments of the training, under "user", "item" and "context".
+
+        Args:
+            support: (n_users, n_items) CSR of interactions that cold users bring along.
+        """
+        items = self._item_fields()
+        users = self._known_users(self._items(items).keys, self.history(support))
+        found = {
+            "user": (self.user_fusion(users)[1], users.present, self.data.warm_users),
+            "item": (self.item_fusion(items)[1], items.present, self.data.warm_items),
+        }
+        if self.has_context:
+            gates = self._moments(self.moment_of.unique())[1]
+            found["context"] = gates, torch.ones_like(gates, dtype=torch.bool), None
+        return {
+            noun: Gates(self.names[noun], values.cpu().numpy(), present.cpu().numpy(), warm)
+            for noun, (values, present, warm) in found.items()
+        }

@@ -1,0 +1,53 @@
+"""LightGCN: matrix factorisation on propagated embeddings."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from recsys.encoders.lightgcn import lightgcn
+from recsys.graphs.bipartite import normalised_interactions
+from recsys.graphs.operator import SparseOperator
+from recsys.inputs.sampler import Batch
+from recsys.inputs.training_data import TrainingData
+from recsys.models.base import Model, Vectors, triple_scores, triples
+from recsys.objectives.l2 import l2
+from recsys.objectives.ranking.bpr import bpr
+from recsys.settings import Settings, setting
+
+
+class LightGCNSettings(Settings):
+    width: int = setting(64, "width of the vectors", low=1, high=4096, search=[64, 128, 256])
+    layers: int = setting(2, "propagations over the bipartite graph", low=0, high=10, search=(1, 4))
+    reg: float = setting(
+        1e-4, "weight of the L2 penalty on a batch's layer-0 rows", low=0, search=(1e-6, 1e-1), log=True
+    )
+
+
+class LightGCN(Model):
+    """E^(l+1) = D^-1/2 A D^-1/2 E^(l); vectors are the mean of layers 0..L; score = u . i, trained by BPR.
+
+    "LightGCN: Simplifying and Powering Graph Convolution Network for Recommendation", He et al., SIGIR 2020,
+    arXiv 2002.02126, equations 3, 4, 6 and 15. An item without training interactions has no edge and an
+    untrained row: it scores lowest.
+    """
+
+    Settings = LightGCNSettings
+    loss_is_mean = True
+
+    def __init__(self, settings: LightGCNSettings, data: TrainingData, seed: int):
+        super().__init__(settings, data, seed)
+        graph = data.graph("bipartite", normalised_interactions(data.interactions), "users", "items")
+        self.propagation = SparseOperator(graph)
+        self.table("user_table", data.n_users, settings.width)
+        self.table("item_table", data.n_items, settings.width)
+
+    def forward(self) -> Vectors:
+        return Vectors(*lightgcn(self.propagation, self.user_table, self.item_table, self.settings.layers))
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        vectors = self.forward()
+        rows = triples(self.user_table, self.item_table, batch)
+        return {
+            "bpr": bpr(*triple_scores(*triples(vectors.users, vectors.items, batch))),
+            "l2": self.settings.reg * l2(*rows),
+        }

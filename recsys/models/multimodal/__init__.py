@@ -1,0 +1,1 @@
+"""Trained models that read interactions and the items' modalities."""

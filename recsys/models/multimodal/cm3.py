@@ -1,0 +1,175 @@
+"""CM3: modality channels, a spherical fusion, and uniformity calibrated by it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding, leaky_relu
+
+from recsys.coldstart.cold_items import ColdItems
+from recsys.datasets.dataset import Modality
+from recsys.encoders.beta import symmetric_beta
+from recsys.encoders.bezier import bezier
+from recsys.encoders.content import ContentRows
+from recsys.encoders.lightgcn import lightgcn
+from recsys.encoders.linear import linear
+from recsys.encoders.modality_weights import weigh_channels
+from recsys.encoders.sphere import unit
+from recsys.graphs.bipartite import normalised_interactions
+from recsys.graphs.knn import item_graph
+from recsys.graphs.operator import SparseOperator
+from recsys.inputs.content import choose, shares
+from recsys.inputs.sampler import Batch
+from recsys.inputs.training_data import TrainingData
+from recsys.models.base import Model, Vectors
+from recsys.objectives.alignment.alignment import alignment
+from recsys.objectives.alignment.calibrated_uniformity import calibrated_uniformity
+from recsys.objectives.alignment.uniformity import uniformity
+from recsys.settings import Settings, setting
+
+
+class CM3Settings(Settings):
+    width: int = setting(64, "width of one channel", low=1, high=1024, search=[64, 96, 128])
+    layers: int = setting(3, "propagations over the bipartite graph", low=0, high=10, search=[2, 3, 4])
+    k: int = setting(10, "neighbours in the item graph, the item included", low=1, high=1000, search=(5, 30))
+    gamma: float = setting(0.9, "weight of the uniformity terms", low=0, high=10, search=(0.3, 1.2))
+    alpha: float = setting(0.5, "parameter of the fusion's Beta", low=0.01, high=10, search=[0.1, 0.5, 0.9])
+    s_min: float = setting(0.0, "lower limit of a similarity", low=-1, high=1)
+    s_max: float = setting(1.0, "upper limit of a similarity", low=-1, high=1, search=[0.8, 0.9, 1.0])
+    weights: dict[str, float] = setting({}, "weight of a modality's item graph; 1 where it is not named")
+    modalities: list[str] = setting([], "modalities to read, in the fusion's order; empty: all of them")
+
+
+class State(NamedTuple):
+    """What one propagation gives; item tensors have a row for each warm item.
+
+    Attributes:
+        users, items: (n_users, (M+1) d) and (n_warm, (M+1) d) vectors.
+        own, propagated: the items' layer 0, and their sum over layers, before the item graph.
+        fused: (n_warm, d) unit rows f.
+    """
+
+    users: Tensor
+    items: Tensor
+    own: Tensor
+    propagated: Tensor
+    fused: Tensor
+
+
+class CM3(Model):
+    """align(u, i+) + gamma / 2 (uniform(u) + calibrated(i-; f)) on unit vectors; score = u . i.
+
+    "Calibrating Multimodal Recommendation" (CM3), arXiv 2508.01226. A channel for each modality m, items
+    norm(W2 leaky_relu(W1 x^m)), and a shared one, items f: the spherical Bezier fusion of the points norm(V_m
+    x^m), at s ~ Beta(alpha, alpha) in training and s = 1/2 when scoring. Users have a table. The channels
+    side by side go through LightGCN with sum read-out; users weigh them by a softmax of their own, items add
+    one hop over the k-NN item graph. Positives are aligned, negatives kept apart as far as f says.
+
+    Departures: any number of modalities, an item being fused from those that it has; features are scaled to
+    unit rows; modalities weigh the same in the item graph unless `weights` says otherwise (0.1 visual and 0.9
+    textual in the paper's code); user weights start equal, not at random. A cold item has its own channels
+    and takes the mean of its k nearest warm items for the layers and the hop that need edges.
+    """
+
+    Settings = CM3Settings
+    ranks_cold_items = True
+
+    def __init__(self, settings: CM3Settings, data: TrainingData, seed: int):
+        super().__init__(settings, data, seed)
+        self.modalities = choose(data.modalities, settings.modalities, "CM3")
+        weights = shares(self.modalities, settings.weights, "CM3")
+        self.cold = ColdItems(data, self.modalities, settings.k, weights)
+        warm = np.flatnonzero(data.warm_items)
+        graph = data.graph("bipartite", normalised_interactions(data.interactions), "users", "items")
+        self.propagation = SparseOperator(graph[:, warm])
+        graphs = [data.neighbour_graph(name, settings.k) for name in self.modalities]
+        similar = data.graph("item graph", item_graph(graphs, list(weights.values())), "items", "items")
+        self.item_graph = SparseOperator(similar[warm][:, warm])
+        # Warm items alone are projected in training: their places among all items, and the way back.
+        self.register_buffer("warm", torch.from_numpy(warm), persistent=False)
+        self.register_buffer("place", torch.from_numpy(data.warm_item_places()), persistent=False)
+        self.content = nn.ModuleList(ContentRows(m, warm) for m in self.modalities.values())
+        self._build_parameters()
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def _build_parameters(self) -> None:
+        width, channels, generator = self.settings.width, len(self.modalities) + 1, self.init_generator
+        self.table("user_table", self.data.n_users, channels * width)
+        self.user_logits = nn.Parameter(torch.zeros(self.data.n_users, channels))
+        parts = self.modalities.values()
+        self.hidden = nn.ModuleList(linear(m.width, 4 * width, generator) for m in parts)
+        self.output = nn.ModuleList(linear(4 * width, width, generator, bias=False) for _ in parts)
+        self.points = nn.ModuleList(linear(m.width, width, generator) for m in parts)
+
+    def start_epoch(self, epoch: int, generator: torch.Generator) -> None:
+        self.generator = generator
+
+    def _channels(self, content: nn.ModuleList, s: Tensor | float) -> tuple[Tensor, Tensor]:
+        """(n, (M+1) d) the channels side by side and (n, d) f of n items; what an item lacks is zero."""
+        parts = list(zip(content, self.hidden, self.output, self.points, strict=True))
+        channels = [unit(out(leaky_relu(rows(hidden)))) for rows, hidden, out, _ in parts]
+        points = torch.stack([rows(point) for rows, _, _, point in parts])
+        fused = bezier(points, s)  # zero rows are absent points
+        return torch.cat([*channels, fused], dim=1), fused
+
+    def _propagate(self, s: Tensor | float) -> State:
+        own, fused = self._channels(self.content, s)
+        blocks = self.user_table.view(self.data.n_users, -1, self.settings.width)
+        users = unit(blocks).flatten(1)
+        users, items = lightgcn(self.propagation, users, own, self.settings.layers, readout="sum")
+        return State(
+            weigh_channels(users, self.user_logits), items + self.item_graph @ items, own, items, fused
+        )
+
+    def modality_vectors(self) -> dict[str, Tensor]:
+        parts = zip(self.modalities, self.content, self.points, strict=True)
+        zeros = self.user_table.new_zeros(self.data.n_items, self.settings.width)
+        return {name: zeros.index_copy(0, self.warm, content(layer)) for name, content, layer in parts}
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        settings = self.settings
+        s = symmetric_beta(len(self.warm), settings.alpha, self.generator).to(self.user_table)
+        state = self._propagate(s)
+        # Who stands in a batch several times stands once in its Gram matrix, with a count.
+        users, user_places, user_counts = batch.users.unique(return_inverse=True, return_counts=True)
+        negatives, item_counts = self.place[batch.negatives.flatten()].unique(return_counts=True)
+        users = embedding(users, state.users)
+        calibrated = calibrated_uniformity(
+            embedding(negatives, state.items),
+            embedding(negatives, state.fused),
+            s_min=settings.s_min,
+            s_max=settings.s_max,
+            counts=item_counts,
+        )
+        positives = embedding(self.place[batch.positives], state.items)
+        return {
+            "alignment": alignment(embedding(user_places, users), positives),
+            "users": settings.gamma / 2 * uniformity(users, counts=user_counts),
+            "items": settings.gamma / 2 * calibrated,
+        }
+
+    def forward(self) -> Vectors:
+        state = self._propagate(0.5)
+        items = state.items.new_zeros(self.data.n_items, state.items.shape[1])
+        items = items.index_copy(0, self.warm, state.items)
+        if len(self.cold):
+            items = self.cold.put(items, self._from_content(self.cold.features, self.cold.graph, state))
+        return Vectors(state.users, items)
+
+    def _from_content(self, features: Mapping[str, Modality], graph: sp.csr_array, state: State) -> Tensor:
+        """(n, (M+1) d): own channels; the neighbours' layers 1.. and, as the hop, all their layers."""
+        content = nn.ModuleList(ContentRows(features[name]) for name in self.modalities).to(self.warm.device)
+        own, _ = self._channels(content, 0.5)
+        others = state.own.new_zeros(self.data.n_items, own.shape[1])
+        others = others.index_copy(0, self.warm, 2 * state.propagated - state.own)
+        return own + self.cold.neighbours.attach(graph, others)
+
+    @torch.no_grad()
+    def item_vectors_for(self, features: Mapping[str, Modality]) -> Tensor:
+        graph = self.cold.neighbours.graph(features)
+        return self._from_content(features, graph, self._propagate(0.5))

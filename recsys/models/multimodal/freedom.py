@@ -1,0 +1,130 @@
+"""FREEDOM: a frozen item graph of content beside a pruned interaction graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import scipy.sparse as sp
+import torch
+from torch import Tensor, nn
+
+from recsys.coldstart.cold_items import ColdItems
+from recsys.datasets.dataset import Modality
+from recsys.encoders.content import ContentRows
+from recsys.encoders.hypergraph import hypergraph
+from recsys.encoders.lightgcn import lightgcn
+from recsys.encoders.linear import linear
+from recsys.graphs.bipartite import normalised_interactions
+from recsys.graphs.knn import item_graph
+from recsys.graphs.operator import SparseOperator
+from recsys.inputs.content import choose, shares
+from recsys.inputs.sampler import Batch
+from recsys.inputs.training_data import TrainingData
+from recsys.models.base import Model, Vectors, triple_scores, triples
+from recsys.objectives.ranking.bpr import bpr
+from recsys.settings import Settings, setting
+
+
+class FREEDOMSettings(Settings):
+    width: int = setting(64, "width of the vectors", low=1, high=4096, search=[64, 128, 256])
+    layers: int = setting(2, "propagations over the bipartite graph", low=0, high=10, search=(1, 4))
+    item_layers: int = setting(1, "propagations over the item graph", low=1, high=10, search=[1, 2, 3])
+    k: int = setting(10, "neighbours in the item graph, the item included", low=1, high=1000, search=(5, 30))
+    prune: float = setting(
+        0.8, "share of the interactions that an epoch leaves out", low=0, high=0.999, search=[0.0, 0.8, 0.9]
+    )
+    content: float = setting(1e-3, "weight of each modality's BPR", low=0, search=[0.0, 1e-5, 1e-4, 1e-3])
+    weights: dict[str, float] = setting({}, "weight of a modality's item graph; 1 where it is not named")
+    modalities: list[str] = setting([], "modalities to read; empty: all of them")
+
+
+class FREEDOM(Model):
+    """u = u_ui, i = i_ui + S^L e_i; BPR(u . i) + content * sum_m BPR(u . (W_m x_i^m + b_m)).
+
+    "A Tale of Two Graphs: Freezing and Denoising Graph Structures for Multimodal Recommendation", Zhou and
+    Shen, ACM MM 2023, arXiv 2211.06924. u_ui and i_ui are LightGCN's, in training over a graph that each
+    epoch draws anew: (1 - prune) of the interactions, without replacement, in proportion to 1 / sqrt(d_u
+    d_i). S is the weighted sum of the modalities' k-NN graphs, built once from raw features.
+
+    Departures. The features are scaled to unit rows and not trained themselves (the code does that, which no
+    new item could follow). The modalities weigh the same unless `weights` says otherwise. A modality's BPR
+    leaves out pairs where an item lacks it. A cold item takes the weighted mean of its k nearest warm items'
+    vectors, in S as in i_ui.
+    """
+
+    Settings = FREEDOMSettings
+    ranks_cold_items = True
+
+    def __init__(self, settings: FREEDOMSettings, data: TrainingData, seed: int):
+        super().__init__(settings, data, seed)
+        self.modalities = choose(data.modalities, settings.modalities, "FREEDOM")
+        weights = shares(self.modalities, settings.weights, "FREEDOM")
+        graph = data.graph("bipartite", normalised_interactions(data.interactions), "users", "items")
+        self.full = SparseOperator(graph)
+        self.pruned = self.full
+        # The more popular its two ends, the likelier an edge is left out: it is kept as its weight says.
+        self.edge_weights = torch.from_numpy(graph.data)
+        graphs = [data.neighbour_graph(name, settings.k) for name in self.modalities]
+        frozen = data.graph("item graph", item_graph(graphs, list(weights.values())), "items", "items")
+        self.item_graph = SparseOperator(frozen)
+        self.table("user_table", data.n_users, settings.width)
+        self.table("item_table", data.n_items, settings.width)
+        # The sampler draws warm items alone, so that no cold item's content is ever read.
+        self.content = nn.ModuleList(ContentRows(m) for m in self.modalities.values())
+        self.projections = nn.ModuleList(
+            linear(m.width, settings.width, self.init_generator) for m in self.modalities.values()
+        )
+        self.cold = ColdItems(data, self.modalities, settings.k, weights)
+
+    def start_epoch(self, epoch: int, generator: torch.Generator) -> None:
+        if not self.settings.prune:
+            return
+        # The smallest of exponential variates of these rates are a sample without replacement.
+        clock = torch.empty(len(self.edge_weights), dtype=torch.float64).exponential_(generator=generator)
+        kept = int(len(clock) * (1 - self.settings.prune))
+        edges = (clock / self.edge_weights).topk(max(kept, 1), largest=False, sorted=False).indices.numpy()
+        coo = self.data.interactions.tocoo()
+        ends = coo.coords[0][edges], coo.coords[1][edges]
+        sample = sp.csr_matrix((coo.data[edges], ends), shape=coo.shape)
+        self.pruned = SparseOperator(normalised_interactions(sample)).to(self.user_table.device)
+
+    def _propagate(self, graph: SparseOperator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(users, i_ui, S^(L-1) e, S^L e)."""
+        users, items = lightgcn(graph, self.user_table, self.item_table, self.settings.layers)
+        before = hypergraph(self.item_graph, self.item_table, self.settings.item_layers - 1)
+        return users, items, before, self.item_graph @ before
+
+    def modality_vectors(self) -> dict[str, Tensor]:
+        parts = zip(self.modalities, self.content, self.projections, strict=True)
+        return {name: content(layer) for name, content, layer in parts}
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        users, items, _, similar = self._propagate(self.pruned)
+        rows = triples(users, items + similar, batch)
+        terms = {"bpr": bpr(*triple_scores(*rows))}
+        if self.settings.content:
+            parts = zip(self.modalities, self.content, self.projections, strict=True)
+            for name, content, layer in parts:
+                terms[name] = self.settings.content * content_bpr(rows[0], content, layer, batch)
+        return terms
+
+    def forward(self) -> Vectors:
+        users, items, before, similar = self._propagate(self.full)
+        final = items + similar
+        if len(self.cold):
+            final = self.cold.put(final, self.cold.neighbours.attach(self.cold.graph, items + before))
+        return Vectors(users, final)
+
+    @torch.no_grad()
+    def item_vectors_for(self, features: Mapping[str, Modality]) -> Tensor:
+        _, items, before, _ = self._propagate(self.full)
+        return self.cold.neighbours.attach(self.cold.neighbours.graph(features), items + before)
+
+
+def content_bpr(users: Tensor, content: ContentRows, layer: nn.Linear, batch: Batch) -> Tensor:
+    """BPR of a batch's users (b, d) with their items' projected content, over pairs that both have it."""
+    rows = torch.cat([batch.positives, batch.negatives.flatten()])
+    positives, negatives = content(layer, rows).split([len(users), batch.negatives.numel()])
+    scores = triple_scores(users, positives, negatives.view(*batch.negatives.shape, -1))
+    present = content.present[batch.positives].unsqueeze(1) & content.present[batch.negatives]
+    return (bpr(*scores, reduction="none") * present).sum() / present.sum().clamp_min(1)

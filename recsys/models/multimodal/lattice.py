@@ -1,0 +1,201 @@
+"""LATTICE: item graphs learned from content while the recommender trains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from recsys.coldstart.cold_items import ColdItems
+from recsys.coldstart.neighbours import nearest
+from recsys.datasets.dataset import Modality
+from recsys.encoders.content import ContentRows
+from recsys.encoders.hypergraph import hypergraph
+from recsys.encoders.lightgcn import lightgcn
+from recsys.encoders.linear import linear
+from recsys.graphs.bipartite import normalised_interactions
+from recsys.graphs.knn import knn, neighbour_graph
+from recsys.graphs.normalise import row_normalise
+from recsys.graphs.operator import SparseOperator
+from recsys.inputs.content import choose, unit_rows
+from recsys.inputs.sampler import Batch
+from recsys.inputs.training_data import TrainingData
+from recsys.models.base import Model, Vectors, triple_scores, triples
+from recsys.objectives.l2 import l2
+from recsys.objectives.ranking.bpr import bpr
+from recsys.settings import Settings, setting
+
+
+class Edges(NamedTuple):
+    """A square sparse matrix whose values may take a gradient; each entry is (row, column, value)."""
+
+    rows: Tensor
+    columns: Tensor
+    values: Tensor
+
+    def __matmul__(self, x: Tensor) -> Tensor:
+        return torch.zeros_like(x).index_add(0, self.rows, self.values[:, None] * x[self.columns])
+
+
+class LATTICESettings(Settings):
+    width: int = setting(64, "width of the vectors", low=1, high=4096, search=[64, 128, 256])
+    layers: int = setting(2, "propagations over the bipartite graph", low=0, high=10, search=(1, 4))
+    item_layers: int = setting(1, "propagations over the item graph", low=1, high=10, search=[1, 2, 3])
+    k: int = setting(10, "neighbours in an item graph, the item included", low=1, high=1000, search=(5, 30))
+    skip: float = setting(
+        0.9, "share of the raw features' graph in the item graph", low=0, high=1, search=(0.5, 1.0)
+    )
+    reg: float = setting(
+        1e-5, "weight of the L2 penalty on a batch's vectors", low=0, search=(1e-6, 1e-1), log=True
+    )
+    modalities: list[str] = setting([], "modalities to read; empty: all of them")
+
+
+class LATTICE(Model):
+    """u = u_ui, i = i_ui + norm(A^L e_i), A = skip sum_m w_m S_m + (1 - skip) D^-1/2 (sum_m w_m S'_m) D^-1/2.
+
+    "Mining Latent Structures for Multimedia Recommendation", Zhang et al., ACM MM 2021, arXiv 2104.09036.
+    S_m is the normalised graph of the k largest cosines of raw features, S'_m the same of
+    the projections W_m x^m + b_m, w a softmax of learned logits, u_ui and i_ui LightGCN's. As in the authors'
+    code an epoch's first step searches the neighbours anew and trains w and W_m through the edges' weights;
+    its other steps keep A.
+
+    Departures: no similarity is ever formed of all pairs, only the k largest of a row, and of the learned
+    ones only positive ones; the interaction graph is normalised symmetrically and has no self loops, as in
+    LightGCN; features are scaled to unit rows. A cold item has its row of A from its k nearest warm items,
+    raw and projected, and takes the mean of its neighbours' i_ui.
+    """
+
+    Settings = LATTICESettings
+    train_defaults: ClassVar[Mapping[str, Any]] = {"batch_size": 1024, "learning_rate": 5e-4}
+    ranks_cold_items = True
+    loss_is_mean = True
+    idle_parameters = True  # the item graph is learned in an epoch's first step alone
+
+    def __init__(self, settings: LATTICESettings, data: TrainingData, seed: int):
+        super().__init__(settings, data, seed)
+        self.modalities = choose(data.modalities, settings.modalities, "LATTICE")
+        graph = data.graph("bipartite", normalised_interactions(data.interactions), "users", "items")
+        self.propagation = SparseOperator(graph)
+        self.raw = [data.neighbour_graph(name, settings.k, weight="cosine") for name in self.modalities]
+        self.table("user_table", data.n_users, settings.width)
+        self.table("item_table", data.n_items, settings.width)
+        self.logits = nn.Parameter(torch.zeros(len(self.modalities)))
+        self.bank = [np.flatnonzero(m.mask & data.warm_items) for m in self.modalities.values()]
+        self.content = nn.ModuleList(
+            ContentRows(m, rows) for m, rows in zip(self.modalities.values(), self.bank, strict=True)
+        )
+        self.projections = nn.ModuleList(
+            linear(m.width, settings.width, self.init_generator) for m in self.modalities.values()
+        )
+        self.cold = ColdItems(data, self.modalities, settings.k)
+        self.item_graph: SparseOperator | None = None
+
+    def start_epoch(self, epoch: int, generator: torch.Generator) -> None:
+        self.item_graph = None
+
+    def _latent(self, number: int, features: np.ndarray | sp.csr_array) -> np.ndarray:
+        """(n, d) float32 projections. In float64 first: ties must not depend on the rows beside."""
+        layer = self.projections[number]
+        weight, bias = (
+            layer.weight.detach().double().cpu().numpy(),
+            layer.bias.detach().double().cpu().numpy(),
+        )
+        return (unit_rows(features) @ weight.T + bias).astype(np.float32)
+
+    def _edges(self) -> Edges:
+        """The item graph of the present parameters; gradients flow to them through the weights."""
+        s, shares = self.settings, self.logits.softmax(0)
+        raw, learned = [], []
+        for number, (modality, bank) in enumerate(zip(self.modalities.values(), self.bank, strict=True)):
+            graph = self.raw[number].tocoo()
+            raw.append((*self._tensors(graph.row, graph.col), shares[number] * self._tensors(graph.data)[0]))
+            latent = self._latent(number, modality.features[bank])
+            found, _ = knn(latent, latent, s.k, positive_only=True)
+            rows, places = np.nonzero(found >= 0)
+            columns = found[rows, places]
+            unit = normalize(self.content[number](self.projections[number]), dim=1)
+            pairs = [unit.index_select(0, index) for index in self._tensors(rows, columns)]
+            cosines = (pairs[0] * pairs[1]).sum(1).clamp_min(0)
+            learned.append((*self._tensors(bank[rows], bank[columns]), shares[number] * cosines))
+        rows, columns, values = (torch.cat(part) for part in zip(*learned, strict=True))
+        degree = values.new_zeros(self.data.n_items).index_add(0, rows, values)
+        half = degree.clamp_min(torch.finfo(degree.dtype).eps).rsqrt()
+        scaled = rows, columns, (1 - s.skip) * values * half[rows] * half[columns]
+        raw = [(r, c, s.skip * v) for r, c, v in raw]
+        return Edges(*(torch.cat(part) for part in zip(*raw, scaled, strict=True)))
+
+    def _tensors(self, *arrays: np.ndarray) -> list[Tensor]:
+        whole = [a.astype(np.int64) if np.issubdtype(a.dtype, np.integer) else a for a in arrays]
+        return [torch.from_numpy(a).to(self.logits.device) for a in whole]
+
+    def _operator(self, edges: Edges) -> SparseOperator:
+        rows, columns, values = (part.detach().cpu().numpy() for part in edges)
+        graph = sp.csr_matrix((values, (rows, columns)), shape=(self.data.n_items,) * 2)
+        return SparseOperator(graph).to(self.logits.device)
+
+    def modality_vectors(self) -> dict[str, Tensor]:
+        parts = zip(self.modalities, self.bank, self.content, self.projections, strict=True)
+        zeros = torch.zeros_like(self.item_table)
+        return {
+            name: zeros.index_copy(0, *self._tensors(bank), content(layer))
+            for name, bank, content, layer in parts
+        }
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        users, items = lightgcn(self.propagation, self.user_table, self.item_table, self.settings.layers)
+        graph = self.item_graph
+        if graph is None:
+            graph = self._edges()
+            self.item_graph = self._operator(graph)
+        latent = hypergraph(graph, self.item_table, self.settings.item_layers)
+        rows = triples(users, items + normalize(latent, dim=1), batch)
+        return {"bpr": bpr(*triple_scores(*rows)), "l2": self.settings.reg * l2(*rows)}
+
+    def forward(self) -> Vectors:
+        users, items, before, graph = self._scored()
+        final = items + normalize(graph @ before, dim=1)
+        if len(self.cold):
+            graph, features = self.cold.graph, self.cold.features
+            final = self.cold.put(final, self._from_content(features, graph, items, before))
+        return Vectors(users, final)
+
+    def _scored(self) -> tuple[Tensor, Tensor, Tensor, SparseOperator]:
+        """(users, i_ui, A^(L-1) e, A) with the graph that the present parameters give."""
+        users, items = lightgcn(self.propagation, self.user_table, self.item_table, self.settings.layers)
+        with torch.no_grad():
+            graph = self._operator(self._edges())
+        return users, items, hypergraph(graph, self.item_table, self.settings.item_layers - 1), graph
+
+    def _from_content(
+        self, features: Mapping[str, Modality], neighbours: sp.csr_array, items: Tensor, before: Tensor
+    ) -> Tensor:
+        """(n, d): the neighbours' mean i_ui, and a row of A of one's own."""
+        rows = self._content_rows(features)
+        attach = self.cold.neighbours.attach
+        return attach(neighbours, items) + normalize(attach(rows, before), dim=1)
+
+    def _content_rows(self, features: Mapping[str, Modality]) -> sp.csr_array:
+        """(n, n_items): skip sum_m w_m S_m + (1 - skip) sum_m w_m S'_m of rows that sum to 1."""
+        total = 0
+        shares, skip = self.logits.detach().softmax(0).tolist(), self.settings.skip
+        for number, (name, modality) in enumerate(self.modalities.items()):
+            item, bank = features[name], self.bank[number]
+            raw = nearest(item, modality, self.data.warm_items, self.settings.k)
+            latent = self._latent(number, item.features), self._latent(number, modality.features[bank])
+            found, cosines = knn(*latent, self.settings.k, query_mask=item.mask, positive_only=True)
+            learned = np.where(found >= 0, bank[found], -1), cosines
+            for share, lists in ((skip, raw), (1 - skip, learned)):
+                graph = row_normalise(neighbour_graph(*lists, self.data.n_items))
+                total = total + graph * (share * shares[number])
+        return sp.csr_array(total)
+
+    @torch.no_grad()
+    def item_vectors_for(self, features: Mapping[str, Modality]) -> Tensor:
+        _, items, before, _ = self._scored()
+        return self._from_content(features, self.cold.neighbours.graph(features), items, before)

@@ -1,0 +1,86 @@
+"""VBPR: matrix factorisation that also reads the items' content."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from recsys.datasets.dataset import Modality
+from recsys.encoders.content import ContentRows
+from recsys.encoders.linear import linear
+from recsys.inputs.content import choose
+from recsys.inputs.sampler import Batch
+from recsys.inputs.training_data import TrainingData
+from recsys.models.base import Model, Vectors, triple_scores, triples
+from recsys.objectives.l2 import l2
+from recsys.objectives.ranking.bpr import bpr
+from recsys.settings import Settings, setting
+
+
+class VBPRSettings(Settings):
+    width: int = setting(
+        32, "width of the ID and of the content half", low=1, high=2048, search=[32, 64, 128]
+    )
+    reg: float = setting(
+        1e-4, "weight of the L2 penalty on a batch's rows", low=0, search=(1e-6, 1e-1), log=True
+    )
+    modalities: list[str] = setting([], "modalities to read; empty: all of them")
+
+
+class VBPR(Model):
+    """Score = b_i + beta . f_i + u . e_i + p_u . (E f_i), trained by BPR.
+
+    "VBPR: Visual Bayesian Personalized Ranking from Implicit Feedback", He and McAuley, AAAI 2016,
+    arXiv 1510.01784, equations 4 and 6, with the modalities' unit rows side by side as f_i. An item without
+    training interactions is scored by its content terms alone: e_i and b_i are left out.
+    """
+
+    Settings = VBPRSettings
+    ranks_cold_items = True
+    loss_is_mean = True
+
+    def __init__(self, settings: VBPRSettings, data: TrainingData, seed: int):
+        super().__init__(settings, data, seed)
+        self.modalities = choose(data.modalities, settings.modalities, "VBPR")
+        self.content = nn.ModuleDict({name: ContentRows(m) for name, m in self.modalities.items()})
+        # One layer gives (E f_i, beta . f_i): side by side, modalities add up to one long f_i.
+        self.projections = nn.ModuleDict(
+            {
+                name: linear(m.width, settings.width + 1, self.init_generator, bias=False)
+                for name, m in self.modalities.items()
+            }
+        )
+        self.register_buffer("warm", torch.from_numpy(data.warm_items).float().unsqueeze(1), persistent=False)
+        self.table("user_table", data.n_users, 2 * settings.width)
+        self.table("item_table", data.n_items, settings.width)
+        self.item_bias = nn.Parameter(torch.zeros(data.n_items, 1))
+
+    def forward(self) -> Vectors:
+        ones = self.user_table.new_ones(len(self.user_table), 1)
+        items = self._items(self.content, self.warm * self.item_table, self.warm * self.item_bias)
+        return Vectors(torch.cat([self.user_table, ones], 1), items)
+
+    def _items(self, content: nn.ModuleDict, identity: Tensor, bias: Tensor | float) -> Tensor:
+        projected = sum(content[name](layer) for name, layer in self.projections.items())
+        return torch.cat([identity, projected[:, :-1], bias + projected[:, -1:]], 1)
+
+    def modality_vectors(self) -> dict[str, Tensor]:
+        return {name: self.content[name](layer)[:, :-1] for name, layer in self.projections.items()}
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        vectors = self.forward()
+        rows = triples(self.user_table, self.item_table, batch)
+        shared = sum(layer.weight.square().sum() for layer in self.projections.values())
+        return {
+            "bpr": bpr(*triple_scores(*triples(vectors.users, vectors.items, batch))),
+            "l2": self.settings.reg * (l2(*rows) + shared / batch.size),
+        }
+
+    @torch.no_grad()
+    def item_vectors_for(self, features: Mapping[str, Modality]) -> Tensor:
+        content = nn.ModuleDict({name: ContentRows(features[name]) for name in self.modalities})
+        content = content.to(self.item_table.device)
+        first = self.item_table.new_zeros(len(features[next(iter(content))].mask), self.item_table.shape[1])
+        return self._items(content, first, 0.0)

@@ -1,0 +1,1 @@
+"""Alignment and uniformity: near where it matters, spread everywhere else."""

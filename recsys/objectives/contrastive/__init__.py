@@ -1,0 +1,1 @@
+"""Contrastive objectives: views of one node agree, and differ from those of others."""

@@ -1,0 +1,1 @@
+"""Objectives that rank a positive above negatives."""

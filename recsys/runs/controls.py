@@ -1,0 +1,56 @@
+"""The runs beside a run that show what its content is worth: content that tells nothing, and content alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recsys.datasets.dataset import Dataset
+from recsys.errors import UserError
+from recsys.inputs.corruption import CONTROLS, Content, reads_content
+from recsys.models import MODELS
+from recsys.runs.run import RunConfig, execute, prepare
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+CONTENT_ONLY = "contentknn"
+"""The model that has nothing but content."""
+
+
+def control_contents(model: Any) -> dict[str, Content]:
+    """What is done to content, by the control's name; none for a model class that does not read content."""
+    return (
+        {told: Content(control=control) for control, told in CONTROLS.items()} if reads_content(model) else {}
+    )
+
+
+def controls_of(config: RunConfig, alone: Mapping[str, Any]) -> dict[str, RunConfig]:
+    """The controls beside a run, by their label.
+
+    Args:
+        alone: settings of the model that has nothing but content.
+
+    Raises:
+        UserError: the model does not read content.
+    """
+    contents = control_contents(MODELS.get(config.model))
+    if not contents:
+        raise UserError(f"{config.model} does not read content: it has no controls; leave out --controls")
+    beside = {f"{config.model}, {told}": {"content": content} for told, content in contents.items()}
+    if config.model != CONTENT_ONLY:
+        beside[CONTENT_ONLY] = {"model": CONTENT_ONLY, "settings": dict(alone)}
+    return {label: config.model_copy(update=changes) for label, changes in beside.items()}
+
+
+def run_controls(
+    controls: Mapping[str, RunConfig], dataset: Dataset, folder: Path, resume: bool, console: Console
+) -> list[dict[str, Any]]:
+    """Run the controls, each in a folder beside `folder`; what their metrics.json hold, under their labels."""
+    found = []
+    for label, config in controls.items():
+        beside = folder.with_name(f"{folder.name}-{label.rpartition(', ')[2].lower().replace(' ', '-')}")
+        metrics = execute(prepare(config, dataset), beside, resume=resume, console=console)
+        found.append({**metrics, "model": label})
+    return found

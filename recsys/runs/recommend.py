@@ -1,0 +1,284 @@
+"""Ranked items of a trained run, for its users and for new ones, of its catalogue and of items that are new."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+import torch
+from rich.table import Table
+
+from recsys.datasets.checks import positions
+from recsys.datasets.files import read_text
+from recsys.errors import UserError, nearest
+from recsys.evaluation.ranking import LOWEST
+from recsys.evaluation.scorers import FallbackScorer, Scorer
+from recsys.files import atomic
+from recsys.inputs.requests import Arrivals, Audience
+from recsys.models.base import Model
+from recsys.runs.new_files import read_arrivals, read_audience
+from recsys.runs.run import Run
+from recsys.runs.tables import make_table
+
+PRINTED = 10
+"""Users whose tables are printed; more go to a file."""
+CELLS = 2**22
+"""Scores of one block of users."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command line asks of a run; `recsys recommend --help` tells what each means."""
+
+    user: str = ""
+    users: str = ""
+    new_items: Path | None = None
+    new_users: Path | None = None
+    pool: str = ""
+    k: int = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Listeners:
+    """m users to recommend to.
+
+    Attributes:
+        ids: (m,) raw ids.
+        audience: what a model needs of them.
+        known: (m, n_items) CSR, items that are not recommended to them again.
+        held_out: (m, n_items) CSR, their items of the test part.
+        numbers: (m,) int64 rows of the data set's users; None where they are new.
+    """
+
+    ids: np.ndarray
+    audience: Audience
+    known: sp.csr_array
+    held_out: sp.csr_array
+    numbers: np.ndarray | None
+
+
+class Answer(NamedTuple):
+    """Recommendations.
+
+    Attributes:
+        frame: as `rank` gives it.
+        attributes: of the catalogue's items and of the arrivals, by raw id.
+        notes: what should be known of them.
+    """
+
+    frame: pd.DataFrame
+    attributes: pd.DataFrame
+    notes: list[str]
+
+
+def catalogue_users(run: Run, ids: np.ndarray | None = None) -> Listeners:
+    """Users of the run's data set, all of them where `ids` is None.
+
+    Raises:
+        UserError: the data set has no such user.
+    """
+    dataset, split, data = run.dataset, run.split, run.data
+    rows = np.arange(dataset.n_users) if ids is None else positions(dataset.user_ids, ids)
+    if (rows < 0).any():
+        unknown = str(ids[np.argmax(rows < 0)])
+        raise UserError(f"'{dataset.name}' has no user '{unknown}'{nearest(unknown, dataset.user_ids)}")
+    numbers = np.where(data.warm_users, np.arange(dataset.n_users), -1)
+    audience = Audience(numbers, run.model.history(run.support("test")), data.user_attributes).rows(rows)
+    known, held_out = (dataset.matrix(part)[rows] for part in (split.known, split.test))
+    return Listeners(dataset.user_ids[rows], audience, known, held_out, rows)
+
+
+def new_users(path: Path, run: Run, wanted: np.ndarray | None = None) -> Listeners:
+    """The users of a file, those among them with the ids `wanted` where not None.
+
+    Raises:
+        DataError: as `read_audience`.
+        UserError: the file has no such user.
+    """
+    ids, audience = read_audience(path, run.dataset)
+    rows = np.arange(len(ids)) if wanted is None else positions(ids, wanted)
+    if (rows < 0).any():
+        unknown = str(wanted[np.argmax(rows < 0)])
+        raise UserError(f"{path} has no user '{unknown}'{nearest(unknown, ids)}")
+    audience = audience.rows(rows)
+    nothing = sp.csr_array(audience.history.shape, dtype=np.float32)
+    return Listeners(ids[rows], audience, audience.history, nothing, None)
+
+
+def scorer_of(run: Run, listeners: Listeners, arrivals: Arrivals | None = None) -> Scorer:
+    """Scores of the listeners by place, over the catalogue and, behind it, the arrivals."""
+    own = type(run.model).scorer is not Model.scorer
+    if own and arrivals is None and listeners.numbers is not None:
+        scorer, numbers = run.model.scorer(run.support("test")), listeners.numbers
+
+        class Chosen:
+            n_items, device = scorer.n_items, scorer.device
+
+            def __call__(self, users: np.ndarray) -> torch.Tensor:
+                return scorer(numbers[users])
+
+        return Chosen()
+    return run.model.serve(listeners.audience, arrivals)
+
+
+def top_k(scores: torch.Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """(b, k) places and scores of each row's largest, best first, ties in the order of the items."""
+    bits = scores.add(0.0).view(torch.int32)  # + 0.0: minus zero is zero
+    ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).long()
+    # One integer a score and its place, so that an ordinary top-k puts ties in order.
+    keys = (ordered << 32).sub_(torch.arange(scores.shape[1], device=scores.device))
+    places = keys.topk(min(k, scores.shape[1]), dim=1).indices
+    return places.cpu().numpy(), scores.gather(1, places).cpu().numpy()
+
+
+def rank(scorer: Scorer, listeners: Listeners, ids: np.ndarray, *, new_only: bool, k: int) -> pd.DataFrame:
+    """Each listener's k best items, without those that they are known to have.
+
+    Args:
+        scorer: of the listeners, over the catalogue and the arrivals.
+        ids: (n,) raw ids of the catalogue's items and of the arrivals.
+        new_only: rank arrivals alone.
+
+    Returns:
+        Frame with `user` and `item` (raw ids), `rank` from 1, `score`, `new` (an arrival) and `held_out` (a test
+        item of the user), users in order, best first.
+    """
+    n_items = listeners.known.shape[1]
+    first = n_items if new_only else 0
+    blocks, size = [], max(1, CELLS // len(ids))
+    for low in range(0, len(listeners.ids), size):
+        users = np.arange(low, min(low + size, len(listeners.ids)))
+        scores = scorer(users)
+        rows, columns = listeners.known[users].nonzero()
+        scores[torch.from_numpy(rows), torch.from_numpy(columns)] = -torch.inf
+        places, values = top_k(scores[:, first:], k)
+        rows, ranks = np.nonzero(values > LOWEST)
+        blocks.append((users[rows], ranks + 1, places[rows, ranks] + first, values[rows, ranks]))
+    users, ranks, items, values = (np.concatenate(part) for part in zip(*blocks, strict=True))
+    tested = listeners.held_out.tocoo()
+    pairs = tested.coords[0].astype(np.int64) * len(ids) + tested.coords[1]
+    return pd.DataFrame(
+        {
+            "user": listeners.ids[users],
+            "rank": ranks,
+            "item": ids[items],
+            "score": values,
+            "new": items >= n_items,
+            "held_out": np.isin(users * len(ids) + items, pairs),
+        }
+    )
+
+
+def recommend(run: Run, asked: Asked) -> Answer:
+    """What a command line asks for.
+
+    Raises:
+        UserError, DataError: what is asked for cannot be.
+    """
+    dataset, model, arrivals, notes = run.dataset, run.model, None, []
+    ids, attributes = dataset.item_ids, _named(dataset.item_attributes, dataset.item_ids)
+    if asked.pool and asked.new_items is None:
+        raise UserError("--pool chooses between new items and all; name a file of new items with --new-items")
+    if asked.new_items is not None:
+        arrivals, notes = read_arrivals(asked.new_items, dataset)
+        _check_content(run, arrivals)
+        ids = np.concatenate([ids, arrivals.ids])
+        attributes = pd.concat([attributes, _named(arrivals.attributes, arrivals.ids)])
+    listeners = listeners_of(run, asked)
+    scorer = scorer_of(run, listeners, arrivals)
+    if arrivals is not None and (blind := int(model.blind(arrivals).sum())):
+        notes.append(
+            f"{blind:,} of {len(arrivals):,} new items have none of the content that {run.config.model} reads: they "
+            "fall back to popularity, the score of an average item"
+        )
+    if strangers := int((np.diff(listeners.audience.history.indptr) == 0).sum()):
+        which = "a ranking by their attributes, or the average user's where the model reads none"
+        if isinstance(scorer, FallbackScorer):
+            which = "the ranking by popularity" + (", where new items tie" if arrivals else "")
+        notes.append(f"{strangers:,} of {len(listeners.ids):,} users have no interactions: they get {which}")
+    new_only = arrivals is not None and asked.pool != "all"
+    return Answer(rank(scorer, listeners, ids, new_only=new_only, k=asked.k), attributes, notes)
+
+
+def _check_content(run: Run, arrivals: Arrivals) -> None:
+    """UserError where the run's content was altered in a way that new items' content cannot follow."""
+    content = run.config.content
+    if content.control:
+        raise UserError(
+            f"this run saw a control in the content's place ({content.control}): there is nothing to rank new items by"
+        )
+    if content.fill != "mask" and not all(m.mask.all() for m in arrivals.modalities.values()):
+        raise UserError(
+            f"this run fills what is missing (fill={content.fill}), which new items cannot follow; give them every "
+            "modality, or train with fill=mask"
+        )
+
+
+def listeners_of(run: Run, asked: Asked) -> Listeners:
+    """Whom to recommend to.
+
+    Raises:
+        UserError: nobody is named, both ways at once, or somebody whom neither the data set nor the file knows.
+    """
+    if asked.user and asked.users:
+        raise UserError("name one user with --user, or many with --users, not both")
+    wanted = np.array([asked.user]) if asked.user else None
+    if asked.users and asked.users != "all":
+        wanted = np.array(list(dict.fromkeys(read_text(Path(asked.users)).splitlines())))
+        wanted = wanted[wanted != ""]
+        if not len(wanted):
+            raise UserError(f"{asked.users} names no user; expected a raw id on each line")
+    if asked.new_users is not None:
+        return new_users(asked.new_users, run, wanted)
+    if wanted is None and not asked.users:
+        raise UserError("for whom? name a user with --user, many with --users, or new ones with --new-users")
+    return catalogue_users(run, wanted)
+
+
+def _named(attributes: pd.DataFrame, ids: np.ndarray) -> pd.DataFrame:
+    return attributes.reindex(range(len(ids))).set_axis(ids, axis=0)
+
+
+def write_frame(frame: pd.DataFrame, path: Path) -> None:
+    """Write recommendations as CSV or Parquet, whole or not at all.
+
+    Raises:
+        UserError: another kind of file, or it cannot be written.
+    """
+    if path.suffix not in (".csv", ".parquet"):
+        raise UserError(f"{path}: recommendations are written as .csv or .parquet; name such a file")
+    with atomic(path) as temporary:
+        if path.suffix == ".csv":
+            frame.to_csv(temporary, index=False)
+        else:
+            frame.to_parquet(temporary, index=False)
+
+
+def tables(run: Run, answer: Answer) -> list[Table]:
+    """One table for each user.
+
+    Raises:
+        UserError: more users than can be looked at.
+    """
+    frame, attributes = answer.frame, answer.attributes
+    if (count := frame["user"].nunique()) > PRINTED:
+        raise UserError(f"{count:,} users are too many to print; name a .csv or .parquet file with --output")
+    shown = [c for c in ("title", "year", "genres") if c in attributes]
+    made = []
+    for user, rows in frame.groupby("user", sort=False):
+        name = f"{run.config.model} on {run.dataset.name}, user {user}"
+        marks = {"held_out": "* held out for the test", "new": "+ new"}
+        caption = "   ".join(text for column, text in marks.items() if rows[column].any())
+        table = make_table(name, ["rank", "item", "score", "", *shown], caption or None)
+        for column in table.columns[3:]:
+            column.justify = "left"
+        for row in rows.to_dict("records"):
+            cells = [str(attributes.at[row["item"], c]) for c in shown]
+            mark = "+" if row["new"] else "*" if row["held_out"] else ""
+            table.add_row(str(row["rank"]), row["item"], f"{row['score']:.4f}", mark, *cells)
+        made.append(table)
+    return made

@@ -1,0 +1,100 @@
+"""Repeating a run from its folder alone, and saying by how much the figures differ."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from recsys.errors import UserError
+from recsys.runs.run import ENVIRONMENT_FILE, METRICS_FILE, execute, load_config, new_folder, prepare
+from recsys.runs.tables import make_table
+
+
+def run_again(
+    folder: Path, out: Path | None, data_root: str | None, device: str | None, console: Console
+) -> dict[str, tuple[float, float]]:
+    """Repeat the run in `folder` in a new one and print what differs.
+
+    Args:
+        out: the new folder; None for `folder` with -rerun behind it.
+        data_root, device: instead of those the run was made with.
+
+    Returns:
+        Figure -> (before, now), of those that are not equal.
+
+    Raises:
+        UserError: the folder is no finished run's.
+    """
+    config = load_config(folder)
+    before = _read(folder / METRICS_FILE)
+    changes = {"data_root": data_root, "device": device}
+    run = prepare(config.model_copy(update={k: v for k, v in changes.items() if v is not None}))
+    target = out or new_folder(folder.parent, f"{folder.name}-rerun")
+    now = json.loads(json.dumps(execute(run, target, console=console)))
+    for line in _changes(folder, target):
+        console.print(line, markup=False, soft_wrap=True)
+    old, new = dict(figures(before)), dict(figures(now))
+    differing = {
+        name: (old.get(name, math.nan), new.get(name, math.nan))
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
+    }
+    _tell(differing, len(old), console)
+    console.print(f"kept in {target}", markup=False, soft_wrap=True)
+    return differing
+
+
+def figures(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Every number of a metrics.json by its path, but not how long things took."""
+    for key, value in metrics.items():
+        if key == "timing":
+            continue
+        name = f"{prefix} {key}".strip()
+        if isinstance(value, Mapping):
+            yield from figures(value, name)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield name, value
+
+
+def _tell(differing: Mapping[str, tuple[float, float]], total: int, console: Console) -> None:
+    if not differing:
+        console.print(f"equal: all {total} figures are the same to the last digit")
+        return
+    table = make_table("figures that differ", ["figure", "before", "now", "difference"])
+    for name, (old, new) in differing.items():
+        table.add_row(name, f"{old:.6g}", f"{new:.6g}", f"{new - old:+.2g}")
+    console.print(table)
+    largest = max(differing, key=lambda name: abs(differing[name][1] - differing[name][0]))
+    old, new = differing[largest]
+    console.print(
+        f"{len(differing)} of {total} figures differ, at most by {abs(new - old):.2g} ({largest})",
+        markup=False,
+    )
+
+
+def _changes(before: Path, now: Path) -> Iterator[str]:
+    """What the two runs rest on and do not share: data, split, versions, machine. What they took is no cause."""
+    old, new = _read(before / ENVIRONMENT_FILE), _read(now / ENVIRONMENT_FILE)
+    for key in sorted((old.keys() | new.keys()) - {"usage"}):
+        if old.get(key) != new.get(key):
+            yield f"changed: {key} was {_short(old.get(key))}, is {_short(new.get(key))}"
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 200 else text[:200] + "…"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(values, dict):
+            return values
+    except (OSError, ValueError):
+        pass
+    raise UserError(f"{path.parent} is not a finished run's: its {path.name} cannot be read")

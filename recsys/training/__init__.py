@@ -1,0 +1,1 @@
+"""The training loop, its checkpoints, moving averages, and training by several processes."""

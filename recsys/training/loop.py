@@ -1,0 +1,400 @@
+"""Training: pytorch-lightning's loop around a Model, and the callbacks that make runs resumable."""
+
+from __future__ import annotations
+
+import io
+import logging
+import math
+import os
+import signal
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.plugins.io import CheckpointIO
+from pytorch_lightning.utilities import rank_zero_only
+from safetensors.torch import load_file, save_file
+
+from recsys.errors import LeakError, UserError
+from recsys.files import atomic, write_text
+from recsys.inputs.sampler import Batch, Sampler, derived_seed
+from recsys.models.base import Model
+from recsys.objectives.diagnostics import embedding_diagnostics, sample
+from recsys.settings import Settings, setting
+from recsys.training.distributed import Machines, hush
+
+RESUME_FILE, BEST_FILE, HISTORY_FILE = "last.ckpt", "model.safetensors", "history.csv"
+DIAGNOSED = 2048
+"""So many users, items and pairs are looked at by `diagnostics`."""
+LOST = ("onnection closed", "onnection reset", "onnection refused", "roken pipe", "NCCL")
+"""What the transports between processes say where one is gone."""
+
+
+class TrainSettings(Settings):
+    """How a model is trained; a model may have its own defaults (`train_defaults`)."""
+
+    max_epochs: int = setting(1000, "epochs at most", low=1)
+    batch_size: int = setting(2048, "positives a step", low=1, search=[512, 1024, 2048, 4096])
+    learning_rate: float = setting(1e-3, "Adam's step size", low=0, high=10, search=(5e-4, 5e-3), log=True)
+    decay: float = setting(1.0, "factor on the learning rate each epoch", low=0.01, high=1)
+    weight_decay: float = setting(0.0, "Adam's decoupled decay of all parameters", low=0)
+    negatives: int = setting(1, "negatives for each positive", low=1, high=4096)
+    sample_by: Literal["pairs", "users", "rows"] = setting(
+        "pairs", "what an epoch visits: all pairs; users, drawn for as many batches; or each user's row once"
+    )
+    eval_every: int = setting(1, "epochs between validations", low=1)
+    patience: int = setting(20, "validations without a better one before training stops", low=1)
+    monitor: str = setting("ndcg@20", "validation metric that chooses the epoch")
+    logger: Literal["csv", "tensorboard", "mlflow"] = setting("csv", "where curves go besides history.csv")
+    diagnostics: bool = setting(
+        False, "whether each validation notes alignment, uniformity, effective rank and modality gaps"
+    )
+
+
+Validate = Callable[..., float]
+"""Scores a model on the validation part: the value that chooses the epoch, higher is better. With the name of a group
+besides, by that group's answers."""
+
+
+class _Epochs:
+    """The batches of whatever epoch the trainer is in; an iterable that Lightning takes for a data loader.
+
+    Of several processes each draws all of them, and takes its share of each."""
+
+    def __init__(self, module: TrainingModule, sampler: Sampler):
+        self._module, self._sampler = module, sampler
+
+    def __len__(self) -> int:
+        return len(self._sampler)
+
+    def __iter__(self) -> Iterator[Batch]:
+        trainer = self._module.trainer
+        for batch in self._sampler.epoch(self._module.current_epoch):
+            yield batch if trainer.world_size == 1 else batch.share(trainer.global_rank, trainer.world_size)
+
+
+class TrainingModule(pl.LightningModule):
+    """The one training loop: a Model's loss, Adam, and seeds that depend on the epoch alone."""
+
+    def __init__(self, model: Model, settings: TrainSettings, seed: int):
+        super().__init__()
+        self.model, self.settings, self.seed = model, settings, seed
+        self.epoch_terms: dict[str, torch.Tensor] = {}
+        self._cold = {
+            "users": torch.from_numpy(~model.data.warm_users),
+            "items": torch.from_numpy(~model.data.warm_items),
+        }
+
+    def train_dataloader(self) -> _Epochs:
+        s = self.settings
+        return _Epochs(self, Sampler(self.model.data, s.batch_size, s.negatives, self.seed, s.sample_by))
+
+    def configure_optimizers(self) -> Any:
+        s = self.settings
+        optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=s.learning_rate, weight_decay=s.weight_decay, fused=True
+        )
+        if s.decay == 1.0:
+            return optimizer
+        return [optimizer], [torch.optim.lr_scheduler.ExponentialLR(optimizer, s.decay)]
+
+    def on_train_epoch_start(self) -> None:
+        # Everything random in an epoch follows from (seed, epoch), so that a resumed run repeats it.
+        seed = derived_seed(self.seed + 1, self.current_epoch)
+        torch.manual_seed(seed)
+        self.model.start_epoch(self.current_epoch, torch.Generator().manual_seed(seed))
+        self.epoch_terms = {}
+
+    def training_step(self, batch: Batch, index: int) -> torch.Tensor:
+        terms = self.model.loss(batch)
+        for name, value in terms.items():
+            self.epoch_terms[name] = self.epoch_terms.get(name, 0.0) + value.detach() * batch.weight
+        # DDP takes the mean of the processes' gradients; what is wanted is their sum by weight.
+        return torch.stack(list(terms.values())).sum() * (batch.weight * self.trainer.world_size)
+
+    def on_after_backward(self) -> None:
+        if self.trainer.is_last_batch:
+            self.audit_gradients()
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, index: int) -> None:
+        if self.trainer.is_last_batch and self.trainer.world_size > 1:
+            reduce = self.trainer.strategy.reduce
+            self.epoch_terms = {n: reduce(value, reduce_op="sum") for n, value in self.epoch_terms.items()}
+
+    def audit_gradients(self) -> None:
+        """LeakError where a cold user's or item's ID row took a gradient: it would be trained on."""
+        for name, (table, noun) in self.model.id_tables().items():
+            cold = self._cold[noun]
+            if table.grad is not None and table.grad[cold.to(table.device)].any():
+                raise LeakError(f"leak: ID table '{name}' trains the rows of cold {noun}")
+
+    def mean_terms(self) -> dict[str, float]:
+        """Mean of each term of the loss over the epoch's steps."""
+        steps = max(self.trainer.num_training_batches, 1)
+        return {name: float(total) / steps for name, total in self.epoch_terms.items()}
+
+
+class AtomicCheckpointIO(CheckpointIO):
+    """Resume files that are whole or not there, and are read without unpickling arbitrary objects."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        # Serialised in memory first: torch reports a full disk as a RuntimeError of its own.
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        with atomic(Path(path)) as temporary:
+            temporary.write_bytes(buffer.getbuffer())
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        try:
+            return torch.load(path, map_location=map_location or "cpu", weights_only=True)
+        except Exception as error:
+            raise UserError(
+                f"{path} is not a resume file of this engine ({type(error).__name__}); delete it, or train anew"
+            ) from error
+
+    def remove_checkpoint(self, path: Any) -> None:
+        Path(path).unlink(missing_ok=True)
+
+
+def on_leader(trainer: pl.Trainer, act: Callable[[], Any]) -> Any:
+    """What `act` gives in the first process, which alone calls it; all others wait, and share its errors."""
+    told = None
+    if trainer.is_global_zero:
+        try:
+            told = act()
+        except UserError as error:
+            told = error
+    told = trainer.strategy.broadcast(told)
+    if isinstance(told, Exception):
+        raise told
+    return told
+
+
+class KeepBest(pl.Callback):
+    """Validates every `eval_every` epochs, keeps the best epoch's weights, stops when patience runs out,
+    and leaves a resume file behind, all of it before the next epoch begins.
+
+    Of several processes the first validates and writes; the others take its word, so that all stop together."""
+
+    def __init__(self, folder: Path, validate: Validate):
+        self.folder, self.validate = folder, validate
+        self.best, self.best_epoch, self.waited = -math.inf, -1, 0
+        self.history: list[dict[str, float]] = []
+        self.started = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        names = ("best", "best_epoch", "waited", "history")
+        return {name: getattr(self, name) for name in names}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)
+
+    def on_train_start(self, trainer: pl.Trainer, module: TrainingModule) -> None:
+        # A run killed between its last epoch and its test has nothing left to train.
+        trainer.should_stop = trainer.should_stop or self.waited >= module.settings.patience
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: TrainingModule) -> None:
+        self.started = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: TrainingModule) -> None:
+        epoch, settings = trainer.current_epoch, module.settings
+        row = {"epoch": epoch, "seconds": time.perf_counter() - self.started, **module.mean_terms()}
+        if not all(math.isfinite(value) for value in row.values()):
+            raise UserError(f"the loss is not finite in epoch {epoch}: {row}; lower learning_rate")
+        self.history.append(row)
+        if (epoch + 1) % settings.eval_every and epoch + 1 < settings.max_epochs:
+            return
+        row.update(on_leader(trainer, lambda: self._validated(module)))
+        if trainer.logger:
+            module.log_dict({name: float(row[name]) for name in row if name != "epoch"})
+        self.waited += 1
+        if row[settings.monitor] > self.best:
+            self.best, self.best_epoch, self.waited = row[settings.monitor], epoch, 0
+        trainer.should_stop = trainer.should_stop or self.waited >= settings.patience
+        on_leader(trainer, lambda: self._write(module))
+
+    def _validated(self, module: TrainingModule) -> dict[str, float]:
+        module.model.eval()
+        figures = {module.settings.monitor: self.validate(module.model)}
+        if module.settings.diagnostics:
+            figures |= diagnosed(module.model, module.seed)
+        module.model.train()
+        return figures
+
+    def _write(self, module: TrainingModule) -> None:
+        if self.waited == 0:
+            save_model(module.model, self.folder)
+        write_text(self.folder / HISTORY_FILE, pd.DataFrame(self.history).to_csv(index=False))
+
+
+@torch.no_grad()
+def diagnosed(model: Model, seed: int) -> dict[str, float]:
+    """`embedding_diagnostics` of the model's vectors, by name with embedding_ before it; the same users, items
+    and pairs in every epoch."""
+    csr, vectors = model.data.interactions.tocoo(), model()
+    pairs = tuple(torch.from_numpy(ids.astype("int64")) for ids in csr.coords)
+    pairs, rows = sample(pairs, DIAGNOSED, torch.Generator().manual_seed(seed))
+    # A loss may have terms of the same names.
+    figures = embedding_diagnostics(vectors.users, vectors.items, pairs, model.modality_vectors(), rows)
+    return {f"embedding_{name}": value for name, value in figures.items()}
+
+
+def save_model(model: Model, folder: Path) -> None:
+    """Write the model's arrays to `folder`/model.safetensors, whole or not at all."""
+    with atomic(folder / BEST_FILE) as temporary:
+        save_file({name: tensor.cpu() for name, tensor in model.arrays().items()}, temporary)
+
+
+def load_model(model: Model, folder: Path) -> None:
+    """Put the arrays of `folder`/model.safetensors into the model."""
+    model.load_arrays(load_file(folder / BEST_FILE))
+
+
+def train(
+    model: Model,
+    settings: TrainSettings,
+    folder: Path,
+    validate: Validate,
+    seed: int,
+    *,
+    device: str = "auto",
+    machines: Machines = Machines(),  # noqa: B008 - immutable
+    callbacks: tuple[pl.Callback, ...] = (),
+) -> dict[str, Any]:
+    """Train `model` and leave it with the best epoch's weights, which are also in `folder`.
+
+    A resume file in `folder` is taken up where it stands: the run ends as if it had never stopped. Of several
+    processes the first alone has the best weights in the end.
+
+    Returns:
+        best_epoch, best (the validation metric, of the model as it is left), epochs and train_epoch_median (seconds).
+    """
+    stages = model.stages(settings)
+    if stages:
+        how = {"device": device, "machines": machines, "callbacks": callbacks}
+        return _in_stages(model, stages, folder, validate, how)
+    keeper = KeepBest(folder, validate)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="pytorch_lightning")
+        hush()
+        where = machines.trainer_options(device, model.idle_parameters)
+        trainer = _trainer(settings, folder, where, [*callbacks, keeper])
+        _fit(trainer, TrainingModule(model, settings, seed), folder / RESUME_FILE)
+    for process in getattr(trainer.strategy.launcher, "procs", ()):
+        process.wait()
+    if trainer.is_global_zero:
+        load_model(model, folder)
+    model.eval()
+    best = keeper.best
+    if trainer.is_global_zero and type(model).settle is not Model.settle:
+        best = _settled(model, folder, validate)
+    seconds = [row["seconds"] for row in keeper.history]
+    return {
+        "best_epoch": keeper.best_epoch,
+        "best": best,
+        "epochs": len(keeper.history),
+        "train_epoch_median": statistics.median(seconds),
+    }
+
+
+def _in_stages(
+    model: Model,
+    stages: Mapping[str, tuple[Model, TrainSettings]],
+    folder: Path,
+    validate: Validate,
+    how: dict[str, Any],
+) -> dict[str, Any]:
+    """Train a model's parts one after another, each in a folder of its own, and put them together.
+
+    A killed run goes on in the stage where it stopped: a finished one has no patience left.
+    """
+    told, curves, epochs = [], [], 0
+    for name, (part, settings) in stages.items():
+        (folder / name).mkdir(exist_ok=True)
+        told.append(train(part, settings, folder / name, validate, part.seed, **how))
+        curve = pd.read_csv(folder / name / HISTORY_FILE)
+        curves.append(curve.assign(epoch=curve["epoch"] + epochs, stage=name))
+        epochs += told[-1]["epochs"]
+    best = _settled(model, folder, validate)
+    write_text(folder / HISTORY_FILE, pd.concat(curves).to_csv(index=False))
+    for name in stages:
+        (folder / name / RESUME_FILE).unlink(missing_ok=True)
+    return {
+        "best_epoch": epochs - told[-1]["epochs"] + told[-1]["best_epoch"],
+        "best": best,
+        "epochs": epochs,
+        "train_epoch_median": statistics.median(pd.concat(curves)["seconds"]),
+    }
+
+
+def _settled(model: Model, folder: Path, validate: Validate) -> float:
+    """Let a trained model choose what is left to choose, and save it; its value as it is left."""
+    model.settle(lambda group: validate(model, group, settling=True))
+    best = validate(model)
+    save_model(model, folder)
+    return best
+
+
+def _fit(trainer: pl.Trainer, module: TrainingModule, resume: Path) -> None:
+    try:
+        trainer.fit(module, ckpt_path=resume if resume.exists() else None, weights_only=True)
+    except SystemExit:
+        # Lightning's answer to Ctrl-C; the caller decides what an interrupted run says.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise KeyboardInterrupt from None
+    except RuntimeError as error:
+        if trainer.world_size == 1 or not any(sign in str(error) for sign in LOST):
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"lost another process of this training ({reason}); go on with --resume") from None
+
+
+def _trainer(
+    settings: TrainSettings, folder: Path, where: dict[str, Any], callbacks: list[pl.Callback]
+) -> pl.Trainer:
+    checkpoint = pl.callbacks.ModelCheckpoint(
+        folder,
+        filename=Path(RESUME_FILE).stem,
+        save_on_train_epoch_end=True,
+        every_n_epochs=1,
+        enable_version_counter=False,
+    )
+    trainer = pl.Trainer(
+        **where | {"plugins": [*where["plugins"], AtomicCheckpointIO()]},
+        max_epochs=settings.max_epochs,
+        callbacks=[*callbacks, checkpoint],
+        logger=_logger(settings.logger, folder),
+        use_distributed_sampler=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        default_root_dir=os.fspath(folder),
+    )
+    # pytorch-lightning has guessed it from the cluster's variables, which also number workers that train alone.
+    rank_zero_only.rank = trainer.global_rank
+    return trainer
+
+
+def _logger(kind: str, folder: Path) -> Any:
+    if kind == "csv":
+        return False
+    try:
+        if kind == "tensorboard":
+            return pl.loggers.TensorBoardLogger(folder, name="tensorboard", version="")
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+        # Its plain files are no longer kept up by mlflow, which takes a database instead.
+        uri = f"sqlite:///{(folder / 'mlflow.db').resolve()}"
+        return pl.loggers.MLFlowLogger(
+            tracking_uri=uri, artifact_location=(folder / "mlruns").resolve().as_uri()
+        )
+    except ModuleNotFoundError as error:
+        raise UserError(f"logger={kind} needs a package: pip install 'recsys[{kind}]' ({error})") from None

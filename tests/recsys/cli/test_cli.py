@@ -1,0 +1,206 @@
+"""The command line: what a user sees, and mistakes that end in one line and status 2."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recsys.runs.run import load_config
+
+TINY = ["--set", "width=4", "--set", "max_epochs=2", "--set", "batch_size=64"]
+
+
+def one_line(err, *words):
+    assert err.count("\n") == 1 and err.startswith("recsys: ")
+    for word in words:
+        assert word in err
+
+
+def test_without_a_model_it_trains_the_engine_s_own(recsys, tmp_path):
+    status, _, _ = recsys("train", "--dataset", "toy", "--set", "max_epochs=1", "--out", "own")
+    assert status == 0 and load_config(tmp_path / "own").model == "confluence"
+
+
+def test_train_prints_a_table_and_keeps_the_run(recsys, tmp_path):
+    status, out, _ = recsys("train", "--model", "lightgcn", "--dataset", "toy", "--seed", "3", *TINY)
+    assert status == 0 and "chance" in out and "runs/toy/random/lightgcn-seed3" in out
+    metrics = json.loads((tmp_path / "runs/toy/random/lightgcn-seed3/metrics.json").read_text())
+    assert {"model", "dataset", "split", "seed", "test", "timing"} <= metrics.keys()
+    assert {"graph", "train_epoch_median", "evaluate", "total"} <= metrics["timing"].keys()
+    assert 0 <= metrics["test"]["recall@20"] <= 1 and metrics["test_opened"] == 1
+    status, out, _ = recsys("train", "--model", "pop", "--dataset", "toy", "--split", "cold-item")
+    assert status == 0 and "cannot rank items without training interactions" in out
+    metrics = json.loads((tmp_path / "runs/toy/cold-item/pop-seed0/metrics.json").read_text())
+    assert {"test_warm", "test_cold", "test_cold_pool"} <= metrics.keys()
+
+
+def test_ctrl_c_says_how_to_go_on(recsys, monkeypatch):
+    from recsys.runs import run
+
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "execute", interrupted)
+    status, _, err = recsys("train", "--model", "pop", "--dataset", "toy", "--out", "run")
+    assert status == 130
+    one_line(err, "interrupted", "--out run --resume")
+
+
+def test_a_second_run_takes_a_second_folder(recsys, tmp_path):
+    for _ in range(2):
+        assert recsys("train", "--model", "pop", "--dataset", "toy")[0] == 0
+    assert (tmp_path / "runs/toy/random/pop-seed0-2/metrics.json").exists()
+
+
+def test_settings_come_from_a_file_and_set_goes_before_it(recsys, tmp_path):
+    (tmp_path / "s.yaml").write_text("regularisation: 5.0\n")
+    arguments = ["train", "--model", "ease", "--dataset", "toy", "--config", "s.yaml"]
+    recsys(*arguments, "--out", "a")
+    recsys(*arguments, "--out", "b", "--set", "regularisation=7")
+    values = [(tmp_path / n / "config.yaml").read_text() for n in "ab"]
+    assert "regularisation: 5.0" in values[0] and "regularisation: 7.0" in values[1]
+
+
+def test_tuned_settings_are_those_of_the_model_the_data_and_the_split(recsys, tmp_path, monkeypatch):
+    from recsys.cli import train
+
+    assert train.tuned_settings("lightgcn", "tiktok", "predefined")["layers"] == 4
+    status, _, err = recsys("train", "--model", "bpr", "--dataset", "toy", "--tuned")
+    assert status == 2
+    one_line(err, "no tuned settings for bpr on toy, random", "lightgcn-tiktok-predefined")
+    found = {("ease", "toy", "random"): {"regularisation": 33.0}}
+    monkeypatch.setattr(train, "tuned_settings", lambda *names, required: found.get(names, {}))
+    for name, options, expected in (
+        ("a", [], "33.0"),
+        ("b", ["--no-tuned"], "50.0"),
+        ("c", ["--set", "regularisation=7"], "7.0"),
+        ("d", ["--split", "leave-one-out"], "50.0"),
+    ):
+        status, out, _ = recsys("train", "--model", "ease", "--dataset", "toy", "--out", name, *options)
+        assert status == 0 and ("settings tuned for" in out) == (name in "ac")
+        assert f"regularisation: {expected}" in (tmp_path / name / "config.yaml").read_text()
+
+
+def test_recommend_prints_titles_and_leaves_out_what_was_seen(recsys, toy):
+    recsys("train", "--model", "itemknn", "--dataset", "toy", "--out", "run")
+    status, out, _ = recsys("recommend", "--run", "run", "--user", "u1", "-k", "5")
+    assert status == 0 and out.count("Item ") == 5
+    from recsys.datasets.splits import make_split
+
+    split = make_split(toy, "random")
+    known = toy.matrix(np.concatenate([split.train, split.valid]))[[1]].indices
+    for item in known:
+        assert f"Item {item} " not in out
+
+
+def test_data_commands(recsys, tmp_path):
+    status, out, _ = recsys("data", "list")
+    assert status == 0 and "ml-100k" in out and "toy" in out
+    status, out, _ = recsys("data", "info", "toy")
+    assert status == 0 and "sparsity" in out and "cold-item" in out and "modality tags" in out
+    assert recsys("data", "verify", "toy")[0] == 0
+    assert recsys("data", "convert", "toy", "copy")[0] == 0
+    assert (tmp_path / "copy" / "card.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "--model", "lightgnc"], ["no model 'lightgnc'", "did you mean 'lightgcn'"]),
+        (["train", "--model", "pop", "--dataset", "toi"], ["toi", "did you mean 'toy'"]),
+        (
+            ["train", "--model", "pop", "--dataset", "toy", "--split", "cold"],
+            ["no split 'cold'", "cold-item"],
+        ),
+        (
+            ["train", "--model", "bpr", "--dataset", "toy", "--set", "widht=3"],
+            ["no setting 'widht'", "did you mean 'width'"],
+        ),
+        (
+            ["train", "--model", "bpr", "--dataset", "toy", "--set", "max_epoch=3"],
+            ["did you mean 'max_epochs'"],
+        ),
+        (
+            ["train", "--model", "ease", "--dataset", "toy", "--set", "max_epochs=3"],
+            ["no setting 'max_epochs'"],
+        ),
+        (["train", "--model", "bpr", "--dataset", "toy", "--set", "width=wide"], ["'width'", "'wide'"]),
+        (
+            ["train", "--model", "bpr", "--dataset", "toy", "--set", "width=true"],
+            ["'width'", "expected a number"],
+        ),
+        (
+            ["train", "--model", "bpr", "--dataset", "toy", "--set", "width=0"],
+            ["'width'", "greater than or equal to 1"],
+        ),
+        (["train", "--model", "bpr", "--dataset", "toy", "--set", "width"], ["expected key=value"]),
+        (["train", "--model", "bpr", "--dataset", "toy", "--set", "width=[1"], ["not a YAML value"]),
+        (["train", "--model", "bpr", "--dataset", "toy", "--set", "monitor=ndgc@20"], ["ndcg"]),
+        (["train", "--model", "bpr", "--dataset", "toy", "--split-set", "tset=0.2"], ["no option 'tset'"]),
+        (["train", "--model", "bpr", "--dataset", "toy", "--config", "no.yaml"], ["cannot read no.yaml"]),
+        (["train", "--model", "bpr", "--dataset", "toy", "--device", "gpu9"], ["gpu9"]),
+        (["recommend", "--run", "nowhere", "--user", "u1"], ["nowhere is not a run's folder"]),
+        (["data", "verify", "nothing"], ["nothing"]),
+    ],
+)
+def test_mistakes_end_in_one_line_and_leave_nothing(recsys, tmp_path, arguments, words):
+    status, _, err = recsys(*arguments)
+    assert status == 2
+    one_line(err, *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_user_is_one_line(recsys):
+    recsys("train", "--model", "pop", "--dataset", "toy", "--out", "run")
+    status, _, err = recsys("recommend", "--run", "run", "--user", "u999")
+    assert status == 2
+    one_line(err, "no user 'u999'", "did you mean")
+
+
+def test_an_unknown_option_is_refused(recsys):
+    assert recsys("train", "--model", "pop", "--dataste", "toy")[0] == 2
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_an_unwritable_folder_is_one_line(recsys, tmp_path):
+    (tmp_path / "locked").mkdir(mode=stat.S_IRUSR | stat.S_IXUSR)
+    status, _, err = recsys("train", "--model", "pop", "--dataset", "toy", "--out", "locked/run")
+    assert status == 2
+    one_line(err, "cannot write")
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(recsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    status, _, err = recsys("train", "--model", "pop", "--dataset", "toy", "--out", "file/run")
+    assert status == 2
+    one_line(err, "cannot write", "--out")
+
+
+def test_a_data_set_found_at_the_root_is_not_ours():
+    """`run.py` from the checkout must not shadow the library called `datasets`."""
+    code = (
+        "import runpy, sys; sys.argv = ['run.py', '--help']\n"
+        "try: runpy.run_path('run.py', run_name='__main__')\n"
+        "except SystemExit: pass\n"
+        "import importlib.util as u; spec = u.find_spec('datasets')\n"
+        "assert spec is None or 'recsys' not in open(spec.origin).read(2000), spec"
+    )
+    repo = Path(__file__).parents[3]
+    subprocess.run([sys.executable, "-c", code], cwd=repo, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [sys.executable, "run.py", "--help"], cwd=repo, check=True, stdout=subprocess.DEVNULL, timeout=60
+    )
+
+
+def test_help_and_import_stay_light():
+    code = (
+        "import sys, recsys, recsys.cli\n"
+        "heavy = {'torch', 'pandas', 'scipy', 'sklearn', 'numpy', 'pytorch_lightning'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

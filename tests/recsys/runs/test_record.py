@@ -1,0 +1,92 @@
+"""What a run's folder tells of commit, machine, and what the run took."""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+
+import numpy as np
+import pytest
+
+from recsys.runs.record import Usage, commit, hardware, peak_memory, usage
+from recsys.runs.run import ENVIRONMENT_FILE, RunConfig, execute, prepare
+
+
+def git(folder, *arguments):
+    command = ["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@example.org", *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture
+def package(tmp_path):
+    """A package in a checkout of its own."""
+    if not shutil.which("git"):
+        pytest.skip("git is not there")
+    folder = tmp_path / "repo" / "package"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text("x = 1\n")
+    (folder / "README.md").write_text("one\n")
+    git(folder, "init", "-q")
+    git(folder, "add", ".")
+    git(folder, "commit", "-q", "-m", "first")
+    commit.cache_clear()
+    yield folder
+    commit.cache_clear()
+
+
+def test_the_commit_and_whether_code_has_changed_since(package):
+    head = git(package, "rev-parse", "HEAD")
+    assert len(head) == 40 and commit(package) == head
+    commit.cache_clear()
+    (package / "README.md").write_text("two\n")
+    assert commit(package) == head
+    commit.cache_clear()
+    (package / "__init__.py").write_text("x = 2\n")
+    assert commit(package) == f"{head}-dirty"
+
+
+def test_a_package_installed_below_a_checkout_has_no_commit(package, tmp_path, monkeypatch):
+    inside = package / "venv" / "other"
+    inside.mkdir(parents=True)
+    (inside / "__init__.py").write_text("")
+    assert commit(inside) is None and commit(tmp_path) is None
+    monkeypatch.setenv("PATH", "")
+    commit.cache_clear()
+    assert commit(package) is None
+
+
+def test_usage_counts_from_where_it_was_told(monkeypatch):
+    since = Usage.now()
+    end = time.process_time() + 0.2
+    while time.process_time() < end:
+        pass
+    used = usage(since)
+    assert 0.15 < used["cpu_seconds"] < 5 and used["wall_seconds"] >= 0.15
+    child = Usage.now()
+    subprocess.run(["python3", "-c", "sum(range(10**7))"], check=True)
+    assert usage(child)["cpu_seconds"] > 0.03, "children count"
+
+
+def test_peak_memory_grows_by_what_is_taken():
+    before = peak_memory()
+    taken = np.ones(round(before + 64) * 2**17)  # so many MiB of 8-byte numbers: a peak whatever was before
+    assert before + 32 < peak_memory() < 10 * (before + 64) and taken[-1] == 1
+
+
+def test_hardware_is_named():
+    found = hardware()
+    assert found["cores"] == os.cpu_count() and found["memory_gib"] > 0.1 and isinstance(found["gpus"], list)
+    assert found["cpu"] or found["machine"]
+
+
+def test_a_run_records_itself(toy, tmp_path, monkeypatch):
+    monkeypatch.setattr("recsys.runs.record.commit", lambda: "abc-dirty")
+    metrics = execute(prepare(RunConfig(model="pop", dataset="toy"), toy), tmp_path / "run")
+    record = json.loads((tmp_path / "run" / ENVIRONMENT_FILE).read_text())
+    assert record["commit"] == "abc-dirty" and record["processes"] == 1
+    assert {"python", "packages", "threads", "interactions_sha256", "split_sha256"} <= record.keys()
+    assert record["hardware"] == hardware()
+    used = record["usage"]
+    assert used["wall_seconds"] >= metrics["timing"]["total"] * 0.5 and used["cpu_seconds"] > 0
+    assert used["peak_memory_mib"] == pytest.approx(peak_memory(), rel=0.2)

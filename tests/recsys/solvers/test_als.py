@@ -1,0 +1,55 @@
+"""Weighted factorisation against its objective and its normal equations."""
+
+from itertools import pairwise
+
+import numpy as np
+import scipy.sparse as sp
+
+from recsys.solvers.als import weighted_factors
+
+
+def interactions(seed=0):
+    dense = (np.random.default_rng(seed).random((12, 9)) < 0.3).astype(np.float32)
+    dense[3], dense[:, 4] = 0, 0
+    return sp.csr_array(dense)
+
+
+def objective(r, u, v, confidence, reg):
+    total = 0.0
+    for a in range(r.shape[0]):
+        for b in range(r.shape[1]):
+            total += (1 + confidence * r[a, b]) * (r[a, b] - u[a] @ v[b]) ** 2
+    return total + reg * (np.square(u).sum() + np.square(v).sum())
+
+
+def test_ends_where_each_row_solves_its_normal_equations():
+    r = interactions()
+    u, v = (x.astype(np.float64) for x in weighted_factors(r, 3, confidence=4.0, reg=0.5, sweeps=200))
+    dense = r.toarray()
+    for rows, x, other in ((dense, u, v), (dense.T, v, u)):
+        for n, row in enumerate(rows):
+            weight = np.diag(1 + 4.0 * row)
+            solved = np.linalg.solve(
+                other.T @ weight @ other + 0.5 * np.eye(3), other.T @ weight @ row.astype(np.float64)
+            )
+            np.testing.assert_allclose(x[n], solved, atol=2e-3)
+
+
+def test_more_sweeps_never_raise_the_objective_and_empty_rows_stay_zero():
+    r = interactions()
+    values = []
+    for sweeps in (1, 2, 4, 8, 16):
+        u, v = weighted_factors(r, 3, confidence=4.0, reg=0.5, sweeps=sweeps)
+        values.append(objective(r.toarray(), u, v, 4.0, 0.5))
+    assert all(b <= a * (1 + 1e-5) for a, b in pairwise(values))
+    assert not u[3].any()
+    assert not v[4].any()
+    assert u.dtype == v.dtype == np.float32
+
+
+def test_blocks_of_edges_and_the_seed_decide_nothing_else(monkeypatch):
+    r = interactions()
+    first = weighted_factors(r, 3, reg=0.5, seed=5)
+    monkeypatch.setattr("recsys.solvers.als.EDGES", 4)
+    for a, b in zip(first, weighted_factors(r, 3, reg=0.5, seed=5), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)

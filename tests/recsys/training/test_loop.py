@@ -1,0 +1,302 @@
+"""Training: early stopping, one seed one result, and runs that survive a kill."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from recsys import files
+from recsys.datasets.convert import convert
+from recsys.errors import UserError
+from recsys.models.collaborative.lightgcn import LightGCN
+from recsys.objectives.alignment.alignment import alignment
+from recsys.runs.run import RunConfig, execute, load_run, prepare
+from recsys.training.loop import AtomicCheckpointIO, KeepBest
+
+SETTINGS = {"width": 8, "max_epochs": 6, "batch_size": 64, "learning_rate": 0.01}
+
+
+def lightgcn(**settings):
+    return RunConfig(model="lightgcn", dataset="toy", settings=SETTINGS | settings)
+
+
+def test_the_best_epoch_is_kept_and_training_stops_when_patience_runs_out(toy, tmp_path, monkeypatch):
+    values = iter([0.1, 0.3, 0.2, 0.3, 0.1, 0.9])
+    real = KeepBest.__init__
+    monkeypatch.setattr(
+        KeepBest, "__init__", lambda self, folder, validate: real(self, folder, lambda m: next(values))
+    )
+    metrics = execute(prepare(lightgcn(patience=3), toy), tmp_path / "run")
+    assert (metrics["best_epoch"], metrics["best"], metrics["epochs"]) == (1, 0.3, 5)
+    history = pd.read_csv(tmp_path / "run" / "history.csv")
+    assert history["ndcg@20"].tolist() == [0.1, 0.3, 0.2, 0.3, 0.1]
+
+
+def test_validation_follows_eval_every(toy, tmp_path):
+    execute(prepare(lightgcn(eval_every=4), toy), tmp_path / "run")
+    history = pd.read_csv(tmp_path / "run" / "history.csv")
+    assert history["ndcg@20"].notna().tolist() == [False, False, False, True, False, True]
+
+
+def test_the_loss_falls(toy, tmp_path):
+    execute(prepare(lightgcn(), toy), tmp_path / "run")
+    bpr = pd.read_csv(tmp_path / "run" / "history.csv")["bpr"]
+    assert bpr.iloc[-1] < bpr.iloc[0] < np.log(2) + 1e-3
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL inside one process: nothing of ours catches it."""
+
+
+@pytest.mark.parametrize(
+    "moment", ["before the resume file", "after the resume file", "in a step", "before the test"]
+)
+def test_a_killed_run_resumes_and_ends_with_the_same_metrics(toy, tmp_path, monkeypatch, moment):
+    whole = execute(prepare(lightgcn(), toy), tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        if moment == "in a step":
+            step = LightGCN.loss
+            calls = iter(range(10**6))
+            patch.setattr(LightGCN, "loss", lambda self, b: _kill() if next(calls) == 14 else step(self, b))
+        elif moment == "before the test":
+            patch.setattr("recsys.runs.run.save_config", lambda *a: None)
+            patch.setattr("recsys.runs.run._report", lambda *a: _kill())
+        else:
+            save = AtomicCheckpointIO.save_checkpoint
+            calls = iter(range(10**6))
+
+            def save_then_die(self, *args, **kwargs):
+                last = next(calls) == 3
+                if last and moment.startswith("before"):
+                    _kill()
+                save(self, *args, **kwargs)
+                if last:
+                    _kill()
+
+            patch.setattr(AtomicCheckpointIO, "save_checkpoint", save_then_die)
+        with pytest.raises(Killed):
+            execute(prepare(lightgcn(), toy), tmp_path / "killed")
+    assert not (tmp_path / "killed" / "metrics.json").exists()
+    resumed = execute(prepare(lightgcn(), toy), tmp_path / "killed", resume=True)
+    for key in ("test", "test_head", "best", "best_epoch", "epochs"):
+        assert resumed[key] == whole[key], key
+    histories = [
+        pd.read_csv(tmp_path / n / "history.csv").drop(columns="seconds") for n in ("whole", "killed")
+    ]
+    pd.testing.assert_frame_equal(*histories)
+
+
+def _kill():
+    raise Killed
+
+
+def test_sigkill_and_resume_on_the_command_line(toy, tmp_path):
+    """A real SIGKILL in the middle of training, then --resume, against the same run left alone."""
+    convert(toy, tmp_path / "data" / "toy")
+    command = [
+        sys.executable,
+        "-m",
+        "recsys",
+        "train",
+        "--model",
+        "lightgcn",
+        "--dataset",
+        "toy",
+    ]
+    command += ["--data-root", str(tmp_path / "data"), "--split", "random"]
+    for key, value in (SETTINGS | {"max_epochs": 60, "patience": 60}).items():
+        command += ["--set", f"{key}={value}"]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    killed = tmp_path / "killed"
+    process = subprocess.Popen([*command, "--out", str(killed)], env=env, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (killed / "last.ckpt").exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (killed / "metrics.json").exists(), "the run ended before it was killed"
+    subprocess.run(
+        [*command, "--out", str(killed), "--resume"], env=env, check=True, stdout=subprocess.DEVNULL
+    )
+    subprocess.run(
+        [*command, "--out", str(tmp_path / "whole")], env=env, check=True, stdout=subprocess.DEVNULL
+    )
+    resumed, whole = (json.loads((tmp_path / n / "metrics.json").read_text()) for n in ("killed", "whole"))
+    for key in resumed.keys() - {"timing"}:
+        assert resumed[key] == whole[key], key
+
+
+def test_ctrl_c_leaves_a_run_that_goes_on(toy, tmp_path, monkeypatch):
+    step, calls = LightGCN.loss, iter(range(10**6))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+
+    def interrupted(self, batch):
+        if next(calls) == 14:
+            signal.raise_signal(signal.SIGINT)
+        return step(self, batch)
+
+    whole = execute(prepare(lightgcn(), toy), tmp_path / "whole")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(LightGCN, "loss", interrupted)
+        execute(prepare(lightgcn(), toy), tmp_path / "run")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert execute(prepare(lightgcn(), toy), tmp_path / "run", resume=True)["test"] == whole["test"]
+
+
+def test_resuming_a_finished_run_changes_nothing(toy, tmp_path):
+    first = execute(prepare(lightgcn(), toy), tmp_path / "run")
+    before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "run").iterdir()}
+    again = execute(prepare(lightgcn(), toy), tmp_path / "run", resume=True)
+    assert json.loads(json.dumps(first)) == again
+    assert before == {p.name: p.stat().st_mtime_ns for p in (tmp_path / "run").iterdir()}
+
+
+def test_resuming_with_other_settings_is_refused(toy, tmp_path):
+    execute(prepare(lightgcn(), toy), tmp_path / "run")
+    with pytest.raises(UserError, match="holds a run with other settings: settings is"):
+        execute(prepare(lightgcn(layers=1), toy), tmp_path / "run", resume=True)
+
+
+def test_a_folder_in_use_is_refused(toy, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="is not empty"):
+        execute(prepare(lightgcn(), toy), tmp_path)
+
+
+def test_a_resume_file_that_is_no_resume_file(toy, tmp_path):
+    (tmp_path / "last.ckpt").write_bytes(b"\x80\x04garbage")
+    with pytest.raises(UserError, match="is not a resume file"):
+        execute(prepare(lightgcn(), toy), tmp_path, resume=True)
+
+
+def test_resume_files_admit_no_other_class(tmp_path):
+    torch.save({"path": tmp_path}, tmp_path / "last.ckpt")
+    with pytest.raises(UserError, match="is not a resume file"):
+        AtomicCheckpointIO().load_checkpoint(tmp_path / "last.ckpt")
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(toy, tmp_path, monkeypatch):
+    execute(prepare(lightgcn(max_epochs=2), toy), tmp_path / "run")
+    kept = {n: (tmp_path / "run" / n).read_bytes() for n in ("last.ckpt", "model.safetensors")}
+    (tmp_path / "run" / "metrics.json").unlink()
+
+    def full(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(UserError, match="no space left to write"):
+        AtomicCheckpointIO().save_checkpoint({"a": 1}, tmp_path / "run" / "last.ckpt")
+    with pytest.raises(UserError, match="no space left to write"):
+        execute(prepare(lightgcn(max_epochs=2), toy), tmp_path / "run", resume=True)
+    assert kept == {n: (tmp_path / "run" / n).read_bytes() for n in kept}
+    assert not [p for p in (tmp_path / "run").iterdir() if p.name.startswith(".")]
+
+
+def test_a_loss_that_diverges_ends_in_one_line(toy, tmp_path, monkeypatch):
+    monkeypatch.setattr(LightGCN, "loss", lambda self, b: {"bpr": self.user_table.sum() * float("nan")})
+    with pytest.raises(UserError, match="not finite in epoch 0"):
+        execute(prepare(lightgcn(), toy), tmp_path / "run")
+
+
+def test_a_saved_model_that_does_not_fit_is_refused(toy):
+    small = prepare(lightgcn(width=4), toy).model
+    with pytest.raises(UserError, match="'user_table' is missing or has another shape"):
+        prepare(lightgcn(), toy).model.load_arrays(small.arrays())
+
+
+def test_a_run_is_kept_whole_and_loads_again(toy, tmp_path):
+    convert(toy, tmp_path / "data" / "toy")
+    config = RunConfig(
+        model="lightgcn", dataset="toy", split="random", settings=SETTINGS, data_root=str(tmp_path / "data")
+    )
+    run = prepare(config)
+    metrics = execute(run, tmp_path / "run")
+    loaded = load_run(tmp_path / "run")
+    users = np.arange(toy.n_users)
+    np.testing.assert_array_equal(loaded.model.scorer()(users), run.model.scorer()(users))
+    assert loaded.config == run.config
+    per_user = pd.read_parquet(tmp_path / "run" / "per_user.parquet")
+    overall = per_user[per_user["group"] == "overall"]
+    assert overall["ndcg@20"].mean() == pytest.approx(metrics["test"]["ndcg@20"])
+    environment = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert environment["packages"]["torch"] == torch.__version__
+
+
+def test_diagnostics_are_noted_at_each_validation_and_change_no_figure(toy, tmp_path):
+    settings = {"width": 8, "max_epochs": 4, "batch_size": 64, "eval_every": 2}
+    config = RunConfig(model="vbpr", dataset="toy", settings=settings)
+    plain = execute(prepare(config, toy), tmp_path / "plain")
+    config = config.model_copy(update={"settings": settings | {"diagnostics": True}})
+    run = prepare(config, toy)
+    told = execute(run, tmp_path / "told")
+    assert told["test"] == plain["test"] and told["best"] == plain["best"]
+    history = pd.read_csv(tmp_path / "told" / "history.csv")
+    columns = [name for name in history if name.startswith("embedding_")]
+    assert columns == [
+        "embedding_alignment",
+        "embedding_uniformity_users",
+        "embedding_uniformity_items",
+        "embedding_effective_rank_users",
+        "embedding_effective_rank_items",
+        "embedding_modality_gap_image_tags",
+    ]
+    for name in columns:
+        assert history[name].notna().tolist() == [False, True, False, True]
+    if told["best_epoch"] == 3:  # the weights that the last validation saw
+        vectors, (users, items) = run.model(), run.data.interactions.nonzero()
+        expected = alignment(vectors.users[users], vectors.items[items])
+        assert history["embedding_alignment"].iloc[-1] == pytest.approx(float(expected.detach()), rel=1e-4)
+    again = execute(prepare(config, toy), tmp_path / "plain", resume=True)
+    assert again["test"] == plain["test"], "a run goes on whatever is noted"
+
+
+LOGGERS = {"tensorboard": "TensorBoardLogger", "mlflow": "MLFlowLogger"}
+
+
+def curves_of_tensorboard(folder):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder / "tensorboard")).Reload()
+    return {name: [e.value for e in events.Scalars(name)] for name in events.Tags()["scalars"]}
+
+
+def curves_of_mlflow(folder):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    (run,) = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    return {
+        name: [m.value for m in client.get_metric_history(run.info.run_id, name)] for name in run.data.metrics
+    }
+
+
+@pytest.mark.parametrize("logger", ["tensorboard", "mlflow"])
+def test_curves_go_to_other_loggers_too(logger, toy, tmp_path):
+    pytest.importorskip(logger, reason=f"needs the extra {logger}")
+    config = lightgcn(max_epochs=3, logger=logger)
+    execute(prepare(config, toy), tmp_path / "run")
+    curves = globals()[f"curves_of_{logger}"](tmp_path / "run")
+    history = pd.read_csv(tmp_path / "run" / "history.csv")
+    for name in ("bpr", "l2", "ndcg@20"):
+        # mlflow admits no @ in a name
+        assert curves[name if name in curves else name.replace("@", "")] == pytest.approx(
+            history[name].tolist(), rel=1e-5
+        )
+
+
+@pytest.mark.parametrize("logger", ["tensorboard", "mlflow"])
+def test_a_logger_s_missing_package_is_named(logger, toy, tmp_path, monkeypatch):
+    def missing(*arguments, **options):
+        raise ModuleNotFoundError("no such package")
+
+    monkeypatch.setattr(f"recsys.training.loop.pl.loggers.{LOGGERS[logger]}", missing)
+    with pytest.raises(UserError, match=rf"pip install 'recsys\[{logger}\]'"):
+        execute(prepare(lightgcn(max_epochs=1, logger=logger), toy), tmp_path / "run")
