@@ -19,6 +19,7 @@ from recsys import files
 from recsys.datasets.convert import convert
 from recsys.datasets.dataset import Modality
 from recsys.errors import UserError
+from recsys.experiments.bench import jobs
 from recsys.experiments.bench.config import load_datasets, make_cells, read_experiment
 from recsys.experiments.bench.jobs import Outcome, in_processes
 from recsys.experiments.bench.results import SEED
