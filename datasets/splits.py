@@ -150,21 +150,21 @@ def cold_item(
     rng: np.random.Generator,
     *,
     share: float = 0.2,
-    shots: int = 0,
+    support: int = 0,
     reserved: int = 0,
     valid: float = 0.1,
     test: float = 0.1,
 ) -> dict[str, np.ndarray]:
-    """A share of the items loses every training interaction, or all but `shots`: half of them validate, half test.
+    """A share of the items loses every training interaction, or all but `support`: half of them validate, half test.
 
     The other items' interactions are split as `random` does, so that one run reports warm and cold items; with
     valid = 0 and test = 0 they all train, and only cold items are asked about. The first
-    `reserved` interactions of an item held out (as many as `shots` at least, by timestamp, or at random without; at
-    most all but one) are never answers, so that splits that differ in `shots` alone ask the same.
+    `reserved` interactions of an item held out (as many as `support` at least, by timestamp, or at random without; at
+    most all but one) are never answers, so that splits that differ in `support` alone ask the same.
     """
     _check_shares(share=share)
     _check_shares(or_none=True, valid=valid, test=test)
-    reserved = _check_reserved("shots", shots, reserved)
+    reserved = _check_reserved("support", support, reserved)
     users = dataset.interactions["user"].to_numpy()
     items = dataset.interactions["item"].to_numpy()
     valid_pool, test_pool = _draw_cold(np.unique(items), dataset.n_items, share, rng)
@@ -175,7 +175,7 @@ def cold_item(
     answers = rank >= np.minimum(reserved, count - 1)
     part[valid_pool[items] & answers] = VALID
     part[test_pool[items] & answers] = TEST
-    part[~warm & ~answers & (rank < shots)] = TRAIN
+    part[~warm & ~answers & (rank < support)] = TRAIN
     return _parts(part) | {"valid_pool": valid_pool, "test_pool": test_pool}
 
 

@@ -143,10 +143,10 @@ def test_commands_of_the_clusters_page_are_taken():
         if arguments[0] in ("bench", "scan"):
             find_file(arguments[1])
         else:
-            from recsys.training.distributed import Machines
+            from recsys.training.distributed import Distributed
 
             assert context.params["devices"] > 1
-            Machines(context.params["devices"]).check(context.params["model"])
+            Distributed(context.params["devices"]).check(context.params["model"])
     with pytest.raises(Exception, match="No such option"):
         parse(["scan", "lightgcn-scan", "--wrokers", "2"])
 

@@ -29,7 +29,7 @@ from recsys.experiments.bench.sweep import (
     check_steps,
     config_title,
 )
-from recsys.inputs.corruption import Content
+from recsys.inputs.corruption import ContentCorruption
 from recsys.models import MODELS
 from recsys.runs.controls import CONTENT_ONLY, control_contents
 from recsys.runs.run import TOLD, RunConfig, resolve_settings, task_view
@@ -130,7 +130,7 @@ class Cell:
         values["settings"] = {k: v for k, v in values["settings"].items() if k not in TOLD}
         if values["task"] == "recommend":
             del values["task"]
-        if self.config.content == Content():
+        if self.config.content == ContentCorruption():
             del values["content"]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
@@ -357,7 +357,7 @@ def make_cells(
     """
     classes = {label: MODELS.get(v.model or label) for label, v in experiment.models.items()}
     code = {label: code_version("recsys.runs.run", c.__module__) for label, c in classes.items()}
-    steps = experiment.missing.steps() if experiment.missing else [Content()]
+    steps = experiment.missing.steps() if experiment.missing else [ContentCorruption()]
     cells = []
     for name in experiment.datasets:
         dataset, data = datasets[name], data_checksum(datasets[name])

@@ -9,7 +9,7 @@ from typing import Literal
 from recsys.datasets.dataset import Dataset
 from recsys.datasets.splits import Split
 from recsys.errors import UserError
-from recsys.inputs.corruption import Content, check
+from recsys.inputs.corruption import ContentCorruption, check
 from recsys.settings import Settings, setting
 
 
@@ -21,7 +21,7 @@ class Missing(Settings):
     fills: list[Literal["mask", "zero", "mean", "neighbours"]] = setting(["mask"], "what stands in the place")
     modality: str = setting("", "the one that pattern 'modality' takes away")
 
-    def steps(self) -> list[Content]:
+    def steps(self) -> list[ContentCorruption]:
         """What each step does. Where nothing is missing there is no pattern."""
         found = {}
         for pattern in self.patterns:
@@ -30,18 +30,18 @@ class Missing(Settings):
                     lost = {"pattern": pattern} if rate else {}
                     if rate and pattern == "modality":
                         lost["modality"] = self.modality
-                    step = Content(missing=rate, fill=fill, **lost)
+                    step = ContentCorruption(missing=rate, fill=fill, **lost)
                     found[step.model_dump_json()] = step
         return list(found.values())
 
 
-def check_steps(steps: list[Content], controls: bool, dataset: Dataset, split: Split) -> None:
+def check_steps(steps: list[ContentCorruption], controls: bool, dataset: Dataset, split: Split) -> None:
     """UserError where a step or a control cannot be."""
-    for step in [*steps, *([Content(control="ids")] if controls else [])]:
+    for step in [*steps, *([ContentCorruption(control="ids")] if controls else [])]:
         check(dataset, split, step)
 
 
-def config_title(dataset: str, split: str, options: Mapping[str, float], content: Content) -> str:
+def config_title(dataset: str, split: str, options: Mapping[str, float], content: ContentCorruption) -> str:
     """What stands above the table of runs that share these; a control stands beside what it controls."""
     named = (f"{key} {value:g}" for key, value in sorted(options.items()))
     told = [f"{Path(dataset).stem}, {split}", *named]

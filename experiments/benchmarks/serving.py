@@ -25,7 +25,7 @@ import torch
 
 from recsys.datasets.dataset import Modality
 from recsys.evaluation.scorers import VectorScorer
-from recsys.inputs.requests import Arrivals
+from recsys.inputs.requests import NewItems
 from recsys.models import MODELS
 from recsys.runs.recommend import catalogue_users, rank, scorer_of
 from recsys.runs.run import Run, RunConfig, execute, load_run, prepare
@@ -34,7 +34,7 @@ LIMIT = 2.0
 """Seconds that it may take on two cores."""
 
 
-def random_arrivals(run: Run, n: int, seed: int = 0) -> Arrivals:
+def random_arrivals(run: Run, n: int, seed: int = 0) -> NewItems:
     """n items with normal features, or as many entries as some item of the catalogue has, in columns that
     are as frequent as there."""
     rng = np.random.default_rng(seed)
@@ -48,20 +48,20 @@ def random_arrivals(run: Run, n: int, seed: int = 0) -> Arrivals:
             features = rng.normal(size=(n, own.width)).astype(np.float32)
         modalities[name] = Modality(features, np.ones(n, dtype=bool))
     blank = {name: [""] * n for name in run.dataset.item_attributes}
-    return Arrivals(np.array([f"new-{i}" for i in range(n)]), modalities, pd.DataFrame(blank))
+    return NewItems(np.array([f"new-{i}" for i in range(n)]), modalities, pd.DataFrame(blank))
 
 
-def ours(run: Run, users: int) -> tuple[Callable[[Arrivals], None], int]:
+def ours(run: Run, users: int) -> tuple[Callable[[NewItems], None], int]:
     """What `recsys recommend --new-items` does once a run is loaded and files are read; and the vectors' width."""
     rng = np.random.default_rng(1)
     ids = run.dataset.user_ids[rng.choice(run.dataset.n_users, users, replace=users > run.dataset.n_users)]
-    listeners = catalogue_users(run, ids)
+    recipients = catalogue_users(run, ids)
     catalogue = run.model.scorer()
     catalogue(np.arange(2))
 
-    def serve(arrivals: Arrivals) -> None:
-        everything = np.concatenate([run.dataset.item_ids, arrivals.ids])
-        frame = rank(scorer_of(run, listeners, arrivals), listeners, everything, new_only=True, k=10)
+    def serve(new_items: NewItems) -> None:
+        everything = np.concatenate([run.dataset.item_ids, new_items.ids])
+        frame = rank(scorer_of(run, recipients, new_items), recipients, everything, new_only=True, k=10)
         assert len(frame) == 10 * users
 
     return serve, catalogue.users.shape[1] if isinstance(catalogue, VectorScorer) else 64

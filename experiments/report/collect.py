@@ -16,7 +16,7 @@ from recsys.experiments.bench.config import Cell
 from recsys.experiments.bench.jobs import CELL_FILE, ERROR_FILE
 from recsys.experiments.bench.results import RESULTS_FILE, Draw, Scored, read_json, read_scored
 from recsys.experiments.bench.sweep import config_title
-from recsys.inputs.corruption import CONTROLS, Content
+from recsys.inputs.corruption import CONTROLS, ContentCorruption
 from recsys.runs.run import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE, RunConfig, load_config
 
 HISTORY_FILE = "history.csv"  # as in recsys.training.loop, whose import takes seconds
@@ -61,7 +61,7 @@ class Group:
     task: str
     split: str
     options: Mapping[str, float]
-    content: Content
+    content: ContentCorruption
     runs: Sequence[Found]
 
     @property
@@ -126,7 +126,7 @@ def collect(folder: Path, without: Path | None = None) -> Collection:
     for run in kept:
         groups.setdefault(run.key, []).append(run)
     for (dataset, task, split, options, content), members in groups.items():
-        done_to = Content.model_validate_json(content)
+        done_to = ContentCorruption.model_validate_json(content)
         found.groups.append(Group(dataset, task, split, json.loads(options), done_to, members))
     order = [t.get("title") for t in found.results.get("tables", ())]
     found.groups.sort(key=lambda group: _place(group, order))

@@ -25,7 +25,7 @@ SLICES = {
 DEFINITIONS = (
     "Warm items have training interactions, cold ones have none; head items are the most popular fifth of the warm "
     "ones, tail items the others. Cold among cold ranks only the items that the split holds out. Under a "
-    "split's option shots, cold items are those held out, with so many training interactions each. Users of so many "
+    "split's option support, cold items are those held out, with so many training interactions each. Users of so many "
     "items have that many in training. Slices that fewer than 2% of the users have an answer in are left out."
 )
 

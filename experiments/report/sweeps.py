@@ -1,4 +1,4 @@
-"""Curves over tables that differ in one number: support, shots, any other option of a split, the share missing."""
+"""Curves over tables that differ in one number: support, any other option of a split, the share missing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from recsys.experiments.bench.sweep import config_title
 from recsys.experiments.report.charts import DRAWN, Chart, Series
 from recsys.experiments.report.collect import Group
-from recsys.inputs.corruption import Content
+from recsys.inputs.corruption import ContentCorruption
 
 SHOWN = {
     "all": "all",
@@ -18,13 +18,12 @@ SHOWN = {
     "cold_pool": "cold items among cold items",
     "cold_users": "cold users",
 }
-ABOUT = {"support": ("cold_users", "all"), "shots": ("cold_pool", "cold", "all")}
+ABOUT = {"support": ("cold_users", "cold_pool", "cold", "all")}
 """The slices that an option of a split is about; the others are about all that there are."""
 MISSING = "missing"
 AXES = {
     MISSING: "share of items that lose a modality",
-    "support": "interactions that a cold user brings",
-    "shots": "training interactions of an item held out",
+    "support": "interactions that a cold user or item brings",
 }
 FILLED = {"mask": "masked", "zero": "zeros", "mean": "mean", "neighbours": "neighbours"}
 """How holes are filled, as the charts name it."""
@@ -91,7 +90,7 @@ def _title(axis: str, members: Sequence[Point]) -> str:
     if axis != MISSING:
         return f"{config_title(group.dataset, group.split, options, content)}: by {axis}"
     where = content.model_copy(update={"fill": "mask"}).title.partition(" ")[2]
-    return f"{config_title(group.dataset, group.split, options, Content())}: {where}"
+    return f"{config_title(group.dataset, group.split, options, ContentCorruption())}: {where}"
 
 
 def _charts(axis: str, values: Sequence[float], members: Sequence[Point]) -> Iterable[Chart]:

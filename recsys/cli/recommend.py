@@ -33,7 +33,7 @@ def recommend(
     from recsys.runs import recommend as recommending
     from recsys.runs.run import load_run
 
-    asked = recommending.Asked(user, users, new_items, new_users, pool or "", k)
+    asked = recommending.RecommendRequest(user, users, new_items, new_users, pool or "", k)
     trained = load_run(run, str(data_root) if data_root else None)
     answer = recommending.recommend(trained, asked)
     screen = console()

@@ -71,19 +71,19 @@ def train(
         int,
         typer.Option(help="Processes on each machine that train together, each on a GPU where there are."),
     ] = 1,
-    num_nodes: Annotated[int, typer.Option("--num-nodes", help="Machines that train together.")] = 1,
+    num_nodes: Annotated[int, typer.Option("--num-nodes", help="Distributed that train together.")] = 1,
     strategy: Annotated[str, typer.Option(help="How processes train together: ddp.")] = "auto",
 ) -> None:
     """Train one model on one split of one data set, test it once, and keep the run."""
     from recsys.datasets.cards import load_dataset
     from recsys.datasets.splits import default_protocol
     from recsys.errors import UserError
-    from recsys.inputs.corruption import Content
+    from recsys.inputs.corruption import ContentCorruption
     from recsys.models import MODELS
     from recsys.runs.controls import CONTENT_ONLY, controls_of
     from recsys.runs.run import RunConfig, execute, new_folder, prepare, task_view
     from recsys.settings import build, parse_assignments
-    from recsys.training.distributed import Machines
+    from recsys.training.distributed import Distributed
 
     values: dict[str, Any] = {
         "model": model,
@@ -93,16 +93,16 @@ def train(
         "split_options": parse_assignments(split_options or []),
         "seed": seed,
         "split_seed": split_seed,
-        "content": build(Content, parse_assignments(content or []), "the content"),
+        "content": build(ContentCorruption, parse_assignments(content or []), "the content"),
         "settings": read_settings(config) | parse_assignments(assignments or []),
         "data_root": str(data_root) if data_root else None,
         "device": device,
     }
     asked = build(RunConfig, values, "the run")
     MODELS.get(model)
-    machines = Machines(devices, num_nodes, strategy)
-    machines.check(model)
-    leads = machines.rank(device) == 0
+    distributed = Distributed(devices, num_nodes, strategy)
+    distributed.check(model)
+    leads = distributed.rank(device) == 0
     screen = console(quiet=not leads)
     loaded = load_dataset(dataset, data_root)
     if tuned or (tuned is None and config is None):
@@ -124,7 +124,9 @@ def train(
     name = f"{model.replace(':', '-')}-seed{seed}"
     folder = out or new_folder(Path("runs") / run.dataset.name / run.config.split, name)
     try:
-        metrics = execute(run, folder, resume=resume, console=screen if leads else None, machines=machines)
+        metrics = execute(
+            run, folder, resume=resume, console=screen if leads else None, distributed=distributed
+        )
     except UserError:
         if leads:
             raise

@@ -13,7 +13,7 @@ from torch import Tensor
 from recsys.coldstart.neighbours import ContentNeighbours
 from recsys.datasets.dataset import Modality
 from recsys.inputs.content import below
-from recsys.inputs.requests import Arrivals
+from recsys.inputs.requests import NewItems
 from recsys.inputs.training_data import TrainingData
 
 
@@ -22,7 +22,7 @@ def take(modalities: Mapping[str, Modality], rows: np.ndarray) -> dict[str, Moda
     return {name: Modality(m.features[rows], m.mask[rows]) for name, m in modalities.items()}
 
 
-def balance(warm: float, cold: float) -> float:
+def harmonic_mean(warm: float, cold: float) -> float:
     """The harmonic mean of a figure of warm and of cold answers: high where neither is given up for the other."""
     return 2 * warm * cold / max(warm + cold, 1e-12)
 
@@ -69,12 +69,12 @@ class ColdItems:
         """(n, n_items): the neighbours' graph of the cold items, found once, when they are first scored."""
         return self.neighbours.graph(self.features)
 
-    def joined(self, arrivals: Arrivals | None) -> tuple[Tensor, sp.csr_array]:
-        """Numbers of the cold items and, from n_items on, of arrivals, and the neighbours' graph of them all."""
-        if arrivals is None:
+    def joined(self, new_items: NewItems | None) -> tuple[Tensor, sp.csr_array]:
+        """Numbers of the cold items and, from n_items on, of new items, and the neighbours' graph of them all."""
+        if new_items is None:
             return self.ids, self.graph
-        numbers = self.neighbours.n_items + torch.arange(len(arrivals))
-        graph = below(self.graph, self.neighbours.graph(arrivals.modalities))
+        numbers = self.neighbours.n_items + torch.arange(len(new_items))
+        graph = below(self.graph, self.neighbours.graph(new_items.modalities))
         return torch.cat([self.ids, numbers]), graph
 
     def put(self, items: Tensor, vectors: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
-"""Items' content altered on purpose: with parts missing, with holes filled, or as a control that tells nothing.
+"""Items' content corrupted on purpose: with parts missing, with holes filled, or as a control that tells nothing.
 
-Only what models see is altered; what is asked of them, and what people read of the data set, stays as it is.
+Only what models see is corrupted; what is asked of them, and what people read of the data set, stays as it is.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CONTROLS = {"permuted": "permuted", "gaussian": "Gaussian", "ids": "ID only"}
 """What a control does to content, and how it is named in tables."""
 
 
-class Content(Settings):
+class ContentCorruption(Settings):
     """What is done to the content that models see."""
 
     missing: float = setting(
@@ -65,7 +65,7 @@ def reads_content(model: Any) -> bool:
     return model.ranks_cold_items or bool({"modalities", "attributes"} & set(model.Settings.model_fields))
 
 
-def alter(dataset: Dataset, split: Split, content: Content, seeds: tuple[int, int]) -> Dataset:
+def corrupt(dataset: Dataset, split: Split, content: ContentCorruption, seeds: tuple[int, int]) -> Dataset:
     """The data set as models see it. What is learned to fill holes is learned of training items alone.
 
     With the same seeds, what is missing at a rate is missing at every higher one.
@@ -73,7 +73,7 @@ def alter(dataset: Dataset, split: Split, content: Content, seeds: tuple[int, in
     Raises:
         UserError: no such modality, a pattern that touches no item, or a filling that is too large.
     """
-    if content == Content():
+    if content == ContentCorruption():
         return dataset
     touched = check(dataset, split, content)
     modalities, train = dict(dataset.modalities), dataset.matrix(split.train)
@@ -81,8 +81,8 @@ def alter(dataset: Dataset, split: Split, content: Content, seeds: tuple[int, in
         modalities = _remove(modalities, touched, content, seeds)
     if content.fill != "mask":
         modalities = {name: _fill(name, modalities, train, content.fill) for name in modalities}
-    altered = replace(dataset, modalities=modalities)
-    return _controlled(altered, content.control, np.random.default_rng([*seeds, 1]))
+    corrupted = replace(dataset, modalities=modalities)
+    return _controlled(corrupted, content.control, np.random.default_rng([*seeds, 1]))
 
 
 def _controlled(dataset: Dataset, control: str, generator: np.random.Generator) -> Dataset:
@@ -102,11 +102,11 @@ def _controlled(dataset: Dataset, control: str, generator: np.random.Generator) 
     return replace(dataset, modalities=dealt, item_attributes=attributes)
 
 
-def check(dataset: Dataset, split: Split, content: Content) -> np.ndarray:
-    """(n_items,) bool, the items that can lose a modality; UserError where `alter` could not do it."""
+def check(dataset: Dataset, split: Split, content: ContentCorruption) -> np.ndarray:
+    """(n_items,) bool, the items that can lose a modality; UserError where `corrupt` could not do it."""
     known = dataset.modalities
-    if content != Content() and not known:
-        raise UserError(f"'{dataset.name}' has no item features to alter; leave out the content options")
+    if content != ContentCorruption() and not known:
+        raise UserError(f"'{dataset.name}' has no item features to corrupt; leave out the content options")
     if (content.pattern == "modality") != bool(content.modality):
         raise UserError("content options: pattern=modality and modality=NAME go together")
     if content.modality and content.modality not in known:
@@ -130,7 +130,10 @@ def check(dataset: Dataset, split: Split, content: Content) -> np.ndarray:
 
 
 def _remove(
-    modalities: Mapping[str, Modality], touched: np.ndarray, content: Content, seeds: tuple[int, int]
+    modalities: Mapping[str, Modality],
+    touched: np.ndarray,
+    content: ContentCorruption,
+    seeds: tuple[int, int],
 ) -> dict[str, Modality]:
     left = dict(modalities)
     for number, (name, modality) in enumerate(modalities.items()):

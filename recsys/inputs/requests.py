@@ -13,7 +13,7 @@ from recsys.datasets.dataset import Modality
 
 
 @dataclass(frozen=True, eq=False)
-class Audience:
+class QueryUsers:
     """m users to rank for.
 
     Attributes:
@@ -29,14 +29,14 @@ class Audience:
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def rows(self, places: np.ndarray) -> Audience:
+    def rows(self, places: np.ndarray) -> QueryUsers:
         """The users at `places`."""
         attributes = self.attributes.iloc[places] if len(self.attributes) else self.attributes
-        return Audience(self.numbers[places], self.history[places], attributes)
+        return QueryUsers(self.numbers[places], self.history[places], attributes)
 
 
 @dataclass(frozen=True, eq=False)
-class Arrivals:
+class NewItems:
     """n items that arrived after training: what is known of them is their content.
 
     Attributes:

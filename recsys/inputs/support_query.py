@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Episode(NamedTuple):
+class SupportQuery(NamedTuple):
     """The training interactions of some users, one user's after another's; (p,) each.
 
     Attributes:
@@ -26,10 +26,10 @@ class Episode(NamedTuple):
     given: Tensor
 
 
-class Episodes(nn.Module):
+class SupportQuerySampler(nn.Module):
     """Gives a share of each user's items, the square of a uniform number: often few of them, at times none.
 
-    Of a user known to the model these are any items; of a newcomer the first ones, where there are times: what
+    Of a user known to the model these are any items; of a new user the first ones, where there are times: what
     somebody who arrives brings along is not a random part of what they will take.
 
     Args:
@@ -54,12 +54,12 @@ class Episodes(nn.Module):
             early = torch.from_numpy(((rank + 1) / counts[owner]).astype(np.float32))
         self.register_buffer("early", early, persistent=False)
 
-    def forward(self, users: Tensor, newcomers: Tensor, drawn: tuple[Tensor, Tensor]) -> Episode:
-        """The users' episode.
+    def forward(self, users: Tensor, new_users: Tensor, drawn: tuple[Tensor, Tensor]) -> SupportQuery:
+        """The users' support/query draw.
 
         Args:
             users: (b,) int64.
-            newcomers: (b,) bool.
+            new_users: (b,) bool.
             drawn: (b,) and (p,) uniform numbers in [0, 1), p the users' interactions, `size(users)`.
         """
         starts, counts = self.starts[users], self.starts[users + 1] - self.starts[users]
@@ -68,8 +68,8 @@ class Episodes(nn.Module):
         places = first + torch.arange(len(rows), device=users.device)
         share, order = drawn[0].square()[rows], drawn[1]
         if self.early is not None:
-            order = torch.where(newcomers[rows], self.early[places], order)
-        return Episode(rows, places, self.items[places], order < share)
+            order = torch.where(new_users[rows], self.early[places], order)
+        return SupportQuery(rows, places, self.items[places], order < share)
 
     def size(self, users: Tensor) -> int:
         """The users' interactions in all."""

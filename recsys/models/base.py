@@ -15,7 +15,7 @@ from torch.nn.functional import embedding
 from recsys.datasets.dataset import Modality
 from recsys.errors import UserError
 from recsys.evaluation.scorers import AverageScorer, FallbackScorer, Scorer, VectorScorer
-from recsys.inputs.requests import Arrivals, Audience
+from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
 from recsys.settings import Settings
@@ -117,7 +117,7 @@ class Model(nn.Module):
         """
         return {}
 
-    def settle(self, validate: Callable[[str], float]) -> None:
+    def calibrate(self, validate: Callable[[str], float]) -> None:
         """Called once the model is trained, all its stages: choose what is left to choose by what `validate` says of
         this model as it stands, by the answers of a group such as "overall" or "cold_pool"; NaN where there are
         none."""
@@ -134,65 +134,67 @@ class Model(nn.Module):
             support: (n_users, n_items) CSR of interactions that cold users bring along at scoring time.
         """
         numbers = np.where(self.data.warm_users, np.arange(self.data.n_users), -1)
-        return self.scorer_for(Audience(numbers, self.history(support), self.data.user_attributes))
+        return self.scorer_for(QueryUsers(numbers, self.history(support), self.data.user_attributes))
 
-    def serve(self, audience: Audience, arrivals: Arrivals | None = None) -> Scorer:
+    def serve(self, query_users: QueryUsers, new_items: NewItems | None = None) -> Scorer:
         """`scorer_for`, where the model can.
 
         Raises:
-            UserError: there are arrivals and the model does not read content, or it knows no users and items but
+            UserError: there are new items and the model does not read content, or it knows no users and items but
                 those of its training.
         """
         name = type(self).__name__
-        if arrivals is not None and not self.ranks_cold_items:
+        if new_items is not None and not self.ranks_cold_items:
             raise UserError(f"{name} cannot rank new items: it does not read content")
         if type(self).scorer is not Model.scorer:
             raise UserError(f"{name} ranks the users and items of its training alone; use another model")
-        return self.scorer_for(audience, arrivals)
+        return self.scorer_for(query_users, new_items)
 
     @torch.no_grad()
-    def scorer_for(self, audience: Audience, arrivals: Arrivals | None = None) -> Scorer:
-        """(m users) x (n_items + n arrivals) scores: inner products of vectors, unless a model has others.
+    def scorer_for(self, query_users: QueryUsers, new_items: NewItems | None = None) -> Scorer:
+        """(m users) x (n_items + n new items) scores: inner products of vectors, unless a model has others.
 
         A cold user of the catalogue and a new one, a cold item and a new one, take the same path, and nobody's
-        score depends on who else is asked about. An arrival without any content that the model reads scores what
+        score depends on who else is asked about. An new item without any content that the model reads scores what
         the ranked warm items score on average.
         """
         vectors = self.forward()
-        users = vectors.users[torch.from_numpy(np.maximum(audience.numbers, 0)).to(vectors.users.device)]
-        new = np.flatnonzero(audience.numbers < 0)
+        users = vectors.users[torch.from_numpy(np.maximum(query_users.numbers, 0)).to(vectors.users.device)]
+        new = np.flatnonzero(query_users.numbers < 0)
         if len(new):
-            users[torch.from_numpy(new).to(users.device)] = self.new_user_vectors(audience.rows(new), vectors)
-        return VectorScorer(users, self.with_arrivals(vectors.items, arrivals), self.unranked(arrivals))
+            users[torch.from_numpy(new).to(users.device)] = self.new_user_vectors(
+                query_users.rows(new), vectors
+            )
+        return VectorScorer(users, self.with_new_items(vectors.items, new_items), self.unranked(new_items))
 
-    def new_user_vectors(self, audience: Audience, vectors: Vectors) -> Tensor:
+    def new_user_vectors(self, query_users: QueryUsers, vectors: Vectors) -> Tensor:
         """(m, d) vectors of users whom training has not seen; a model may read their attributes too."""
-        return self.user_vectors_for(audience.history, vectors)
+        return self.user_vectors_for(query_users.history, vectors)
 
-    def new_item_vectors(self, arrivals: Arrivals) -> Tensor:
+    def new_item_vectors(self, new_items: NewItems) -> Tensor:
         """(n, d) vectors of items whom training has not seen; a model may read their attributes too."""
-        return self.item_vectors_for(arrivals.modalities)
+        return self.item_vectors_for(new_items.modalities)
 
-    def blind(self, arrivals: Arrivals) -> np.ndarray:
-        """(n,) bool, the arrivals without any content that the model reads."""
+    def blind(self, new_items: NewItems) -> np.ndarray:
+        """(n,) bool, the new items without any content that the model reads."""
         names = getattr(self, "modalities", self.data.modalities)
-        held = [arrivals.modalities[name].mask for name in names]
-        return ~np.any([*held, np.zeros(len(arrivals), dtype=bool)], axis=0)
+        held = [new_items.modalities[name].mask for name in names]
+        return ~np.any([*held, np.zeros(len(new_items), dtype=bool)], axis=0)
 
-    def with_arrivals(self, items: Tensor, arrivals: Arrivals | None) -> Tensor:
-        """(n_items + n, d): the catalogue's vectors and, below, those of arrivals."""
-        if arrivals is None:
+    def with_new_items(self, items: Tensor, new_items: NewItems | None) -> Tensor:
+        """(n_items + n, d): the catalogue's vectors and, below, those of new items."""
+        if new_items is None:
             return items
-        new, blind = self.new_item_vectors(arrivals), torch.from_numpy(self.blind(arrivals))
+        new, blind = self.new_item_vectors(new_items), torch.from_numpy(self.blind(new_items))
         new[blind.to(new.device)] = items[torch.from_numpy(self._average_items()).to(items.device)].mean(0)
         return torch.cat([items, new])
 
-    def unranked(self, arrivals: Arrivals | None) -> np.ndarray | None:
-        """(n_items + n,) bool, as `unranked_items`; every arrival is ranked."""
+    def unranked(self, new_items: NewItems | None) -> np.ndarray | None:
+        """(n_items + n,) bool, as `unranked_items`; every new item is ranked."""
         unranked = self.unranked_items()
-        if unranked is None or arrivals is None:
+        if unranked is None or new_items is None:
             return unranked
-        return np.append(unranked, np.zeros(len(arrivals), dtype=bool))
+        return np.append(unranked, np.zeros(len(new_items), dtype=bool))
 
     def _average_items(self) -> np.ndarray:
         unranked = self.unranked_items()
@@ -204,14 +206,14 @@ class Model(nn.Module):
         return self.data.interactions if support is None else self.data.interactions + support
 
     def with_popularity(
-        self, scorer: Scorer, history: sp.csr_array, arrivals: Arrivals | None = None
+        self, scorer: Scorer, history: sp.csr_array, new_items: NewItems | None = None
     ) -> FallbackScorer:
         """`scorer`, but the popularity ranking for users without any history, and the average item's score for
-        arrivals without any content. Popularity is the same, none, for all arrivals."""
+        new items without any content. Popularity is the same, none, for all new items."""
         counts = self.data.item_counts()
-        if arrivals is not None:
-            counts = np.append(counts, np.zeros(len(arrivals)))
-            blind = self.data.n_items + np.flatnonzero(self.blind(arrivals))
+        if new_items is not None:
+            counts = np.append(counts, np.zeros(len(new_items)))
+            blind = self.data.n_items + np.flatnonzero(self.blind(new_items))
             scorer = AverageScorer(scorer, blind, self._average_items()) if len(blind) else scorer
         return FallbackScorer(scorer, np.diff(history.indptr) == 0, counts)
 
@@ -274,7 +276,7 @@ class Model(nn.Module):
                 self.get_submodule(owner).register_buffer(leaf, tensor)
 
 
-def settle_at(buffer: Tensor, choices: Sequence[float], worth: Callable[[], float]) -> None:
+def calibrate_at(buffer: Tensor, choices: Sequence[float], worth: Callable[[], float]) -> None:
     """Fill `buffer` with the choice of which `worth()` then says most: the first of equals, and of nothing but NaN."""
     best, kept = -math.inf, choices[0]
     for choice in choices:

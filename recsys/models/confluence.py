@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recsys.coldstart.cold_items import balance
+from recsys.coldstart.cold_items import harmonic_mean
 from recsys.errors import UserError, nearest
 from recsys.evaluation.evaluator import COLD, COLD_POOL, OVERALL, WARM
 from recsys.evaluation.scorers import KeptScorer, Scorer, StandardScorer, SumScorer
-from recsys.inputs.requests import Arrivals, Audience
+from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.inputs.sampler import derived_seed
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model
@@ -41,10 +41,10 @@ DENSE = ("linear", "ridge")
 PARTS = (*TRAINED, *CLOSED)
 MULTIPLES = (0.0, 0.3, 0.6, 1.0, 1.6, 2.5)
 """Of a part's weight, which validation chooses among."""
-LIFTS = (-0.5, -0.2, 0.0, 0.2, 0.5, 0.8, 1.2, 1.8, 2.5)
+COLD_OFFSETS = (-0.5, -0.2, 0.0, 0.2, 0.5, 0.8, 1.2, 1.8, 2.5)
 """What validation chooses among to add to cold items' scores, in standard deviations of all parts together."""
 KEPT_BYTES = 2**31
-"""Of the parts' scores, remembered while weights are settled; what lies beyond is scored anew each time."""
+"""Of the parts' scores, remembered while weights are calibrated; what lies beyond is scored anew each time."""
 
 
 class ConfluenceSettings(Settings):
@@ -70,8 +70,8 @@ class ConfluenceSettings(Settings):
         {},
         "weights of the parts for cold items, by name, those not named left out; without, those of warm items",
     )
-    cold_lift: float = setting(0.0, "added to the weighted sum of a cold item's standard scores")
-    members: int = setting(
+    cold_offset: float = setting(0.0, "added to the weighted sum of a cold item's standard scores")
+    ensemble_size: int = setting(
         1, "trainings of each trained part, from different seeds, whose scores are averaged", low=1, high=100
     )
     dense_up_to: int = setting(
@@ -79,16 +79,18 @@ class ConfluenceSettings(Settings):
         "items of the largest catalogue with a linear part and a ridge, which hold items by items",
         low=0,
     )
-    settle: bool = setting(True, "let validation choose among multiples of the weights, for cold items too")
-    lift: Literal["none", "overall", "balanced"] = setting(
+    calibrate: bool = setting(
+        True, "let validation choose among multiples of the weights, for cold items too"
+    )
+    calibrate_cold_offset: Literal["none", "overall", "harmonic"] = setting(
         "overall",
-        "settle what cold items' scores gain by all answers, or by warm and cold ones in equal parts",
+        "calibrate what cold items' scores gain by all answers, or by warm and cold ones in equal parts",
     )
     calibrated_options: dict[str, Any] = setting({}, "settings of CM3 and of its training by name")
     contrastive_options: dict[str, Any] = setting({}, "settings of MMHCL and of its training by name")
     collaborative_options: dict[str, Any] = setting({}, "settings of LightGCN and of its training by name")
     adaptive_options: dict[str, Any] = setting(
-        {"lift": "none"}, "settings of AFF and of its training by name"
+        {"calibrate_cold_offset": "none"}, "settings of AFF and of its training by name"
     )
     tower_options: dict[str, Any] = setting({}, "settings of TwoTower and of its training by name")
     walk_options: dict[str, Any] = setting({}, "settings of HyperWalk by name")
@@ -111,14 +113,16 @@ class Confluence(Model):
     to better rankings than any of them gives. Three parts speak of cold items first: ContentRidge weighs what a user
     took, TwoTower learns which features go together, AFF reads attributes too.
 
-    The parts share no parameter: each is trained to its own best epoch, then the weights are settled on
+    The parts share no parameter: each is trained to its own best epoch, then the weights are calibrated on
     validation. Trained again from another seed a part errs elsewhere too: with several `members` a trained part's
     scores are their mean.
 
-    Cold items, whose scores the parts make from content alone, have weights of their own, settled by ranking cold
-    items among themselves, and a lift: they are less sure than warm ones, not less good. `lift` says whom it shall
-    serve: all answers, most of which are warm items, or cold and warm ones alike, by the harmonic mean of their
-    figures. Where one draw of cold items says little of the next, `settle = False` keeps the weights as they are
+    Cold items, whose scores the parts make from content alone, have weights of their own, calibrated by ranking cold
+    items among themselves, and an offset: they are less sure than warm ones, not less good. `calibrate_cold_offset`
+    says whom it shall serve: all answers, most of which are warm items, or cold and warm ones alike, by the
+    harmonic mean of
+    their
+    figures. Where one draw of cold items says little of the next, `calibrate = False` keeps the weights as they are
     given, `cold_weights` and `cold_lift` for cold items. A new item takes the same path, and nothing depends on
     which others are there.
 
@@ -144,9 +148,9 @@ class Confluence(Model):
             raise UserError(f"confluence: {', '.join(TRAINED)} are all 0; give one a weight above 0")
         self.register_buffer("mix", torch.tensor([warm[name] for name in self.parts]))
         self.register_buffer("cold_mix", torch.tensor([cold[name] for name in self.parts]))
-        self.register_buffer("lift", torch.tensor([settings.cold_lift]))
+        self.register_buffer("cold_offset", torch.tensor([settings.cold_offset]))
         self.unfitted = [part for name, (part, *_) in self.parts.items() if name in CLOSED]
-        self.settling, self.kept = False, list[Scorer]()
+        self.calibrating, self.kept = False, list[Scorer]()
 
     def _part(self, name: str, seed: int) -> nn.ModuleList:
         """The members of a part; a closed one is its only member."""
@@ -155,7 +159,7 @@ class Confluence(Model):
             own = build(CLOSED[name].Settings, options, f"{name}_options")
             return nn.ModuleList([CLOSED[name](own, self.data, seed)])
         own, self.training[name] = _divided(TRAINED[name], options, name)
-        seeds = [seed, *(derived_seed(seed, number) for number in range(1, self.settings.members))]
+        seeds = [seed, *(derived_seed(seed, number) for number in range(1, self.settings.ensemble_size))]
         return nn.ModuleList([TRAINED[name](own, self.data, each) for each in seeds])
 
     def stages(self, settings: Any) -> Mapping[str, tuple[Model, Any]]:
@@ -165,23 +169,23 @@ class Confluence(Model):
             for number, member in enumerate(self.parts[name])
         }
 
-    def settle(self, validate: Callable[[str], float]) -> None:
+    def calibrate(self, validate: Callable[[str], float]) -> None:
         """Try multiples of each weight in turn, twice over, and keep what validation likes best: of the warm items'
         by the answers that are warm, of the cold items' among cold ones; then how high cold items stand among all."""
-        if not self.settings.settle:
+        if not self.settings.calibrate:
             return
-        self.settling = True
+        self.calibrating = True
         try:
             if np.isfinite(validate(WARM)):
                 self._climb(self.mix, lambda: validate(WARM))
             if np.isfinite(validate(COLD_POOL)):
                 self._climb(self.cold_mix, lambda: validate(COLD_POOL))
-                if self.settings.lift != "none":
+                if self.settings.calibrate_cold_offset != "none":
                     self._raise_cold(lambda: self._worth(validate))
             elif not self.settings.cold_weights:
                 self.cold_mix.copy_(self.mix)
         finally:
-            self.settling, self.kept = False, []
+            self.calibrating, self.kept = False, []
 
     def _climb(self, values: Tensor, validate: Callable[[], float]) -> None:
         """Coordinate ascent, in place; a weight of 0 tries multiples of the smallest other one."""
@@ -197,52 +201,52 @@ class Confluence(Model):
             values[place] = kept
 
     def _worth(self, validate: Callable[[str], float]) -> float:
-        if self.settings.lift == "overall" or not np.isfinite(warm := validate(WARM)):
+        if self.settings.calibrate_cold_offset == "overall" or not np.isfinite(warm := validate(WARM)):
             return validate(OVERALL)
-        return balance(warm, validate(COLD))
+        return harmonic_mean(warm, validate(COLD))
 
     def _raise_cold(self, validate: Callable[[], float]) -> None:
-        """Scale and lift of the cold items' scores, which leave their order among themselves; a scale of 1 is the
+        """Scale and offset of the cold items' scores, which leave their order among themselves; a scale of 1 is the
         warm items' own, for the weights that ranked cold ones among themselves have none."""
-        best, kept = validate(), (self.cold_mix.clone(), float(self.lift))
+        best, kept = validate(), (self.cold_mix.clone(), float(self.cold_offset))
         direction = self.cold_mix * (self.mix.sum() / self.cold_mix.sum())
         for scale in MULTIPLES[1:]:
-            for lift in LIFTS:
+            for lift in COLD_OFFSETS:
                 self.cold_mix.copy_(scale * direction)
-                self.lift.fill_(lift * self.mix.sum())
+                self.cold_offset.fill_(lift * self.mix.sum())
                 value = validate()
                 if value > best:
-                    best, kept = value, (self.cold_mix.clone(), float(self.lift))
+                    best, kept = value, (self.cold_mix.clone(), float(self.cold_offset))
         self.cold_mix.copy_(kept[0])
-        self.lift.fill_(kept[1])
+        self.cold_offset.fill_(kept[1])
 
     @torch.no_grad()
-    def scorer_for(self, audience: Audience, arrivals: Arrivals | None = None) -> Scorer:
-        scorers = self.kept or self._standardised(audience, arrivals)
-        if self.settling and not self.kept:
+    def scorer_for(self, query_users: QueryUsers, new_items: NewItems | None = None) -> Scorer:
+        scorers = self.kept or self._standardised(query_users, new_items)
+        if self.calibrating and not self.kept:
             self.kept = scorers = [KeptScorer(scorer, KEPT_BYTES // len(scorers)) for scorer in scorers]
         cold = torch.ones(scorers[0].n_items, dtype=torch.bool)
         cold[: self.data.n_items] = torch.from_numpy(~self.data.warm_items)
         raised = cold.clone()
-        if arrivals is not None:
-            raised[self.data.n_items :] = torch.from_numpy(~self.blind(arrivals))
+        if new_items is not None:
+            raised[self.data.n_items :] = torch.from_numpy(~self.blind(new_items))
         device = scorers[0].device
         weights = torch.where(cold, self.cold_mix.cpu()[:, None], self.mix.cpu()[:, None]).to(device)
-        return SumScorer(scorers, weights, offset=(raised * self.lift.cpu()).to(device))
+        return SumScorer(scorers, weights, offset=(raised * self.cold_offset.cpu()).to(device))
 
-    def _standardised(self, audience: Audience, arrivals: Arrivals | None) -> list[Scorer]:
+    def _standardised(self, query_users: QueryUsers, new_items: NewItems | None) -> list[Scorer]:
         self._fit_closed()
-        return [self._averaged(members, audience, arrivals) for members in self.parts.values()]
+        return [self._averaged(members, query_users, new_items) for members in self.parts.values()]
 
     def _averaged(
-        self, members: Sequence[Model], audience: Audience, arrivals: Arrivals | None
+        self, members: Sequence[Model], query_users: QueryUsers, new_items: NewItems | None
     ) -> StandardScorer:
-        """To a part that knows no content an arrival is what a cold item of the catalogue is, the lowest; without
+        """To a part that knows no content an new item is what a cold item of the catalogue is, the lowest; without
         content it is the average item to all."""
         counted, unknown = self._counted(members[0]), ()
-        if arrivals is not None and not members[0].ranks_cold_items:
-            arrivals, unknown = None, ~self.blind(arrivals)
-        return StandardScorer([m.scorer_for(audience, arrivals) for m in members], counted, unknown)
+        if new_items is not None and not members[0].ranks_cold_items:
+            new_items, unknown = None, ~self.blind(new_items)
+        return StandardScorer([m.scorer_for(query_users, new_items) for m in members], counted, unknown)
 
     def _counted(self, member: Model) -> np.ndarray:
         """(n_items,) bool: the warm items that a part has something to say of."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from recsys.datasets.dataset import Dataset
 from recsys.errors import UserError
-from recsys.inputs.corruption import CONTROLS, Content, reads_content
+from recsys.inputs.corruption import CONTROLS, ContentCorruption, reads_content
 from recsys.models import MODELS
 from recsys.runs.run import RunConfig, execute, prepare
 
@@ -19,10 +19,12 @@ CONTENT_ONLY = "contentknn"
 """The model that has nothing but content."""
 
 
-def control_contents(model: Any) -> dict[str, Content]:
+def control_contents(model: Any) -> dict[str, ContentCorruption]:
     """What is done to content, by the control's name; none for a model class that does not read content."""
     return (
-        {told: Content(control=control) for control, told in CONTROLS.items()} if reads_content(model) else {}
+        {told: ContentCorruption(control=control) for control, told in CONTROLS.items()}
+        if reads_content(model)
+        else {}
     )
 
 

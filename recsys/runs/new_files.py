@@ -13,7 +13,7 @@ from recsys.datasets.checks import make_modality, need_columns, place, positions
 from recsys.datasets.dataset import Dataset, Modality
 from recsys.datasets.files import need_file, one_line, read_delimited, read_parquet
 from recsys.errors import DataError, nearest
-from recsys.inputs.requests import Arrivals, Audience
+from recsys.inputs.requests import NewItems, QueryUsers
 
 SPARSE = ("data", "indices", "indptr")
 """Parts of a CSR matrix, arrays of an .npz called `modality.data` and so on."""
@@ -21,7 +21,7 @@ UNREAD = ("rating", "timestamp", "label")
 """Columns that interactions may have and that say nothing of what a new user likes."""
 
 
-def read_arrivals(path: Path, dataset: Dataset) -> tuple[Arrivals, list[str]]:
+def read_new_items(path: Path, dataset: Dataset) -> tuple[NewItems, list[str]]:
     """The items of an .npz, .parquet, .csv or .tsv file in the order of their ids, and notes on what was mended.
 
     Raises:
@@ -50,10 +50,10 @@ def read_arrivals(path: Path, dataset: Dataset) -> tuple[Arrivals, list[str]]:
         modalities[name] = Modality(modality.features[order], modality.mask[order])
         notes += more
     attributes = _attributes(pd.DataFrame(index=range(len(ids))), columns, dataset.item_attributes, path)
-    return Arrivals(ids[order], modalities, attributes.iloc[order].reset_index(drop=True)), notes
+    return NewItems(ids[order], modalities, attributes.iloc[order].reset_index(drop=True)), notes
 
 
-def read_audience(path: Path, dataset: Dataset) -> tuple[np.ndarray, Audience]:
+def read_new_users(path: Path, dataset: Dataset) -> tuple[np.ndarray, QueryUsers]:
     """Raw ids (m,) of the users of a .parquet, .csv or .tsv file in their order, and the users.
 
     Raises:
@@ -87,7 +87,7 @@ def read_audience(path: Path, dataset: Dataset) -> tuple[np.ndarray, Audience]:
     history.sort_indices()
     told = {name: _one_each(table[name], rows, ids, path) for name in given}
     attributes = _attributes(pd.DataFrame(index=range(len(ids))), told, dataset.user_attributes, path)
-    return ids.astype(str), Audience(np.full(len(ids), -1), history, attributes)
+    return ids.astype(str), QueryUsers(np.full(len(ids), -1), history, attributes)
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray | tuple]:

@@ -18,9 +18,9 @@ from recsys.errors import UserError, nearest
 from recsys.evaluation.ranking import LOWEST
 from recsys.evaluation.scorers import FallbackScorer, Scorer
 from recsys.files import atomic
-from recsys.inputs.requests import Arrivals, Audience
+from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.models.base import Model
-from recsys.runs.new_files import read_arrivals, read_audience
+from recsys.runs.new_files import read_new_items, read_new_users
 from recsys.runs.run import Run
 from recsys.runs.tables import make_table
 
@@ -31,7 +31,7 @@ CELLS = 2**22
 
 
 @dataclass(frozen=True)
-class Asked:
+class RecommendRequest:
     """What the command line asks of a run; `recsys recommend --help` tells what each means."""
 
     user: str = ""
@@ -43,30 +43,30 @@ class Asked:
 
 
 @dataclass(frozen=True, eq=False)
-class Listeners:
+class Recipients:
     """m users to recommend to.
 
     Attributes:
         ids: (m,) raw ids.
-        audience: what a model needs of them.
+        query_users: what a model needs of them.
         known: (m, n_items) CSR, items that are not recommended to them again.
         held_out: (m, n_items) CSR, their items of the test part.
         numbers: (m,) int64 rows of the data set's users; None where they are new.
     """
 
     ids: np.ndarray
-    audience: Audience
+    query_users: QueryUsers
     known: sp.csr_array
     held_out: sp.csr_array
     numbers: np.ndarray | None
 
 
-class Answer(NamedTuple):
+class Recommendations(NamedTuple):
     """Recommendations.
 
     Attributes:
         frame: as `rank` gives it.
-        attributes: of the catalogue's items and of the arrivals, by raw id.
+        attributes: of the catalogue's items and of the new items, by raw id.
         notes: what should be known of them.
     """
 
@@ -75,7 +75,7 @@ class Answer(NamedTuple):
     notes: list[str]
 
 
-def catalogue_users(run: Run, ids: np.ndarray | None = None) -> Listeners:
+def catalogue_users(run: Run, ids: np.ndarray | None = None) -> Recipients:
     """Users of the run's data set, all of them where `ids` is None.
 
     Raises:
@@ -87,33 +87,33 @@ def catalogue_users(run: Run, ids: np.ndarray | None = None) -> Listeners:
         unknown = str(ids[np.argmax(rows < 0)])
         raise UserError(f"'{dataset.name}' has no user '{unknown}'{nearest(unknown, dataset.user_ids)}")
     numbers = np.where(data.warm_users, np.arange(dataset.n_users), -1)
-    audience = Audience(numbers, run.model.history(run.support("test")), data.user_attributes).rows(rows)
+    query_users = QueryUsers(numbers, run.model.history(run.support("test")), data.user_attributes).rows(rows)
     known, held_out = (dataset.matrix(part)[rows] for part in (split.known, split.test))
-    return Listeners(dataset.user_ids[rows], audience, known, held_out, rows)
+    return Recipients(dataset.user_ids[rows], query_users, known, held_out, rows)
 
 
-def new_users(path: Path, run: Run, wanted: np.ndarray | None = None) -> Listeners:
+def new_users(path: Path, run: Run, wanted: np.ndarray | None = None) -> Recipients:
     """The users of a file, those among them with the ids `wanted` where not None.
 
     Raises:
         DataError: as `read_audience`.
         UserError: the file has no such user.
     """
-    ids, audience = read_audience(path, run.dataset)
+    ids, query_users = read_new_users(path, run.dataset)
     rows = np.arange(len(ids)) if wanted is None else positions(ids, wanted)
     if (rows < 0).any():
         unknown = str(wanted[np.argmax(rows < 0)])
         raise UserError(f"{path} has no user '{unknown}'{nearest(unknown, ids)}")
-    audience = audience.rows(rows)
-    nothing = sp.csr_array(audience.history.shape, dtype=np.float32)
-    return Listeners(ids[rows], audience, audience.history, nothing, None)
+    query_users = query_users.rows(rows)
+    nothing = sp.csr_array(query_users.history.shape, dtype=np.float32)
+    return Recipients(ids[rows], query_users, query_users.history, nothing, None)
 
 
-def scorer_of(run: Run, listeners: Listeners, arrivals: Arrivals | None = None) -> Scorer:
-    """Scores of the listeners by place, over the catalogue and, behind it, the arrivals."""
+def scorer_of(run: Run, recipients: Recipients, new_items: NewItems | None = None) -> Scorer:
+    """Scores of the recipients by place, over the catalogue and, behind it, the new items."""
     own = type(run.model).scorer is not Model.scorer
-    if own and arrivals is None and listeners.numbers is not None:
-        scorer, numbers = run.model.scorer(run.support("test")), listeners.numbers
+    if own and new_items is None and recipients.numbers is not None:
+        scorer, numbers = run.model.scorer(run.support("test")), recipients.numbers
 
         class Chosen:
             n_items, device = scorer.n_items, scorer.device
@@ -122,7 +122,7 @@ def scorer_of(run: Run, listeners: Listeners, arrivals: Arrivals | None = None) 
                 return scorer(numbers[users])
 
         return Chosen()
-    return run.model.serve(listeners.audience, arrivals)
+    return run.model.serve(recipients.query_users, new_items)
 
 
 def top_k(scores: torch.Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -135,35 +135,35 @@ def top_k(scores: torch.Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
     return places.cpu().numpy(), scores.gather(1, places).cpu().numpy()
 
 
-def rank(scorer: Scorer, listeners: Listeners, ids: np.ndarray, *, new_only: bool, k: int) -> pd.DataFrame:
+def rank(scorer: Scorer, recipients: Recipients, ids: np.ndarray, *, new_only: bool, k: int) -> pd.DataFrame:
     """Each listener's k best items, without those that they are known to have.
 
     Args:
-        scorer: of the listeners, over the catalogue and the arrivals.
-        ids: (n,) raw ids of the catalogue's items and of the arrivals.
-        new_only: rank arrivals alone.
+        scorer: of the recipients, over the catalogue and the new items.
+        ids: (n,) raw ids of the catalogue's items and of the new items.
+        new_only: rank new items alone.
 
     Returns:
-        Frame with `user` and `item` (raw ids), `rank` from 1, `score`, `new` (an arrival) and `held_out` (a test
+        Frame with `user` and `item` (raw ids), `rank` from 1, `score`, `new` (an new item) and `held_out` (a test
         item of the user), users in order, best first.
     """
-    n_items = listeners.known.shape[1]
+    n_items = recipients.known.shape[1]
     first = n_items if new_only else 0
     blocks, size = [], max(1, CELLS // len(ids))
-    for low in range(0, len(listeners.ids), size):
-        users = np.arange(low, min(low + size, len(listeners.ids)))
+    for low in range(0, len(recipients.ids), size):
+        users = np.arange(low, min(low + size, len(recipients.ids)))
         scores = scorer(users)
-        rows, columns = listeners.known[users].nonzero()
+        rows, columns = recipients.known[users].nonzero()
         scores[torch.from_numpy(rows), torch.from_numpy(columns)] = -torch.inf
         places, values = top_k(scores[:, first:], k)
         rows, ranks = np.nonzero(values > LOWEST)
         blocks.append((users[rows], ranks + 1, places[rows, ranks] + first, values[rows, ranks]))
     users, ranks, items, values = (np.concatenate(part) for part in zip(*blocks, strict=True))
-    tested = listeners.held_out.tocoo()
+    tested = recipients.held_out.tocoo()
     pairs = tested.coords[0].astype(np.int64) * len(ids) + tested.coords[1]
     return pd.DataFrame(
         {
-            "user": listeners.ids[users],
+            "user": recipients.ids[users],
             "rank": ranks,
             "item": ids[items],
             "score": values,
@@ -173,52 +173,52 @@ def rank(scorer: Scorer, listeners: Listeners, ids: np.ndarray, *, new_only: boo
     )
 
 
-def recommend(run: Run, asked: Asked) -> Answer:
+def recommend(run: Run, asked: RecommendRequest) -> Recommendations:
     """What a command line asks for.
 
     Raises:
         UserError, DataError: what is asked for cannot be.
     """
-    dataset, model, arrivals, notes = run.dataset, run.model, None, []
+    dataset, model, new_items, notes = run.dataset, run.model, None, []
     ids, attributes = dataset.item_ids, _named(dataset.item_attributes, dataset.item_ids)
     if asked.pool and asked.new_items is None:
         raise UserError("--pool chooses between new items and all; name a file of new items with --new-items")
     if asked.new_items is not None:
-        arrivals, notes = read_arrivals(asked.new_items, dataset)
-        _check_content(run, arrivals)
-        ids = np.concatenate([ids, arrivals.ids])
-        attributes = pd.concat([attributes, _named(arrivals.attributes, arrivals.ids)])
-    listeners = listeners_of(run, asked)
-    scorer = scorer_of(run, listeners, arrivals)
-    if arrivals is not None and (blind := int(model.blind(arrivals).sum())):
+        new_items, notes = read_new_items(asked.new_items, dataset)
+        _check_content(run, new_items)
+        ids = np.concatenate([ids, new_items.ids])
+        attributes = pd.concat([attributes, _named(new_items.attributes, new_items.ids)])
+    recipients = recipients_of(run, asked)
+    scorer = scorer_of(run, recipients, new_items)
+    if new_items is not None and (blind := int(model.blind(new_items).sum())):
         notes.append(
-            f"{blind:,} of {len(arrivals):,} new items have none of the content that {run.config.model} reads: they "
+            f"{blind:,} of {len(new_items):,} new items have none of the content that {run.config.model} reads: they "
             "fall back to popularity, the score of an average item"
         )
-    if strangers := int((np.diff(listeners.audience.history.indptr) == 0).sum()):
+    if strangers := int((np.diff(recipients.query_users.history.indptr) == 0).sum()):
         which = "a ranking by their attributes, or the average user's where the model reads none"
         if isinstance(scorer, FallbackScorer):
-            which = "the ranking by popularity" + (", where new items tie" if arrivals else "")
-        notes.append(f"{strangers:,} of {len(listeners.ids):,} users have no interactions: they get {which}")
-    new_only = arrivals is not None and asked.pool != "all"
-    return Answer(rank(scorer, listeners, ids, new_only=new_only, k=asked.k), attributes, notes)
+            which = "the ranking by popularity" + (", where new items tie" if new_items else "")
+        notes.append(f"{strangers:,} of {len(recipients.ids):,} users have no interactions: they get {which}")
+    new_only = new_items is not None and asked.pool != "all"
+    return Recommendations(rank(scorer, recipients, ids, new_only=new_only, k=asked.k), attributes, notes)
 
 
-def _check_content(run: Run, arrivals: Arrivals) -> None:
-    """UserError where the run's content was altered in a way that new items' content cannot follow."""
+def _check_content(run: Run, new_items: NewItems) -> None:
+    """UserError where the run's content was corrupted in a way that new items' content cannot follow."""
     content = run.config.content
     if content.control:
         raise UserError(
             f"this run saw a control in the content's place ({content.control}): there is nothing to rank new items by"
         )
-    if content.fill != "mask" and not all(m.mask.all() for m in arrivals.modalities.values()):
+    if content.fill != "mask" and not all(m.mask.all() for m in new_items.modalities.values()):
         raise UserError(
             f"this run fills what is missing (fill={content.fill}), which new items cannot follow; give them every "
             "modality, or train with fill=mask"
         )
 
 
-def listeners_of(run: Run, asked: Asked) -> Listeners:
+def recipients_of(run: Run, asked: RecommendRequest) -> Recipients:
     """Whom to recommend to.
 
     Raises:
@@ -258,7 +258,7 @@ def write_frame(frame: pd.DataFrame, path: Path) -> None:
             frame.to_parquet(temporary, index=False)
 
 
-def tables(run: Run, answer: Answer) -> list[Table]:
+def tables(run: Run, answer: Recommendations) -> list[Table]:
     """One table for each user.
 
     Raises:

@@ -24,20 +24,20 @@ from recsys.errors import UserError
 from recsys.evaluation.evaluator import BUNDLE_METRICS, DEFAULT_METRICS, OVERALL, Evaluation, Evaluator
 from recsys.evaluation.metrics import parse_metric
 from recsys.files import atomic, cannot_write, write_text
-from recsys.inputs.corruption import Content, alter
+from recsys.inputs.corruption import ContentCorruption, corrupt
 from recsys.inputs.training_data import TrainingData
 from recsys.models import MODELS
 from recsys.models.base import Model
 from recsys.runs.record import Usage, environment, usage
 from recsys.settings import Settings, build, divide, setting
-from recsys.training.distributed import Machines
+from recsys.training.distributed import Distributed
 
 if TYPE_CHECKING:
     import scipy.sparse as sp
     from rich.console import Console
 
-SETTLED_ON = 8192
-"""Users on whom a trained model settles what is left to choose, at most."""
+CALIBRATION_USERS = 8192
+"""Users on whom a trained model calibrates what is left to choose, at most."""
 CONFIG_FILE, METRICS_FILE, USERS_FILE = "config.yaml", "metrics.json", "per_user.parquet"
 ENVIRONMENT_FILE = "environment.json"
 TOLD = frozenset({"diagnostics"})
@@ -56,7 +56,7 @@ class RunConfig(Settings):
     split_options: dict[str, float] = setting({}, "options of the protocol")
     split_seed: int = setting(0, "seed of the split", low=0)
     seed: int = setting(0, "seed of the model and its training", low=0)
-    content: Content = setting(Content(), "what is done to the content that models see")
+    content: ContentCorruption = setting(ContentCorruption(), "what is done to the content that models see")
     settings: dict[str, Any] = setting({}, "the model's and the trainer's settings by name")
     data_root: str | None = setting(None, "folder that holds the data sets")
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = setting(
@@ -130,10 +130,10 @@ def training_data(config: RunConfig, dataset: Dataset, split: Split) -> Training
     """What the run's model may see of `dataset` under `split`.
 
     Raises:
-        UserError: content that cannot be altered as the configuration asks.
+        UserError: content that cannot be corrupted as the configuration asks.
     """
     content = config.content
-    data = TrainingData.of(alter(dataset, split, content, (config.split_seed, config.seed)), split)
+    data = TrainingData.of(corrupt(dataset, split, content, (config.split_seed, config.seed)), split)
     if content.fill in ("mean", "neighbours"):
         data.ledger.record("filling", content.fill, items=data.warm_items)
     return data
@@ -193,7 +193,7 @@ def execute(
     *,
     resume: bool = False,
     console: Console | None = None,
-    machines: Machines = Machines(),  # noqa: B008 - immutable
+    distributed: Distributed = Distributed(),  # noqa: B008 - immutable
 ) -> dict[str, Any]:
     """Train, test once, and leave a folder that tells it all. Returns what metrics.json holds.
 
@@ -201,15 +201,15 @@ def execute(
     several processes that train together all but the first return nothing.
     """
     start = time.perf_counter()
-    machines.check(run.config.model)
-    leads = machines.rank(run.config.device) == 0
+    distributed.check(run.config.model)
+    leads = distributed.rank(run.config.device) == 0
     if leads:
         make_folder(folder, resume)
     if resume and (finished := read_metrics(folder, run.config)):
         return finished if leads else {}
     if leads:
         save_config(run.config, folder)
-    trained = _train(run, folder, console, machines)
+    trained = _train(run, folder, console, distributed)
     if not leads:
         return {}
     checked = run.data.ledger.audit(run.split.cold_users, run.split.cold_items)
@@ -224,7 +224,7 @@ def execute(
     }
     metrics = _report(run, evaluation) | trained | {"timing": timing, "leak_audit": checked}
     record = environment(run.dataset, run.split) | {
-        "processes": machines.processes,
+        "processes": distributed.processes,
         "usage": usage(run.begun),
     }
     write_text(folder / ENVIRONMENT_FILE, json.dumps(record, indent=2) + "\n")
@@ -234,7 +234,7 @@ def execute(
     return metrics
 
 
-def _train(run: Run, folder: Path, console: Console | None, machines: Machines) -> dict[str, Any]:
+def _train(run: Run, folder: Path, console: Console | None, distributed: Distributed) -> dict[str, Any]:
     if run.train_settings is None:
         from recsys.training.loop import save_model
 
@@ -257,20 +257,20 @@ def _train(run: Run, folder: Path, console: Console | None, machines: Machines) 
         validate,
         run.config.seed,
         device=run.config.device,
-        machines=machines,
+        distributed=distributed,
         callbacks=callbacks,
     )
 
 
 def validator(dataset: Dataset, split: Split, data: TrainingData, metric: str) -> Callable[..., float]:
     """A model -> its `metric` on the validation part: of all answers, or of the group named; NaN where there is no
-    such group. With `settling`, which asks a hundred times, on at most `SETTLED_ON` users."""
+    such group. With `calibrating`, which asks a hundred times, on at most `SETTLED_ON` users."""
     whole = make_evaluator(dataset, split, data, "valid")
-    few = cache(lambda: make_evaluator(dataset, split, data, "valid", SETTLED_ON))
+    few = cache(lambda: make_evaluator(dataset, split, data, "valid", CALIBRATION_USERS))
     support = support_of(dataset, split, "valid")
 
-    def validate(model: Model, group: str = OVERALL, settling: bool = False) -> float:
-        evaluator = few() if settling else whole
+    def validate(model: Model, group: str = OVERALL, calibrating: bool = False) -> float:
+        evaluator = few() if calibrating else whole
         if group not in evaluator.groups:
             return math.nan
         groups = () if group == OVERALL else (group,)

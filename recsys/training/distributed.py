@@ -17,7 +17,7 @@ def hush() -> None:
 
 
 @dataclass(frozen=True)
-class Machines:
+class Distributed:
     """Processes that train one model together, each on its share of every batch.
 
     The gradient is the whole batch's, whatever the number of processes, so that figures differ by rounding

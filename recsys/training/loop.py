@@ -27,7 +27,7 @@ from recsys.inputs.sampler import Batch, Sampler, derived_seed
 from recsys.models.base import Model
 from recsys.objectives.diagnostics import embedding_diagnostics, sample
 from recsys.settings import Settings, setting
-from recsys.training.distributed import Machines, hush
+from recsys.training.distributed import Distributed, hush
 
 RESUME_FILE, BEST_FILE, HISTORY_FILE = "last.ckpt", "model.safetensors", "history.csv"
 DIAGNOSED = 2048
@@ -267,7 +267,7 @@ def train(
     seed: int,
     *,
     device: str = "auto",
-    machines: Machines = Machines(),  # noqa: B008 - immutable
+    distributed: Distributed = Distributed(),  # noqa: B008 - immutable
     callbacks: tuple[pl.Callback, ...] = (),
 ) -> dict[str, Any]:
     """Train `model` and leave it with the best epoch's weights, which are also in `folder`.
@@ -280,13 +280,13 @@ def train(
     """
     stages = model.stages(settings)
     if stages:
-        how = {"device": device, "machines": machines, "callbacks": callbacks}
+        how = {"device": device, "distributed": distributed, "callbacks": callbacks}
         return _in_stages(model, stages, folder, validate, how)
     keeper = KeepBest(folder, validate)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="pytorch_lightning")
         hush()
-        where = machines.trainer_options(device, model.idle_parameters)
+        where = distributed.trainer_options(device, model.idle_parameters)
         trainer = _trainer(settings, folder, where, [*callbacks, keeper])
         _fit(trainer, TrainingModule(model, settings, seed), folder / RESUME_FILE)
     for process in getattr(trainer.strategy.launcher, "procs", ()):
@@ -295,8 +295,8 @@ def train(
         load_model(model, folder)
     model.eval()
     best = keeper.best
-    if trainer.is_global_zero and type(model).settle is not Model.settle:
-        best = _settled(model, folder, validate)
+    if trainer.is_global_zero and type(model).calibrate is not Model.calibrate:
+        best = _calibrated(model, folder, validate)
     seconds = [row["seconds"] for row in keeper.history]
     return {
         "best_epoch": keeper.best_epoch,
@@ -324,7 +324,7 @@ def _in_stages(
         curve = pd.read_csv(folder / name / HISTORY_FILE)
         curves.append(curve.assign(epoch=curve["epoch"] + epochs, stage=name))
         epochs += told[-1]["epochs"]
-    best = _settled(model, folder, validate)
+    best = _calibrated(model, folder, validate)
     write_text(folder / HISTORY_FILE, pd.concat(curves).to_csv(index=False))
     for name in stages:
         (folder / name / RESUME_FILE).unlink(missing_ok=True)
@@ -336,9 +336,9 @@ def _in_stages(
     }
 
 
-def _settled(model: Model, folder: Path, validate: Validate) -> float:
+def _calibrated(model: Model, folder: Path, validate: Validate) -> float:
     """Let a trained model choose what is left to choose, and save it; its value as it is left."""
-    model.settle(lambda group: validate(model, group, settling=True))
+    model.calibrate(lambda group: validate(model, group, calibrating=True))
     best = validate(model)
     save_model(model, folder)
     return best

@@ -14,7 +14,7 @@ from recsys.datasets.dataset import Modality
 from recsys.errors import UserError
 from recsys.evaluation.scorers import FallbackScorer, VectorScorer
 from recsys.graphs.normalise import row_normalise
-from recsys.inputs.requests import Arrivals, Audience
+from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model, Vectors
@@ -67,10 +67,10 @@ class Averaged(Model):
         return self._means(history, (vectors or self.forward()).items)
 
     @torch.no_grad()
-    def scorer_for(self, audience: Audience, arrivals: Arrivals | None = None) -> FallbackScorer:
-        history, items = audience.history, self.inner().items
-        users, items = self._means(history, items), self.with_arrivals(items, arrivals)
-        return self.with_popularity(VectorScorer(users, items, self.unranked(arrivals)), history, arrivals)
+    def scorer_for(self, query_users: QueryUsers, new_items: NewItems | None = None) -> FallbackScorer:
+        history, items = query_users.history, self.inner().items
+        users, items = self._means(history, items), self.with_new_items(items, new_items)
+        return self.with_popularity(VectorScorer(users, items, self.unranked(new_items)), history, new_items)
 
     @torch.no_grad()
     def item_vectors_for(self, features: Mapping[str, Modality]) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from recsys.evaluation.ranking import LOWEST
 from recsys.evaluation.scorers import FallbackScorer
-from recsys.inputs.requests import Arrivals, Audience
+from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model, Vectors
@@ -33,10 +33,10 @@ class SetSettings(Settings):
 class SetScorer:
     """Scores of sets against the catalogue, each block of sets encoded when it is asked for."""
 
-    def __init__(self, model: SetModel, history: sp.csr_array, arrivals: Arrivals | None = None):
-        self.model, self.history = model.over(arrivals), history
-        unranked = model.unranked(arrivals)
-        self.items = model.with_arrivals(model.decode().detach(), arrivals)
+    def __init__(self, model: SetModel, history: sp.csr_array, new_items: NewItems | None = None):
+        self.model, self.history = model.over(new_items), history
+        unranked = model.unranked(new_items)
+        self.items = model.with_new_items(model.decode().detach(), new_items)
         self.n_items = len(self.items)
         self.device = self.items.device
         self._unranked = None
@@ -79,8 +79,8 @@ class SetModel(Model):
         """(n, d) vectors of the items numbered `items`, of all where None."""
         raise NotImplementedError
 
-    def over(self, arrivals: Arrivals | None) -> SetModel:
-        """The model that scores sets over the catalogue and, behind it, arrivals; itself, where `scores` reads
+    def over(self, new_items: NewItems | None) -> SetModel:
+        """The model that scores sets over the catalogue and, behind it, new items; itself, where `scores` reads
         nothing of an item but its vector."""
         return self
 
@@ -150,9 +150,9 @@ class SetModel(Model):
         return torch.cat(parts) if parts else torch.empty(0, self.settings.width)
 
     @torch.no_grad()
-    def scorer_for(self, audience: Audience, arrivals: Arrivals | None = None) -> FallbackScorer:
-        history = self._known(audience.history)
-        return self.with_popularity(SetScorer(self, history, arrivals), history, arrivals)
+    def scorer_for(self, query_users: QueryUsers, new_items: NewItems | None = None) -> FallbackScorer:
+        history = self._known(query_users.history)
+        return self.with_popularity(SetScorer(self, history, new_items), history, new_items)
 
     def _device(self) -> torch.device:
         return next(self.parameters()).device

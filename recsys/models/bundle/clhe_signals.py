@@ -15,10 +15,10 @@ from torch import Tensor
 from recsys.encoders.linear import linear
 from recsys.evaluation.evaluator import OVERALL
 from recsys.inputs.content import shares
-from recsys.inputs.requests import Arrivals
+from recsys.inputs.requests import NewItems
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
-from recsys.models.base import settle_at
+from recsys.models.base import calibrate_at
 from recsys.models.bundle.clhe import CLHE, CLHESettings
 from recsys.models.bundle.sets import Sets, to_rows
 from recsys.models.bundle.signals import Signals
@@ -47,7 +47,7 @@ class CLHESignalsSettings(CLHESettings):
     counted: float = setting(4.0, "weight of the rates in the first scores", low=0)
     doubt: float = setting(0.5, "bundles in which an item has to be for its likeness to count half", low=1e-6)
     learnt: float | None = setting(
-        None, "share of the scores that is learnt; empty: settled on validation", low=0, high=1
+        None, "share of the scores that is learnt; empty: calibrated on validation", low=0, high=1
     )
     hidden: int = setting(16, "hidden units that weigh the signals; 0: a linear weighing", low=0, high=1024)
     item_weight: float = setting(0.1, "weight of the items' contrast", low=0, search=[0.0, 0.1, 0.5])
@@ -68,7 +68,7 @@ class CLHESignals(CLHE):
 
     From there CLHE's multinomial objective trains w and the MLP; its item dropout becomes the task: a part of each
     bundle has to find the rest, among items counted without that bundle's fold, so that some are in no bundle, as
-    in a test. Validation settles a. `slots` puts CLHE's encoders and their contrasts beside the signals: on
+    in a test. Validation calibrates a. `slots` puts CLHE's encoders and their contrasts beside the signals: on
     bundle-electronic that lowered NDCG@20 in validation, so it is off by default.
     """
 
@@ -130,11 +130,11 @@ class CLHESignals(CLHE):
             score = score + GAIN * self.second(torch.relu(self.first(signals)))
         return score.squeeze(-1)
 
-    def settle(self, validate: Callable[[str], float]) -> None:
+    def calibrate(self, validate: Callable[[str], float]) -> None:
         """How much of the scores is learnt, and how much the first ones."""
         if self.settings.learnt is not None:
             return
-        settle_at(self.learnt, SHARES, lambda: validate(OVERALL))
+        calibrate_at(self.learnt, SHARES, lambda: validate(OVERALL))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         sets, given, found = self.sets_of(batch)
@@ -166,11 +166,11 @@ class CLHESignals(CLHE):
         partition = scores.masked_fill(hidden, -torch.inf).logsumexp(1)
         return multinomial(partition, scores[rows, torch.searchsorted(items, wanted)], rows)
 
-    def over(self, arrivals: Arrivals | None) -> CLHESignals:
-        if arrivals is None:
+    def over(self, new_items: NewItems | None) -> CLHESignals:
+        if new_items is None:
             return self
         wide = copy.copy(self)
-        wide.signals = self.signals.with_items(arrivals.modalities)
+        wide.signals = self.signals.with_items(new_items.modalities)
         return wide
 
     def _mixed(self, signals: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import scipy.sparse as sp
 
 from recsys.evaluation.scorers import FallbackScorer, HistoryScorer, SumScorer
-from recsys.inputs.requests import Arrivals, Audience
+from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.models.base import Model
 from recsys.models.closed_form.contentknn import ContentKNN, ContentKNNSettings
 from recsys.settings import Settings, setting
@@ -29,8 +29,8 @@ class Cooccurrence(Model):
         """Nothing to learn: the counts are the model. They are recorded here, before the audit."""
         self.data.graph("co-occurrence", cooccurrences(self.data.interactions), "items", "items")
 
-    def scorer_for(self, audience: Audience, arrivals: Arrivals | None = None) -> FallbackScorer:
-        history = audience.history
+    def scorer_for(self, query_users: QueryUsers, new_items: NewItems | None = None) -> FallbackScorer:
+        history = query_users.history
         counts = cooccurrences(self.data.interactions)
         return self.with_popularity(HistoryScorer(history, counts, self.unranked_items()), history)
 
@@ -48,10 +48,10 @@ class CooccurrenceContent(ContentKNN):
         """Nothing to learn; what is counted is recorded."""
         self.data.graph("co-occurrence", cooccurrences(self.data.interactions), "items", "items")
 
-    def scorer_for(self, audience: Audience, arrivals: Arrivals | None = None) -> FallbackScorer:
-        history = audience.history
-        content = super().scorer_for(audience, arrivals).scorer
+    def scorer_for(self, query_users: QueryUsers, new_items: NewItems | None = None) -> FallbackScorer:
+        history = query_users.history
+        content = super().scorer_for(query_users, new_items).scorer
         graph = cooccurrences(self.data.interactions)
-        graph.resize(graph.shape[0], content.n_items)  # an arrival has occurred with nothing
+        graph.resize(graph.shape[0], content.n_items)  # an new item has occurred with nothing
         scorer = SumScorer([HistoryScorer(history, graph), content], [1.0, self.settings.content])
-        return self.with_popularity(scorer, history, arrivals)
+        return self.with_popularity(scorer, history, new_items)

@@ -12,7 +12,7 @@ from recsys.errors import UserError, nearest
 from recsys.evaluation.scorers import FallbackScorer, HistoryScorer, SumScorer, VectorScorer
 from recsys.graphs.knn import knn, neighbour_graph
 from recsys.inputs.content import below, choose, unit_rows
-from recsys.inputs.requests import Arrivals, Audience
+from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model
 from recsys.settings import Settings, setting
@@ -50,16 +50,16 @@ class ContentKNN(Model):
     def unranked_items(self) -> np.ndarray:
         return ~np.any([modality.mask for modality in self.modalities.values()], axis=0)
 
-    def scorer_for(self, audience: Audience, arrivals: Arrivals | None = None) -> FallbackScorer:
-        history = audience.history
-        scorers = [self._similarity(name, history, arrivals) for name in self.modalities]
+    def scorer_for(self, query_users: QueryUsers, new_items: NewItems | None = None) -> FallbackScorer:
+        history = query_users.history
+        scorers = [self._similarity(name, history, new_items) for name in self.modalities]
         weights = [self.settings.weights.get(name, 1.0) for name in self.modalities]
-        return self.with_popularity(SumScorer(scorers, weights, self.unranked(arrivals)), history, arrivals)
+        return self.with_popularity(SumScorer(scorers, weights, self.unranked(new_items)), history, new_items)
 
     def _similarity(
-        self, name: str, history: sp.csr_array, arrivals: Arrivals | None
+        self, name: str, history: sp.csr_array, new_items: NewItems | None
     ) -> VectorScorer | HistoryScorer:
-        new = None if arrivals is None else arrivals.modalities[name]
+        new = None if new_items is None else new_items.modalities[name]
         if self.settings.k:
             near = self.nearest[name]
             if new is not None:

@@ -10,7 +10,7 @@ import torch
 
 from recsys.evaluation.scorers import FallbackScorer, KernelScorer
 from recsys.inputs.content import all_weights, below, choose, unit_rows
-from recsys.inputs.requests import Arrivals, Audience
+from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model
 from recsys.models.closed_form.ease import add_product, inverse_in_place, place_symmetric
@@ -75,14 +75,16 @@ class ContentRidge(Model):
     def unranked_items(self) -> np.ndarray:
         return ~np.any([modality.mask for modality in self.modalities.values()], axis=0)
 
-    def scorer_for(self, audience: Audience, arrivals: Arrivals | None = None) -> FallbackScorer:
+    def scorer_for(self, query_users: QueryUsers, new_items: NewItems | None = None) -> FallbackScorer:
         warm, content, scale = np.flatnonzero(self.data.warm_items), self.content, self.leave_out
-        if arrivals is not None:
-            scale = torch.cat([scale, scale.new_ones(len(arrivals))])
+        if new_items is not None:
+            scale = torch.cat([scale, scale.new_ones(len(new_items))])
             content = {
-                name: below(rows, self._scaled(name, arrivals.modalities[name].features))
+                name: below(rows, self._scaled(name, new_items.modalities[name].features))
                 for name, rows in content.items()
             }
         pairs = [(rows[warm], rows) for rows in content.values()]
-        scorer = KernelScorer(audience.history[:, warm], self.inverse, pairs, scale, self.unranked(arrivals))
-        return self.with_popularity(scorer, audience.history, arrivals)
+        scorer = KernelScorer(
+            query_users.history[:, warm], self.inverse, pairs, scale, self.unranked(new_items)
+        )
+        return self.with_popularity(scorer, query_users.history, new_items)

@@ -11,7 +11,7 @@ from recsys.coldstart.cold_items import ColdItems
 from recsys.errors import UserError
 from recsys.evaluation.scorers import FallbackScorer, HistoryScorer, JoinedScorer
 from recsys.inputs.content import choose, shares, unit_rows
-from recsys.inputs.requests import Arrivals, Audience
+from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model
 from recsys.settings import Settings, setting
@@ -91,14 +91,14 @@ class EASE(Model):
         weights[warm] *= torch.from_numpy(of_item).float()[:, None]
         self.register_buffer("weights", weights)
 
-    def scorer_for(self, audience: Audience, arrivals: Arrivals | None = None) -> FallbackScorer:
-        history = audience.history
+    def scorer_for(self, query_users: QueryUsers, new_items: NewItems | None = None) -> FallbackScorer:
+        history = query_users.history
         if self.cold is None:
             scorer = HistoryScorer(history, self.weights, self.unranked_items())
         else:
             scorer = HistoryScorer(history, self.weights)
-            scorer = JoinedScorer(scorer, *self.cold.joined(arrivals), self.unranked(arrivals))
-        return self.with_popularity(scorer, history, arrivals)
+            scorer = JoinedScorer(scorer, *self.cold.joined(new_items), self.unranked(new_items))
+        return self.with_popularity(scorer, history, new_items)
 
     def unranked_items(self) -> np.ndarray | None:
         return super().unranked_items() if self.cold is None else self.cold.blind

@@ -12,7 +12,7 @@ from recsys.evaluation.scorers import FallbackScorer, JoinedScorer, WalkScorer
 from recsys.graphs.knn import item_graph
 from recsys.graphs.normalise import degrees, inverse_power, scale
 from recsys.inputs.content import shares
-from recsys.inputs.requests import Arrivals, Audience
+from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model
 from recsys.settings import Settings, setting
@@ -73,8 +73,8 @@ class HyperWalk(Model):
         ]
         return sp.csr_array(item_graph(graphs, list(self.weights.values())))
 
-    def scorer_for(self, audience: Audience, arrivals: Arrivals | None = None) -> FallbackScorer:
-        history, s = audience.history, self.settings
+    def scorer_for(self, query_users: QueryUsers, new_items: NewItems | None = None) -> FallbackScorer:
+        history, s = query_users.history, self.settings
         rows = sp.csr_matrix(self.data.interactions)
         items, users = degrees(rows, 0), degrees(rows, 1)
         up = scale(rows, inverse_power(users, 1.0), inverse_power(items, s.leave))
@@ -82,8 +82,8 @@ class HyperWalk(Model):
         given = history if self.start is None else history + s.content * (history @ self.start)
         scorer = WalkScorer(given, up, down, s.hops, self.unranked_items() if self.cold is None else None)
         if self.cold is not None:
-            scorer = JoinedScorer(scorer, *self.cold.joined(arrivals), self.unranked(arrivals))
-        return self.with_popularity(scorer, history, arrivals)
+            scorer = JoinedScorer(scorer, *self.cold.joined(new_items), self.unranked(new_items))
+        return self.with_popularity(scorer, history, new_items)
 
     def unranked_items(self) -> np.ndarray:
         return ~self.data.warm_items if self.cold is None else self.cold.blind

@@ -8,7 +8,7 @@ import torch
 
 from recsys.evaluation.scorers import FallbackScorer, HistoryScorer
 from recsys.graphs.cooccurrence import cooccurrence_graph
-from recsys.inputs.requests import Arrivals, Audience
+from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.models.base import Model
 from recsys.settings import Settings, setting
 
@@ -35,9 +35,9 @@ class ItemKNN(Model):
         self.register_buffer("indices", torch.from_numpy(graph.indices.astype(np.int32)))
         self.register_buffer("similarities", torch.from_numpy(graph.data.astype(np.float32)))
 
-    def scorer_for(self, audience: Audience, arrivals: Arrivals | None = None) -> FallbackScorer:
+    def scorer_for(self, query_users: QueryUsers, new_items: NewItems | None = None) -> FallbackScorer:
         arrays = (self.similarities.numpy(), self.indices.numpy(), self.indptr.numpy())
         graph = sp.csr_array(arrays, shape=(self.data.n_items, self.data.n_items))
-        history = audience.history
+        history = query_users.history
         scorer = HistoryScorer(history, sp.csr_array(graph.T), self.unranked_items())
         return self.with_popularity(scorer, history)

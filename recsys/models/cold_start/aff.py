@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding
 
-from recsys.coldstart.cold_items import balance
+from recsys.coldstart.cold_items import harmonic_mean
 from recsys.coldstart.popularity import ContentPopularity
 from recsys.datasets.dataset import Modality
 from recsys.encoders.fields import DAYS, HOURS, AttributeFields, context_fields
@@ -20,11 +20,11 @@ from recsys.encoders.gated_fusion import ContentFields, FieldFusion, FieldRows, 
 from recsys.errors import UserError
 from recsys.evaluation.evaluator import COLD, OVERALL, WARM
 from recsys.inputs.content import choose
-from recsys.inputs.requests import Arrivals, Audience
+from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.inputs.sampler import Batch
-from recsys.inputs.support_query import Episodes
+from recsys.inputs.support_query import SupportQuerySampler
 from recsys.inputs.training_data import TrainingData
-from recsys.models.base import Model, Vectors, settle_at
+from recsys.models.base import Model, Vectors, calibrate_at
 from recsys.objectives.contrastive.infonce import infonce
 from recsys.settings import Settings, setting
 from recsys.training.ema import MovingAverage
@@ -32,8 +32,8 @@ from recsys.training.ema import MovingAverage
 CONTRASTED = 512
 """Users, items and pairs of a batch that the contrastive terms look at, at most."""
 MOMENTS = HOURS * DAYS
-LIFTS = (0.0, 0.2, -0.2, 0.5, -0.5, 0.8, 1.2, 1.6, 2.0, 2.5, 3.0)
-"""What `settle` tries to add to the scores of cold items."""
+COLD_OFFSETS = (0.0, 0.2, -0.2, 0.5, -0.5, 0.8, 1.2, 1.6, 2.0, 2.5, 3.0)
+"""What `calibrate` tries to add to the scores of cold items."""
 
 
 class AFFSettings(Settings):
@@ -64,7 +64,7 @@ class AFFSettings(Settings):
         high=1,
     )
     regularisation: float = setting(10.0, "of that regression", low=1e-6, search=(1.0, 100.0), log=True)
-    newcomers: float = setting(
+    new_users: float = setting(
         0.5, "share of users met without their ID and by their first items", low=0, high=1, search=(0.1, 0.9)
     )
     view_mask: float = setting(0.5, "share of fields masked in a view", low=0, high=0.95)
@@ -80,9 +80,9 @@ class AFFSettings(Settings):
     attention: bool = setting(True, "attend over fields; false: their sum")
     view_contrast: bool = setting(True, "contrast two masked views of one user or item")
     interaction_contrast: bool = setting(True, "contrast users with items they took")
-    lift: Literal["none", "overall", "balanced"] = setting(
+    calibrate_cold_offset: Literal["none", "overall", "harmonic"] = setting(
         "overall",
-        "settle what cold items' scores gain by all answers, or by warm and cold ones in equal parts",
+        "calibrate what cold items' scores gain by all answers, or by warm and cold ones in equal parts",
     )
     context: bool | None = setting(None, "use the hour and the weekday; empty: where there are timestamps")
     ids: bool = setting(True, "give warm users and items a field of their own")
@@ -123,12 +123,13 @@ class AFF(Model):
     the warm users, is drawn to what a ridge regression expects of its popularity (`ContentPopularity`), s_i + ridge
     (e_i - s_i): of a thousand items a straight line learns what a tower does not.
 
-    A step gives each user some of their items as history and asks for the rest (`Episodes`); a share `newcomers` is
-    met as one who arrives, without an ID and with the first items, and a share `id_dropout` of the items has no ID
+    A step gives each user some of their items as history and asks for the rest (`SupportQuerySampler`); a share
+    `new_users` is met as one who arrives, without an ID and with the first items, and a share `id_dropout` of the items
+    has no ID
     (after DropoutNet), so that the other fields carry what they can: cold ones never have one; in a share
     `new_catalogues` of the steps no item has one, so that cold ones are compared with each other too. What ranks is the
-    weights' moving average; cold items get a lift that validation settles. A ranking has no moment of its own: its
-    context is the mean of the training's. A step encodes all items: its time and memory grow with their number.
+    weights' moving average; cold items get an offset that validation calibrates. A ranking has no moment of its own:
+    its context is the mean of the training's. A step encodes all items: its time and memory grow with their number.
     """
 
     Settings = AFFSettings
@@ -175,9 +176,11 @@ class AFF(Model):
         self.user_fusion = self._fusion("user", s.width, s.dropout)
         self.item_fusion = self._fusion("item", sum(self.parts), s.dropout)
         self._register(data)
-        self.episodes = Episodes(data.interactions, data.use_timestamps("order of histories"), seed)
+        self.support_query = SupportQuerySampler(
+            data.interactions, data.use_timestamps("order of histories"), seed
+        )
         self.averaged = MovingAverage(self, s.average)
-        self.register_buffer("lifted", torch.zeros(1))
+        self.register_buffer("cold_offset", torch.zeros(1))
         self.noise = torch.Generator().manual_seed(seed)
 
     def _fusion(self, noun: str, outputs: int, dropout: float) -> FieldFusion:
@@ -269,15 +272,15 @@ class AFF(Model):
             errors = ((items.bias - known) / self.sigma).square()[:, 0]
             terms["popularity"] = s.popularity * (errors * bare).sum() / bare.sum().clamp(min=1)
             items = items._replace(bias=known)
-        newcomers = self._drawn(len(batch.users)) < s.newcomers
-        drawn = self._drawn(len(batch.users)), self._drawn(self.episodes.size(batch.users))
-        rows, places, taken, given = self.episodes(batch.users, newcomers, drawn)
+        new_users = self._drawn(len(batch.users)) < s.new_users
+        drawn = self._drawn(len(batch.users)), self._drawn(self.support_query.size(batch.users))
+        rows, places, taken, given = self.support_query(batch.users, new_users, drawn)
         taken, fields = self.place[taken], self.user_content(len(batch.users), batch.users)
         if self.history_field is not None:
             counts = torch.bincount(rows[given], minlength=len(batch.users))
             fields = fields.plus(*self.history_field(items.keys, taken[given], counts))
         if s.ids:
-            fields = fields.plus(embedding(batch.users, self.user_table), ~newcomers)
+            fields = fields.plus(embedding(batch.users, self.user_table), ~new_users)
         users = self.user_fusion(fields)[0]
         rows, places, wanted = rows[~given], places[~given], taken[~given]
         terms["rank"] = self._rank(users, items, rows, places, wanted)
@@ -354,29 +357,31 @@ class AFF(Model):
         if self.expected is not None:
             worth = torch.cat([items.vectors, bias, items.moments], 1) @ usual
             bias = bias + (self.settings.ridge * cold * (self.expected(contents) - worth)).unsqueeze(1)
-        bias = bias + (self.lifted * cold).unsqueeze(1)
+        bias = bias + (self.cold_offset * cold).unsqueeze(1)
         return torch.cat([items.vectors, bias, items.moments], 1)
 
-    def settle(self, validate: Callable[[str], float]) -> None:
+    def calibrate(self, validate: Callable[[str], float]) -> None:
         """Choose what the scores of cold items gain. Their popularity is unknown and they are rated at what is usual
         for their content, so that few lists reach down to them. By the figure of all answers; or by the harmonic
         mean of those of warm and of cold answers, so that neither is given up for the other."""
-        if self.settings.lift == "overall":
-            settle_at(self.lifted, LIFTS, lambda: validate(OVERALL))
-        elif self.settings.lift == "balanced":
-            settle_at(self.lifted, LIFTS, lambda: balance(validate(WARM), validate(COLD)))
+        if self.settings.calibrate_cold_offset == "overall":
+            calibrate_at(self.cold_offset, COLD_OFFSETS, lambda: validate(OVERALL))
+        elif self.settings.calibrate_cold_offset == "harmonic":
+            calibrate_at(
+                self.cold_offset, COLD_OFFSETS, lambda: harmonic_mean(validate(WARM), validate(COLD))
+            )
 
     @torch.no_grad()
-    def new_user_vectors(self, audience: Audience, vectors: Vectors) -> Tensor:
-        keys, n = vectors.extras["keys"], len(audience)
-        attributes = self.user_columns.read(audience.attributes, n)
+    def new_user_vectors(self, query_users: QueryUsers, vectors: Vectors) -> Tensor:
+        keys, n = vectors.extras["keys"], len(query_users)
+        attributes = self.user_columns.read(query_users.attributes, n)
         content = self.user_content.encode(attributes, n, keys.device)
-        fields = self._user_fields(content, keys, audience.history)
+        fields = self._user_fields(content, keys, query_users.history)
         return self._scored_users(self._without_id(fields, n))
 
     @torch.no_grad()
     def user_vectors_for(self, history: sp.csr_array, vectors: Vectors | None = None) -> Tensor:
-        nothing = Audience(np.full(history.shape[0], -1), history, pd.DataFrame())
+        nothing = QueryUsers(np.full(history.shape[0], -1), history, pd.DataFrame())
         return self.new_user_vectors(nothing, vectors or self.forward())
 
     def _contents(
@@ -386,9 +391,9 @@ class AFF(Model):
         return self.item_columns.read(attributes, n) | {name: features[name] for name in self.modalities}
 
     @torch.no_grad()
-    def new_item_vectors(self, arrivals: Arrivals) -> Tensor:
-        n = len(arrivals)
-        contents = self._contents(arrivals.modalities, arrivals.attributes, n)
+    def new_item_vectors(self, new_items: NewItems) -> Tensor:
+        n = len(new_items)
+        contents = self._contents(new_items.modalities, new_items.attributes, n)
         fields = self.item_content.encode(contents, n, self.place.device)
         items = self._items(self._without_id(fields, n))
         usual = self.forward().extras["usual"] if self.settings.ridge else items.bias.new_zeros(0)
@@ -397,11 +402,11 @@ class AFF(Model):
     @torch.no_grad()
     def item_vectors_for(self, features: Mapping[str, Modality]) -> Tensor:
         n = len(next(iter(features.values())).mask)
-        return self.new_item_vectors(Arrivals(np.empty(n, dtype=str), features, pd.DataFrame()))
+        return self.new_item_vectors(NewItems(np.empty(n, dtype=str), features, pd.DataFrame()))
 
-    def blind(self, arrivals: Arrivals) -> np.ndarray:
-        contents = self._contents(arrivals.modalities, arrivals.attributes, len(arrivals))
-        return ~np.any([*(m.mask for m in contents.values()), np.zeros(len(arrivals), dtype=bool)], axis=0)
+    def blind(self, new_items: NewItems) -> np.ndarray:
+        contents = self._contents(new_items.modalities, new_items.attributes, len(new_items))
+        return ~np.any([*(m.mask for m in contents.values()), np.zeros(len(new_items), dtype=bool)], axis=0)
 
     def _without_id(self, fields: FieldRows, n: int) -> FieldRows:
         if not self.settings.ids:

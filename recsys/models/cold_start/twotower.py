@@ -17,9 +17,9 @@ from recsys.encoders.content import ContentRows
 from recsys.encoders.linear import linear
 from recsys.encoders.sphere import unit
 from recsys.inputs.content import choose, shares
-from recsys.inputs.requests import Arrivals
+from recsys.inputs.requests import NewItems
 from recsys.inputs.sampler import Batch
-from recsys.inputs.support_query import Episodes
+from recsys.inputs.support_query import SupportQuerySampler
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model, Vectors
 from recsys.settings import Settings, setting
@@ -75,7 +75,7 @@ class TwoTower(Model):
 
     A user is the items they took, an item is its content: neither has an ID row, so cold and warm ones take the same
     path. What is learnt is which features go together in people's histories. A step gives a part of each
-    user's items (`Episodes`) and asks for the rest among all warm items:
+    user's items (`SupportQuerySampler`) and asks for the rest among all warm items:
 
         L = mean -log softmax_i s(u, i), over the items not given.
 
@@ -116,7 +116,7 @@ class TwoTower(Model):
         self.sharpness = nn.Parameter(torch.tensor(-math.log(settings.temperature)))
         self.bias = nn.Parameter(torch.zeros(int(warm.sum())))
         self.register_buffer("place", torch.from_numpy(data.warm_item_places()), persistent=False)
-        self.episodes = Episodes(data.interactions, None, seed)
+        self.support_query = SupportQuerySampler(data.interactions, None, seed)
         self.noise = torch.Generator().manual_seed(seed)
 
     def _content(self, modalities: Mapping[str, Modality]) -> dict[str, Modality]:
@@ -132,9 +132,9 @@ class TwoTower(Model):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         users, n = batch.users, len(batch.users)
-        drawn = (torch.rand(count, generator=self.noise) for count in (n, self.episodes.size(users)))
+        drawn = (torch.rand(count, generator=self.noise) for count in (n, self.support_query.size(users)))
         drawn = tuple(numbers.to(users.device) for numbers in drawn)
-        rows, _, items, given = self.episodes(users, torch.zeros_like(users, dtype=torch.bool), drawn)
+        rows, _, items, given = self.support_query(users, torch.zeros_like(users, dtype=torch.bool), drawn)
         items = self.place[items]
         keys, vectors = self.keys(self.warm_content), self.vectors(self.warm_content, self.settings.dropout)
         histories = self._histories(keys, rows[given], items[given], n)
@@ -172,8 +172,8 @@ class TwoTower(Model):
         content = {name: ContentRows(m) for name, m in self._content(features).items()}
         return self._items(nn.ModuleDict(content).to(self.bias.device), None)
 
-    def blind(self, arrivals: Arrivals) -> np.ndarray:
-        return ~np.any([m.mask for m in self._content(arrivals.modalities).values()], axis=0)
+    def blind(self, new_items: NewItems) -> np.ndarray:
+        return ~np.any([m.mask for m in self._content(new_items.modalities).values()], axis=0)
 
 
 def _learnable(modality: Modality, warm: np.ndarray) -> np.ndarray | None:

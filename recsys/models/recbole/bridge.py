@@ -17,7 +17,7 @@ from recsys.evaluation.ranking import LOWEST
 from recsys.evaluation.scorers import AverageScorer, Scorer
 from recsys.graphs.knn import knn
 from recsys.graphs.normalise import row_normalise
-from recsys.inputs.requests import Arrivals, Audience
+from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.inputs.sampler import Batch, Sampler
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model, Vectors
@@ -166,21 +166,21 @@ class RecBole(Model):
         raise UserError(f"recbole:{self.name} gives scores, and no vectors of users and items")
 
     @torch.no_grad()
-    def scorer_for(self, audience: Audience, arrivals: Arrivals | None = None) -> Scorer:
+    def scorer_for(self, query_users: QueryUsers, new_items: NewItems | None = None) -> Scorer:
         for name in self._caches:
             setattr(self.inner, name, None)
         if self.context:
             self._fill_unknown()
-        scorer = BridgeScorer(self, audience, arrivals)
+        scorer = BridgeScorer(self, query_users, new_items)
         if self.context:
-            blind = np.flatnonzero(self.blind(arrivals)) if arrivals is not None else ()
+            blind = np.flatnonzero(self.blind(new_items)) if new_items is not None else ()
             places = self.data.n_items + np.asarray(blind, dtype=np.int64)
             return AverageScorer(scorer, places, self._average_items()) if len(blind) else scorer
-        known = (audience.numbers >= 0) | (np.diff(scorer.neighbours.indptr) > 0)
-        return self.with_popularity(scorer, sp.csr_array(known[:, None]), arrivals)
+        known = (query_users.numbers >= 0) | (np.diff(scorer.neighbours.indptr) > 0)
+        return self.with_popularity(scorer, sp.csr_array(known[:, None]), new_items)
 
-    def blind(self, arrivals: Arrivals) -> np.ndarray:
-        table = self.items.coded(arrivals.attributes, torch.zeros(len(arrivals), dtype=torch.long))
+    def blind(self, new_items: NewItems) -> np.ndarray:
+        table = self.items.coded(new_items.attributes, torch.zeros(len(new_items), dtype=torch.long))
         return ~np.any([t.reshape(len(t), -1).numpy().any(1) for t in table.values()], axis=0)
 
     def _fill_unknown(self) -> None:
@@ -252,24 +252,24 @@ class RecBole(Model):
 
 
 class BridgeScorer:
-    """A RecBole model's scores for an audience.
+    """A RecBole model's scores for an query users.
 
     A user whom training has not seen is scored as the training users most like the user's history are on average,
     and where there is no history under the unknown id.
     """
 
-    def __init__(self, model: RecBole, audience: Audience, arrivals: Arrivals | None):
+    def __init__(self, model: RecBole, query_users: QueryUsers, new_items: NewItems | None):
         self.model, self.device = model, model.steps.device
-        self.users, self.numbers = model.users.table, audience.numbers
-        unknown = torch.zeros(len(audience), dtype=torch.long)
-        self.arrived = model.users.coded(audience.attributes, unknown)
+        self.users, self.numbers = model.users.table, query_users.numbers
+        unknown = torch.zeros(len(query_users), dtype=torch.long)
+        self.arrived = model.users.coded(query_users.attributes, unknown)
         self.items = model.items.table
-        if arrivals is not None:
-            new = model.items.coded(arrivals.attributes, torch.zeros(len(arrivals), dtype=torch.long))
+        if new_items is not None:
+            new = model.items.coded(new_items.attributes, torch.zeros(len(new_items), dtype=torch.long))
             self.items = {name: torch.cat([values, new[name]]) for name, values in self.items.items()}
         self.n_items = len(self.items["item_id"])
-        self.neighbours = _nearest(audience, model.data)
-        self._unranked = model.unranked(arrivals)
+        self.neighbours = _nearest(query_users, model.data)
+        self._unranked = model.unranked(new_items)
 
     def __call__(self, users: np.ndarray) -> Tensor:
         users = np.asarray(users)
@@ -292,7 +292,7 @@ class BridgeScorer:
         return scores
 
     def _table(self, places: np.ndarray) -> Table:
-        """The fields of users of the audience, a training user's as training had them."""
+        """The fields of users of the query users, a training user's as training had them."""
         numbers, places = torch.from_numpy(self.numbers[places]), torch.from_numpy(places)
         known = numbers >= 0
         table = {name: values[places] for name, values in self.arrived.items()}
@@ -301,14 +301,14 @@ class BridgeScorer:
         return table
 
 
-def _nearest(audience: Audience, data: TrainingData) -> sp.csr_array:
+def _nearest(query_users: QueryUsers, data: TrainingData) -> sp.csr_array:
     """(m, n_users) CSR: for each new user with a history the training users who took the most alike, by cosine,
     in rows that sum to 1."""
-    new = np.flatnonzero((audience.numbers < 0) & (np.diff(audience.history.indptr) > 0))
-    near, close = knn(audience.history[new], data.interactions, NEIGHBOURS, positive_only=True)
+    new = np.flatnonzero((query_users.numbers < 0) & (np.diff(query_users.history.indptr) > 0))
+    near, close = knn(query_users.history[new], data.interactions, NEIGHBOURS, positive_only=True)
     rows, columns = np.nonzero(near >= 0)
     weights = (close[rows, columns], (new[rows], near[rows, columns]))
-    return row_normalise(sp.csr_matrix(weights, shape=(len(audience), data.n_users)))
+    return row_normalise(sp.csr_matrix(weights, shape=(len(query_users), data.n_users)))
 
 
 @functools.cache

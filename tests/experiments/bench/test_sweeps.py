@@ -16,7 +16,7 @@ from recsys.experiments.bench.sweep import Missing
 from recsys.experiments.report.collect import Group
 from recsys.experiments.report.sweeps import Point, sweeps
 from recsys.experiments.report.write import ReportOptions, write_report
-from recsys.inputs.corruption import Content
+from recsys.inputs.corruption import ContentCorruption
 
 TINY = {"width": 4, "max_epochs": 1, "batch_size": 64}
 
@@ -85,11 +85,13 @@ def test_controls_stand_beside_the_models_that_read_content(root, tmp_path):
 
 def test_content_as_it_is_leaves_a_cells_key_as_it_was(root, tmp_path):
     path = write(tmp_path, models=["contentknn"], missing={"rates": [0, 1]})
-    plain, altered = cells_of(path, root, tmp_path)
+    plain, corrupted = cells_of(path, root, tmp_path)
     values = plain.config.model_dump(exclude={"data_root", "device", "content", "task"}) | {
         "data": plain.data
     }
-    assert plain.key == hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest() != altered.key
+    assert (
+        plain.key == hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest() != corrupted.key
+    )
 
 
 @pytest.mark.parametrize(
@@ -104,7 +106,7 @@ def test_content_as_it_is_leaves_a_cells_key_as_it_was(root, tmp_path):
         ({"missing": {"patterns": ["modality"], "modality": "imagee"}}, "did you mean 'image'"),
         ({"missing": {"patterns": ["test"]}}, "split 'random' has no such item"),
         ({"splits": [{"protocol": "cold-user", "sweep": {"suport": [1]}}]}, "did you mean 'support'"),
-        ({"splits": [{"protocol": "cold-item", "sweep": {"shots": [-1]}}]}, "shots=-1"),
+        ({"splits": [{"protocol": "cold-item", "sweep": {"support": [-1]}}]}, "support=-1"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_runs(changes, message, root, tmp_path):
@@ -117,7 +119,7 @@ def test_what_cannot_be_is_said_before_anything_runs(changes, message, root, tmp
 def test_support_and_shots_become_curves(root, tmp_path):
     splits = [
         {"protocol": "cold-user", "options": {"reserved": 4}, "sweep": {"support": [0, 4]}},
-        {"protocol": "cold-item", "options": {"reserved": 4}, "sweep": {"shots": [0, 4]}},
+        {"protocol": "cold-item", "options": {"reserved": 4}, "sweep": {"support": [0, 4]}},
     ]
     path = write(tmp_path, models=["pop", "itemknn"], splits=splits)
     results, page, figures = bench_and_report(path, root, tmp_path / "out")
@@ -125,7 +127,7 @@ def test_support_and_shots_become_curves(root, tmp_path):
     titles = [table["title"] for table in results["tables"]]
     assert titles == [
         f"toy, cold-{n}, reserved 4, {k} {v}"
-        for n, k in (("user", "support"), ("item", "shots"))
+        for n, k in (("user", "support"), ("item", "support"))
         for v in (0, 4)
     ]
     told = {table["title"]: {r["model"]: r["columns"] for r in table["rows"]} for table in results["tables"]}
@@ -138,9 +140,9 @@ def test_support_and_shots_become_curves(root, tmp_path):
         [c["mean"] for c in expected]
     )
     assert expected[1]["mean"] > expected[0]["mean"], "four items of the user's community tell more than none"
-    chance = figures[(figures["chart"] == "shots-cold-pool") & (figures["model"] == "chance")]
+    chance = figures[(figures["chart"] == "support-cold-pool") & (figures["model"] == "chance")]
     assert len(chance) == 2
-    assert 'id="curves"' in page and "toy, cold-item, reserved 4: by shots" in page
+    assert 'id="curves"' in page and "toy, cold-item, reserved 4: by support" in page
     for table in results["tables"][2:]:
         assert {"cold:recall@20", "cold_pool:recall@20", "warm:ndcg@20"} <= set(table["columns"])
         assert all(table["chance"][column] for column in table["columns"])
@@ -184,7 +186,7 @@ def test_missing_modalities_and_controls_become_rows_and_curves(root, tmp_path):
 def point(options, content, mean, models=("a",)):
     cells = {model: {"mean": mean, "users": 9} for model in models}
     part = {"key": "all", "label": "all", "cells": cells, "chance": 0.1}
-    group = Group("toy", "recommend", "cold-item", options, Content(**content), ())
+    group = Group("toy", "recommend", "cold-item", options, ContentCorruption(**content), ())
     return Point(group, {"decide_by": "ndcg@20"}, [part])
 
 
@@ -195,7 +197,7 @@ def test_curves_join_what_differs_in_one_number_alone():
         point({}, {"missing": 1.0}, 0.3),
         point({}, {"missing": 1.0, "pattern": "tail"}, 0.45),
         point({"share": 0.3}, {}, 0.6),
-        point({"share": 0.4, "shots": 1}, {}, 0.7, ("a", "b")),
+        point({"share": 0.4, "support": 1}, {}, 0.7, ("a", "b")),
     ]
     found = {sweep.title: sweep for sweep in sweeps(points)}
     assert list(found) == ["toy, cold-item: missing at random", "toy, cold-item: missing from the tail"]

@@ -29,7 +29,7 @@ from recsys.experiments.report.phrasing import verdict_words
 from recsys.experiments.report.slices import by_activity
 from recsys.experiments.report.svg import Axis, mark
 from recsys.experiments.report.write import ReportOptions, write_report
-from recsys.runs.recommend import Asked, recommend
+from recsys.runs.recommend import RecommendRequest, recommend
 from recsys.runs.run import RunConfig, execute, load_run, prepare
 
 TINY = {"width": 4, "max_epochs": 3, "batch_size": 64}
@@ -221,7 +221,7 @@ def test_the_explorer_lists_what_recommend_says(runs, page, root, toy):
         for user, top in list(zip(table["users"], table["lists"][table["models"].index(model)], strict=True))[
             ::7
         ]:
-            frame = recommend(run, Asked(user["id"], k=10)).frame
+            frame = recommend(run, RecommendRequest(user["id"], k=10)).frame
             assert [toy.item_ids[i] for i in top] == frame["item"].tolist()
             held = {toy.item_ids[i] for i in user["held"]}
             assert [item in held for item in frame["item"]] == frame["held_out"].tolist()

@@ -10,16 +10,16 @@ import torch
 from recsys.datasets.dataset import Modality
 from recsys.datasets.splits import head_items, make_split
 from recsys.errors import DataError, UserError
-from recsys.inputs.corruption import Content, alter, reads_content
+from recsys.inputs.corruption import ContentCorruption, corrupt, reads_content
 from recsys.models import MODELS
 from recsys.runs.run import RunConfig, execute, load_run, prepare
 
 FILLS = ("zero", "mean", "neighbours")
 
 
-def altered(dataset, split="random", seeds=(0, 0), **content):
+def corrupted(dataset, split="random", seeds=(0, 0), **content):
     made = make_split(dataset, split, 0)
-    return alter(dataset, made, Content(**content), seeds), made
+    return corrupt(dataset, made, ContentCorruption(**content), seeds), made
 
 
 def lost(dataset, changed, name):
@@ -27,13 +27,13 @@ def lost(dataset, changed, name):
 
 
 def test_nothing_asked_is_nothing_done(toy):
-    assert altered(toy)[0] is toy
+    assert corrupted(toy)[0] is toy
 
 
 @pytest.mark.parametrize("rate", [0.25, 0.5, 1.0])
 def test_at_random_each_modality_loses_its_share_and_rates_are_nested(toy, rate):
-    changed, _ = altered(toy, missing=rate)
-    more, _ = altered(toy, missing=1.0)
+    changed, _ = corrupted(toy, missing=rate)
+    more, _ = corrupted(toy, missing=1.0)
     for name, modality in toy.modalities.items():
         gone = lost(toy, changed, name)
         assert gone.sum() == round(rate * modality.mask.sum())
@@ -41,19 +41,19 @@ def test_at_random_each_modality_loses_its_share_and_rates_are_nested(toy, rate)
         left = changed.modalities[name]
         assert not left.features[~left.mask].any()
         np.testing.assert_array_equal(left.features[left.mask], modality.features[left.mask])
-    other, _ = altered(toy, missing=rate, seeds=(0, 1))
+    other, _ = corrupted(toy, missing=rate, seeds=(0, 1))
     assert rate == 1 or (lost(toy, other, "image") != lost(toy, changed, "image")).any()
 
 
 def test_patterns_touch_whom_they_name(toy):
     gone = {}
     for pattern in ("test", "tail"):
-        changed, split = altered(toy, "cold-item", missing=1.0, pattern=pattern)
+        changed, split = corrupted(toy, "cold-item", missing=1.0, pattern=pattern)
         gone[pattern] = lost(toy, changed, "image")
     counts = np.bincount(toy.matrix(split.train).indices, minlength=toy.n_items)
     np.testing.assert_array_equal(gone["test"], split.cold_items)
     np.testing.assert_array_equal(gone["tail"], (counts > 0) & ~head_items(counts))
-    changed, _ = altered(toy, missing=1.0, pattern="modality", modality="tags")
+    changed, _ = corrupted(toy, missing=1.0, pattern="modality", modality="tags")
     assert not changed.modalities["tags"].mask.any() and changed.modalities["image"].mask.all()
 
 
@@ -69,7 +69,7 @@ def test_holes_are_filled_with_zeros_means_and_neighbours(toy, sparse):
     dataset = replace(toy, modalities={**toy.modalities, "tags": tags})
     holes, found = ~tags.mask, {}
     for fill in FILLS:
-        changed, split = altered(dataset, "cold-item", fill=fill)
+        changed, split = corrupted(dataset, "cold-item", fill=fill)
         made = changed.modalities["tags"]
         assert made.mask.all() and made.is_sparse == sparse
         found[fill] = made.features.toarray() if sparse else made.features
@@ -86,7 +86,7 @@ def test_holes_are_filled_with_zeros_means_and_neighbours(toy, sparse):
 
 def test_a_hole_in_the_only_modality_is_filled_by_who_took_the_item_else_by_the_mean(toy):
     only = replace(toy, modalities={"tags": toy.modalities["tags"]})
-    changed, split = altered(only, "cold-item", fill="neighbours")
+    changed, split = corrupted(only, "cold-item", fill="neighbours")
     features, mask = toy.modalities["tags"].features, toy.modalities["tags"].mask
     warm, cold = (np.flatnonzero(~mask & who) for who in (~split.cold_items, split.cold_items))
     assert len(warm) and len(cold)
@@ -97,7 +97,7 @@ def test_a_hole_in_the_only_modality_is_filled_by_who_took_the_item_else_by_the_
 
 
 def test_controls(toy):
-    permuted, _ = altered(toy, control="permuted")
+    permuted, _ = corrupted(toy, control="permuted")
     for name, modality in toy.modalities.items():
         dealt = permuted.modalities[name]
         key = np.lexsort(dealt.features.T), np.lexsort(modality.features.T)
@@ -107,10 +107,10 @@ def test_controls(toy):
     for name, modality in toy.modalities.items():  # one deal for all
         np.testing.assert_array_equal(permuted.modalities[name].features, modality.features[deal])
         np.testing.assert_array_equal(permuted.modalities[name].mask, modality.mask[deal])
-    noise, _ = altered(toy, control="gaussian")
+    noise, _ = corrupted(toy, control="gaussian")
     image = noise.modalities["image"].features
     assert image.shape == (36, 8) and abs(image.mean()) < 0.2 and abs(image.std() - 1) < 0.2
-    none, _ = altered(toy, control="ids")
+    none, _ = corrupted(toy, control="ids")
     assert not any(m.mask.any() or m.features.any() for m in none.modalities.values())
     assert list(none.item_attributes) == [] and len(none.item_attributes) == 36
 
@@ -121,7 +121,7 @@ def test_a_permuted_run_knows_nothing_of_cold_items_and_a_loaded_one_sees_the_sa
     config = RunConfig(model="contentknn", dataset="toy", split="cold-item")
     figures = {}
     for control in ("", "permuted", "ids"):
-        run = prepare(config.model_copy(update={"content": Content(control=control)}), toy)
+        run = prepare(config.model_copy(update={"content": ContentCorruption(control=control)}), toy)
         figures[control] = execute(run, tmp_path / (control or "plain"))["test_cold_pool"]["mrr@10"]
         assert run.dataset is toy
     assert figures[""] > 0.9 and figures["permuted"] < 0.8 and figures["ids"] < 0.8
@@ -137,7 +137,11 @@ def test_a_permuted_run_knows_nothing_of_cold_items_and_a_loaded_one_sees_the_sa
 def test_models_are_finite_whatever_is_missing(name, rate, toy, tmp_path):
     settings = {} if name == "contentknn" else {"width": 8, "max_epochs": 2, "batch_size": 64}
     config = RunConfig(
-        model=name, dataset="toy", split="cold-item", settings=settings, content=Content(missing=rate)
+        model=name,
+        dataset="toy",
+        split="cold-item",
+        settings=settings,
+        content=ContentCorruption(missing=rate),
     )
     run = prepare(config, toy)
     execute(run, tmp_path / "run")
@@ -155,12 +159,12 @@ def test_models_are_finite_whatever_is_missing(name, rate, toy, tmp_path):
 )
 def test_what_cannot_be_altered_is_said(split, content, message, toy):
     with pytest.raises(UserError, match=message):
-        altered(toy, split, **content)
+        corrupted(toy, split, **content)
 
 
 def test_a_data_set_without_content_cannot_be_altered(toy):
-    with pytest.raises(UserError, match="has no item features to alter"):
-        altered(replace(toy, modalities={}), missing=0.5)
+    with pytest.raises(UserError, match="has no item features to corrupt"):
+        corrupted(replace(toy, modalities={}), missing=0.5)
 
 
 def test_which_models_read_content():
@@ -187,7 +191,7 @@ def test_users_with_more_support_are_asked_the_same(toy):
 
 
 def test_items_with_more_shots_are_asked_the_same(toy):
-    splits = {k: make_split(toy, "cold-item", 1, shots=k, reserved=3) for k in (0, 1, 3)}
+    splits = {k: make_split(toy, "cold-item", 1, support=k, reserved=3) for k in (0, 1, 3)}
     items = toy.interactions["item"].to_numpy()
     held = np.flatnonzero(splits[0].test_pool | splits[0].valid_pool)
     assert splits[0].cold_items[held].all()
@@ -201,15 +205,15 @@ def test_items_with_more_shots_are_asked_the_same(toy):
 
 
 def test_shots_need_a_whole_number(toy):
-    with pytest.raises(DataError, match=r"shots=-1: expected 0 or more"):
-        make_split(toy, "cold-item", 0, shots=-1)
+    with pytest.raises(DataError, match=r"support=-1: expected 0 or more"):
+        make_split(toy, "cold-item", 0, support=-1)
     with pytest.raises(DataError, match=r"reserved=1.5: expected 0 or more"):
         make_split(toy, "cold-user", 0, reserved=1.5)
 
 
 def test_items_with_a_few_shots_are_told_apart(toy, tmp_path):
     config = RunConfig(
-        model="pop", dataset="toy", split="cold-item", split_options={"shots": 2, "reserved": 2}
+        model="pop", dataset="toy", split="cold-item", split_options={"support": 2, "reserved": 2}
     )
     run = prepare(config, toy)
     metrics = execute(run, tmp_path / "run")

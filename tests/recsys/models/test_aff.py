@@ -11,7 +11,7 @@ import torch
 from recsys.datasets.splits import make_split
 from recsys.encoders.fields import time_fields
 from recsys.errors import UserError
-from recsys.inputs.requests import Audience
+from recsys.inputs.requests import QueryUsers
 from recsys.inputs.training_data import TrainingData
 from recsys.models.cold_start.aff import AFF, AFFSettings
 from recsys.objectives.contrastive.infonce import infonce
@@ -38,7 +38,7 @@ def model_of(dataset, split="cold-item", **settings):
         "dropout": 0.0,
         "content_dropout": 0.0,
         "id_dropout": 0.0,
-        "newcomers": 0.0,
+        "new_users": 0.0,
         "average": 0.0,
     } | settings
     model = AFF(AFFSettings(**options), data, 0)
@@ -209,7 +209,7 @@ def test_new_users_are_placed_by_their_attributes_too(told):
     nobody = sp.csr_array((2, told.n_items), dtype=np.float32)
     frame = pd.DataFrame({"colour": ["red", "blue"], "age": [1.0, 47.0]})
     vectors = model()
-    two = model.new_user_vectors(Audience(np.array([-1, -1]), nobody, frame), vectors)
+    two = model.new_user_vectors(QueryUsers(np.array([-1, -1]), nobody, frame), vectors)
     assert not torch.allclose(two[0], two[1])
     plain = model.user_vectors_for(nobody, vectors)
     assert torch.equal(plain[0], plain[1]) and torch.isfinite(plain).all()
@@ -229,18 +229,18 @@ def test_users_about_whom_nothing_is_known_are_one_line(toy):
         model_of(toy, ids=False, history=False)
 
 
-@pytest.mark.parametrize("by, expected", [("overall", 0.5), ("balanced", 1.2), ("none", 0.0)])
+@pytest.mark.parametrize("by, expected", [("overall", 0.5), ("harmonic", 1.2), ("none", 0.0)])
 def test_the_lift_of_cold_items_is_what_validation_likes_best(told, by, expected):
-    model = model_of(told, lift=by).eval()
+    model = model_of(told, calibrate_cold_offset=by).eval()
     before = model().items.detach()
 
     def validate(group):
-        lift = model.lifted.item()
+        lift = model.cold_offset.item()
         warm, cold = 2.4 - lift, lift
         return {"overall": -abs(lift - 0.4), "warm": warm, "cold": cold}[group]
 
-    model.settle(validate)
-    assert model.lifted.item() == pytest.approx(expected)
+    model.calibrate(validate)
+    assert model.cold_offset.item() == pytest.approx(expected)
     gained = (model().items - before).detach().numpy()
     cold = ~model.data.warm_items
     assert gained[cold, 4] == pytest.approx(expected) and not gained[~cold].any()

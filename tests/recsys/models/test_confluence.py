@@ -30,7 +30,7 @@ OPTIONS = {
     "calibrated_options": {"width": 4, "k": 3},
     "contrastive_options": {"width": 6, "anchors": 0},
     "collaborative_options": {"width": 7},
-    "adaptive_options": {"width": 4, "context": False, "lift": "none"},
+    "adaptive_options": {"width": 4, "context": False, "calibrate_cold_offset": "none"},
     "tower_options": {"width": 5},
     "walk_options": {"k": 12},
     "linear_options": {"k": 4, "content": 2.0},
@@ -102,7 +102,7 @@ def test_cold_items_have_weights_of_their_own_and_a_lift(data):
     model, users = confluence(data), np.arange(data.n_users)
     before = model.scorer()(users).numpy()
     model.cold_mix.copy_(3.0 * torch.tensor([name == "linear" for name in NAMES]))
-    model.lift.fill_(0.25)
+    model.cold_offset.fill_(0.25)
     after, warm = model.scorer()(users).numpy(), data.warm_items
     np.testing.assert_array_equal(after[:, warm], before[:, warm])
     linear = list(standardised(data))[NAMES.index("linear")]
@@ -112,9 +112,9 @@ def test_cold_items_have_weights_of_their_own_and_a_lift(data):
 def test_the_weights_and_the_lift_of_cold_items_can_be_given(data):
     """A part of weight 0 for warm items is there for cold ones."""
     model = confluence(
-        data, ridge=0.0, cold_weights={"linear": 3.0, "ridge": 2.0}, cold_lift=0.25, settle=False
+        data, ridge=0.0, cold_weights={"linear": 3.0, "ridge": 2.0}, cold_offset=0.25, calibrate=False
     )
-    model.settle(lambda group: pytest.fail("settled"))
+    model.calibrate(lambda group: pytest.fail("settled"))
     scores, warm = model.scorer()(np.arange(data.n_users)).numpy(), data.warm_items
     linear, ridge = (list(standardised(data))[NAMES.index(name)] for name in ("linear", "ridge"))
     np.testing.assert_allclose(scores[:, ~warm], (3 * linear + 2 * ridge)[:, ~warm] + 0.25, atol=2e-4)
@@ -145,44 +145,44 @@ def test_settling_keeps_what_validation_likes(data):
     likes = {
         "warm": near((model.mix, 0, 1.2), (model.mix, 1, 0.8)),
         "cold_pool": near((model.cold_mix, 0, 0.6), (model.cold_mix, 1, 1.25)),
-        "overall": near((model.lift, 0, 1.6), (model.cold_mix, 1, 2.2)),
+        "overall": near((model.cold_offset, 0, 1.6), (model.cold_mix, 1, 2.2)),
     }
-    model.settle(lambda group: likes[group]())
+    model.calibrate(lambda group: likes[group]())
     assert model.mix.tolist() == pytest.approx([0.6 * 2.0, 1.6 * 0.5])
     # Cold weights are the settings' times 0.3 and 2.5; brought to the warm ones' sum, 2, they end scaled by 1.6. The
-    # lift is one of its choices times that sum.
+    # cold-item offset is one of its choices times that sum.
     assert model.cold_mix.tolist() == pytest.approx([1.6 * 0.6 * 2.0 / 1.85, 1.6 * 1.25 * 2.0 / 1.85])
-    assert float(model.lift) == pytest.approx(0.8 * 2.0)
+    assert float(model.cold_offset) == pytest.approx(0.8 * 2.0)
     before = model.cold_mix.clone()
-    model.settle(lambda group: 1.0)  # nothing is better than what is there
+    model.calibrate(lambda group: 1.0)  # nothing is better than what is there
     assert model.mix.tolist() == pytest.approx([1.2, 0.8]) and torch.equal(model.cold_mix, before)
-    assert float(model.lift) == pytest.approx(0.8 * 2.0)
+    assert float(model.cold_offset) == pytest.approx(0.8 * 2.0)
 
 
 def test_the_lift_serves_whom_it_is_said_to(data):
-    """Answers whose figures are a + lift among cold and b - lift among warm ones; all answers are mostly warm."""
+    """Answers whose figures are a + offset among cold and b - offset among warm ones; all answers are mostly warm."""
 
-    def lifted(lift):
-        model = confluence(data, lift=lift, **NOTHING_ELSE)
-        height = lambda: float(model.lift) / float(model.mix.sum())  # noqa: E731
+    def cold_offset(lift):
+        model = confluence(data, calibrate_cold_offset=lift, **NOTHING_ELSE)
+        height = lambda: float(model.cold_offset) / float(model.mix.sum())  # noqa: E731
         likes = {
             "overall": lambda: 3.0 - height(),
             "cold_pool": lambda: 1.0,
             "warm": lambda: 3.0 - height(),
             "cold": lambda: 0.6 + height(),
         }
-        model.settle(lambda group: likes[group]())
+        model.calibrate(lambda group: likes[group]())
         return height()
 
     # (3 - x)(0.6 + x) is largest at 1.2.
-    found = [lifted(lift) for lift in ("none", "overall", "balanced")]
+    found = [cold_offset(lift) for lift in ("none", "overall", "harmonic")]
     assert found == pytest.approx([0.0, -0.5, 1.2])
 
 
 def test_without_cold_answers_the_cold_weights_stay(data):
     model = confluence(data)
-    model.settle(lambda group: np.nan if group == "cold_pool" else -abs(float(model.mix[0]) - 2.5))
-    assert model.mix[0] == pytest.approx(2.5) and model.lift == 0
+    model.calibrate(lambda group: np.nan if group == "cold_pool" else -abs(float(model.mix[0]) - 2.5))
+    assert model.mix[0] == pytest.approx(2.5) and model.cold_offset == 0
     assert torch.equal(model.cold_mix, model.mix)
 
 
@@ -194,14 +194,14 @@ def test_settling_scores_each_part_once_and_forgets(data, monkeypatch):
 
     def validate(group):
         scores = model.scorer()(users)
-        (model.settling, kept), model.kept = (False, model.kept), []
+        (model.calibrating, kept), model.kept = (False, model.kept), []
         torch.testing.assert_close(scores, model.scorer()(users))
         calls.pop()
-        model.settling, model.kept = True, kept
+        model.calibrating, model.kept = True, kept
         return float(scores[0, 0])
 
-    model.settle(validate)
-    assert calls == [1] and not model.kept and not model.settling
+    model.calibrate(validate)
+    assert calls == [1] and not model.kept and not model.calibrating
 
 
 STAGED = {
@@ -242,7 +242,7 @@ def test_a_part_is_trained_as_it_is_alone(toy, tmp_path):
 
 
 def test_members_are_trained_from_seeds_of_their_own_and_averaged(toy, tmp_path):
-    one, two = staged(toy, settle=False), staged(toy, settle=False, members=2)
+    one, two = staged(toy, calibrate=False), staged(toy, calibrate=False, ensemble_size=2)
     execute(one, tmp_path / "one")
     execute(two, tmp_path / "two")
     assert sorted(p.parent.name for p in (tmp_path / "two").glob("*/history.csv")) == [

@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from recsys.coldstart.cold_items import take
 from recsys.datasets.dataset import Modality
 from recsys.errors import UserError
-from recsys.inputs.requests import Arrivals, Audience
+from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.models import MODELS
 from recsys.models.base import Model
 from recsys.runs.run import RunConfig, execute, prepare
@@ -24,7 +24,7 @@ SETTINGS = {
         "calibrated_options": {"width": 8},
         "contrastive_options": {"width": 8},
         "walk_options": {"k": 5},
-        "settle": False,
+        "calibrate": False,
     },
     "averaged": {"of": "vbpr", "options": {"width": 8}},
     "clhe-signals": {"slots": ["content"]},
@@ -44,10 +44,10 @@ OPTIONS = {
     "confluence, every part": {
         **{name: 1.0 for name in ("collaborative", "adaptive", "tower", "factors")},
         **{f"{name}_options": {"width": 8} for name in ("collaborative", "tower", "factors")},
-        "adaptive_options": {"width": 8, "lift": "none"},
+        "adaptive_options": {"width": 8, "calibrate_cold_offset": "none"},
         "popularity_options": {"ridge": 1.0},
         "cold_weights": {"linear": 1.0, "adaptive": 2.0, "popularity": 0.5},
-        "cold_lift": 0.5,
+        "cold_offset": 0.5,
     },
     "clhe-signals, signals alone": {"slots": []},
     "mgcn, one modality": {"modalities": ["image"]},
@@ -108,24 +108,24 @@ def ranks_new_items(run):
 
 def everybody(run):
     numbers = np.where(run.data.warm_users, np.arange(run.data.n_users), -1)
-    return Audience(numbers, run.data.interactions, run.data.user_attributes)
+    return QueryUsers(numbers, run.data.interactions, run.data.user_attributes)
 
 
 def arrivals_of(run, rows, modalities=None):
     """Items of the catalogue, by number, as if they were new."""
     dataset = run.dataset
     modalities = take(modalities or dataset.modalities, rows)
-    return Arrivals(
+    return NewItems(
         dataset.item_ids[rows], modalities, dataset.item_attributes.iloc[rows].reset_index(drop=True)
     )
 
 
-def scores(run, audience, arrivals=None):
-    return run.model.serve(audience, arrivals)(np.arange(len(audience))).numpy()
+def scores(run, query_users, new_items=None):
+    return run.model.serve(query_users, new_items)(np.arange(len(query_users))).numpy()
 
 
-def new_scores(run, arrivals):
-    return scores(run, everybody(run), arrivals)[:, run.data.n_items :]
+def new_scores(run, new_items):
+    return scores(run, everybody(run), new_items)[:, run.data.n_items :]
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -192,7 +192,7 @@ def test_a_new_user_scores_as_a_cold_user_of_the_catalogue(variant, user_runs):
     entries = (np.ones(len(rows), dtype=np.float32), (rows, np.concatenate(given)))
     history = sp.csr_array(sp.coo_array(entries, shape=(len(cold), run.data.n_items)))
     attributes = run.dataset.user_attributes.iloc[cold].reset_index(drop=True)
-    new = Audience(np.full(len(cold), -1), history, attributes)
+    new = QueryUsers(np.full(len(cold), -1), history, attributes)
     place = np.zeros((run.data.n_users, len(cold)), dtype=np.float32)
     place[cold, np.arange(len(cold))] = 1
     expected = run.model.scorer(sp.csr_array(place) @ history)(cold).numpy()

@@ -15,7 +15,7 @@ import torch
 
 from recsys.datasets.dataset import Modality
 from recsys.errors import UserError
-from recsys.inputs.requests import Arrivals, Audience
+from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.models import MODELS
 from recsys.runs.run import RunConfig, execute, load_run, make_evaluator, prepare
 
@@ -151,17 +151,17 @@ def test_a_general_model_ranks_cold_items_lowest(shop, tmp_path):
     assert (scores[:, cold] < scores[:, ~cold].min()).all()
     with pytest.raises(UserError, match="BPR cannot rank new items"):
         run.model.serve(
-            Audience(np.array([0]), run.data.interactions[:1], shop.user_attributes[:1]), arrivals(shop)
+            QueryUsers(np.array([0]), run.data.interactions[:1], shop.user_attributes[:1]), new_items(shop)
         )
 
 
-def arrivals(shop, rows=slice(0, 2), **columns):
+def new_items(shop, rows=slice(0, 2), **columns):
     frame = shop.item_attributes.iloc[rows].assign(**columns)
     empty = {
         name: Modality(np.zeros((len(frame), m.width), np.float32), np.zeros(len(frame), bool))
         for name, m in shop.modalities.items()
     }
-    return Arrivals(np.array([f"new{n}" for n in range(len(frame))]), empty, frame.reset_index(drop=True))
+    return NewItems(np.array([f"new{n}" for n in range(len(frame))]), empty, frame.reset_index(drop=True))
 
 
 def test_a_context_aware_model_ranks_cold_items_by_their_attributes(shop, tmp_path):
@@ -170,12 +170,12 @@ def test_a_context_aware_model_ranks_cold_items_by_their_attributes(shop, tmp_pa
     assert metrics["test_cold_pool"]["mrr@10"] > 1.3 * metrics["chance"]["test_cold_pool"]["mrr@10"]
     cold = np.flatnonzero(run.split.cold_items)
     users = np.arange(shop.n_users)
-    audience = Audience(users, run.data.interactions, shop.user_attributes)
-    scores = run.model.serve(audience, arrivals(shop, cold))(users)
+    query_users = QueryUsers(users, run.data.interactions, shop.user_attributes)
+    scores = run.model.serve(query_users, new_items(shop, cold))(users)
     torch.testing.assert_close(scores[:, shop.n_items :], scores[:, cold], atol=1e-5, rtol=0)
-    blank = arrivals(shop, cold[:1], genres="never seen", shape="")
+    blank = new_items(shop, cold[:1], genres="never seen", shape="")
     assert run.model.blind(blank).tolist() == [True]
-    scores = run.model.serve(audience, blank)(users)
+    scores = run.model.serve(query_users, blank)(users)
     average = scores[:, torch.from_numpy(np.flatnonzero(run.data.warm_items))].mean(1)
     torch.testing.assert_close(scores[:, -1], average)
 
@@ -227,7 +227,7 @@ def test_new_users_are_ranked_by_what_they_bring(name, shop, tmp_path):
     assert len(same) > 1 and len(other)
     frame = shop.user_attributes.assign(height=0.0)
     nothing = sp.csr_array(run.data.interactions.shape, dtype=np.float32)
-    alone = Audience(np.full(len(frame), -1), nothing, frame)
+    alone = QueryUsers(np.full(len(frame), -1), nothing, frame)
     by_job = run.model.scorer_for(alone)
     torch.testing.assert_close(by_job(same), by_job(same[:1]).expand(len(same), -1))
     assert not torch.allclose(by_job(same[:1]), by_job(other[:1]))

@@ -6,7 +6,7 @@ import scipy.sparse as sp
 import torch
 
 from recsys.datasets.dataset import Modality
-from recsys.inputs.requests import Arrivals
+from recsys.inputs.requests import NewItems
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
 from recsys.models.cold_start.twotower import TwoTower, TwoTowerSettings
@@ -68,8 +68,8 @@ def test_the_loss_asks_for_what_is_not_given_among_the_warm_items_left(data, mon
     model, users = model_of(data), torch.arange(USERS)
     batch = Batch(users, users, users.unsqueeze(1))
     seen = {}
-    real = type(model.episodes).forward
-    monkeypatch.setattr(type(model.episodes), "forward", lambda *a: seen.setdefault("episode", real(*a)))
+    real = type(model.support_query).forward
+    monkeypatch.setattr(type(model.support_query), "forward", lambda *a: seen.setdefault("episode", real(*a)))
     value = model.loss(batch)["rank"].item()
     rows, _, items, given = (t.numpy() for t in seen["episode"])
     keys, vectors = (tower(model, t.layers, data)[:8] for t in (model.keys, model.vectors))
@@ -90,8 +90,8 @@ def test_a_tag_that_one_item_holds_is_left_out(data):
     assert model.columns["tags"].tolist() == [0, 1, 2, 3, 4] and model.columns["image"] is None
     only = sp.csr_array(np.array([[0, 0, 0, 0, 0, 1]], dtype=np.float32))
     nothing = Modality(np.zeros((1, 3), dtype=np.float32), np.zeros(1, bool))
-    arrivals = Arrivals(np.array(["x"]), {"tags": Modality(only, np.ones(1, bool)), "image": nothing}, None)
-    assert model.blind(arrivals).tolist() == [True]
+    new_items = NewItems(np.array(["x"]), {"tags": Modality(only, np.ones(1, bool)), "image": nothing}, None)
+    assert model.blind(new_items).tolist() == [True]
 
 
 def test_the_weights_alone_are_dropped_and_in_training_alone(data):

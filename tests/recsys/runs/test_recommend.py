@@ -16,8 +16,8 @@ from recsys.cli.app import main
 from recsys.datasets.convert import convert
 from recsys.datasets.dataset import Modality
 from recsys.models.base import Model
-from recsys.runs.new_files import read_arrivals, read_audience
-from recsys.runs.recommend import Asked, recommend, top_k
+from recsys.runs.new_files import read_new_items, read_new_users
+from recsys.runs.recommend import RecommendRequest, recommend, top_k
 from recsys.runs.run import load_run
 
 ROOT = Path(__file__).parents[3]
@@ -93,14 +93,14 @@ def one_line(result, *words):
 @pytest.mark.parametrize("suffix", [".npz", ".csv", ".parquet"])
 def test_every_kind_of_file_says_the_same(suffix, toy, tmp_path):
     """In the order of the ids, whatever the file's."""
-    arrivals, _ = read_arrivals(write(tmp_path / f"new{suffix}", new_items()), toy)
-    assert arrivals.ids.tolist() == ["blue", "dark", "green", "red"]
+    read, _ = read_new_items(write(tmp_path / f"new{suffix}", new_items()), toy)
+    assert read.ids.tolist() == ["blue", "dark", "green", "red"]
     rows, order = new_items(), [2, 3, 1, 0]
     for name, mask in (("image", [True, False, True, True]), ("tags", [False, False, True, True])):
-        np.testing.assert_array_equal(arrivals.modalities[name].features, rows[name][order])
-        np.testing.assert_array_equal(arrivals.modalities[name].mask, mask)
-        assert arrivals.modalities[name].features.dtype == np.float32
-    assert arrivals.attributes["title"].tolist() == ["New 2", "New 3", "New 1", "New 0"]
+        np.testing.assert_array_equal(read.modalities[name].features, rows[name][order])
+        np.testing.assert_array_equal(read.modalities[name].mask, mask)
+        assert read.modalities[name].features.dtype == np.float32
+    assert read.attributes["title"].tolist() == ["New 2", "New 3", "New 1", "New 0"]
 
 
 def test_sparse_content_comes_as_csr_arrays(toy, tmp_path):
@@ -112,7 +112,7 @@ def test_sparse_content_comes_as_csr_arrays(toy, tmp_path):
         {f"tags.{p}": getattr(dense, p) for p in ("data", "indices", "indptr")},
     ):
         np.savez(tmp_path / "new.npz", item=rows["item"], **given)
-        found = read_arrivals(tmp_path / "new.npz", sparse)[0].modalities["tags"]
+        found = read_new_items(tmp_path / "new.npz", sparse)[0].modalities["tags"]
         np.testing.assert_array_equal(found.features.toarray(), rows["tags"][[2, 3, 1, 0]])
         np.testing.assert_array_equal(found.mask, [False, False, True, True])
     np.savez(
@@ -121,7 +121,7 @@ def test_sparse_content_comes_as_csr_arrays(toy, tmp_path):
         **{"tags.data": dense.data, "tags.indices": dense.indices + 7, "tags.indptr": dense.indptr},
     )
     with pytest.raises(ValueError, match=r"tags\.data, \.indices and \.indptr are no CSR of 4 rows, 3 wide"):
-        read_arrivals(tmp_path / "new.npz", sparse)
+        read_new_items(tmp_path / "new.npz", sparse)
 
 
 def test_new_items_are_ranked_for_a_user_alone_and_among_all(of, tmp_path):
@@ -150,7 +150,7 @@ def test_many_users_are_written_to_a_file(of, tmp_path, toy):
 
 def test_what_is_known_is_never_recommended_and_what_is_held_out_is_marked(root, toy):
     run = load_run(root / "contentknn", str(root))
-    frame = recommend(run, Asked(users="all", k=toy.n_items)).frame
+    frame = recommend(run, RecommendRequest(users="all", k=toy.n_items)).frame
     pairs = frame["user"].str[1:].astype(int) * toy.n_items + frame["item"].str[1:].astype(int)
     rows, columns = run.dataset.matrix(run.split.known).nonzero()
     assert not np.isin(rows * toy.n_items + columns, pairs).any()
@@ -173,11 +173,11 @@ def test_new_users_find_their_community_or_what_is_popular(of, tmp_path):
 
 def test_a_pair_given_twice_counts_once(toy, tmp_path):
     (tmp_path / "arrived.csv").write_text("user,item\nbob,i2\nann,i5\nann,i3\nann,i5\n")
-    ids, audience = read_audience(tmp_path / "arrived.csv", toy)
-    assert ids.tolist() == ["bob", "ann"] and audience.numbers.tolist() == [-1, -1]
+    ids, query_users = read_new_users(tmp_path / "arrived.csv", toy)
+    assert ids.tolist() == ["bob", "ann"] and query_users.numbers.tolist() == [-1, -1]
     expected = np.zeros((2, toy.n_items))
     expected[0, 2] = expected[1, [3, 5]] = 1
-    np.testing.assert_array_equal(audience.history.toarray(), expected)
+    np.testing.assert_array_equal(query_users.history.toarray(), expected)
 
 
 def test_new_users_and_new_items_together(of, tmp_path):
@@ -302,23 +302,23 @@ def test_items_without_any_content_fall_back_and_say_so(of, tmp_path):
 
 def test_a_model_with_scores_of_its_own_still_ranks_for_its_users(root):
     run = load_run(root / "vbpr", str(root))
-    expected = recommend(run, Asked(user="u7")).frame
+    expected = recommend(run, RecommendRequest(user="u7")).frame
 
     class Own(type(run.model)):
         def scorer(self, support=None):
             return Model.scorer(self, support)
 
-        def scorer_for(self, audience, arrivals=None):
-            assert len(audience) == self.data.n_users, "asked of `scorer` alone"
-            return super().scorer_for(audience, arrivals)
+        def scorer_for(self, query_users, new_items=None):
+            assert len(query_users) == self.data.n_users, "asked of `scorer` alone"
+            return super().scorer_for(query_users, new_items)
 
     run.model.__class__ = Own
-    pd.testing.assert_frame_equal(recommend(run, Asked(user="u7")).frame, expected)
+    pd.testing.assert_frame_equal(recommend(run, RecommendRequest(user="u7")).frame, expected)
 
 
 def test_a_run_on_controls_or_fillings_refuses_what_it_cannot_follow(root, tmp_path):
     run = load_run(root / "contentknn", str(root))
-    asked = Asked(user="u1", new_items=write(tmp_path / "new.npz", new_items()))
+    asked = RecommendRequest(user="u1", new_items=write(tmp_path / "new.npz", new_items()))
     for content, words in (({"control": "permuted"}, "a control"), ({"fill": "mean"}, "fill=mean")):
         run.config = run.config.model_copy(update={"content": run.config.content.model_copy(update=content)})
         with pytest.raises(Exception, match=words):

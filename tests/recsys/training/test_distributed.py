@@ -15,7 +15,7 @@ from recsys.datasets.convert import convert
 from recsys.errors import UserError
 from recsys.inputs.sampler import Batch
 from recsys.runs.run import RunConfig, execute, prepare
-from recsys.training.distributed import Machines
+from recsys.training.distributed import Distributed
 
 SETTINGS = {"width": 8, "max_epochs": 3, "batch_size": 7001, "learning_rate": 0.02}
 
@@ -139,24 +139,24 @@ def test_a_worker_of_a_cluster_that_trains_alone_writes_its_files(toy, tmp_path,
 
 
 def test_a_gpu_is_asked_for_by_number():
-    assert Machines().trainer_options("cuda:1")["devices"] == [1]
-    assert Machines().trainer_options("cuda:1")["accelerator"] == "cuda"
-    several = Machines(2, 3).trainer_options("cuda")
-    assert (several["devices"], several["num_nodes"]) == (2, 3) and Machines(2, 3).processes == 6
+    assert Distributed().trainer_options("cuda:1")["devices"] == [1]
+    assert Distributed().trainer_options("cuda:1")["accelerator"] == "cuda"
+    several = Distributed(2, 3).trainer_options("cuda")
+    assert (several["devices"], several["num_nodes"]) == (2, 3) and Distributed(2, 3).processes == 6
     with pytest.raises(UserError, match="with --devices 2 give --device cuda"):
-        Machines(2).trainer_options("cuda:1")
+        Distributed(2).trainer_options("cuda:1")
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Machines(0), "--devices 0: expected 1 or more"),
-        (lambda: Machines(1, 0), "--num-nodes 0: expected 1 or more"),
-        (lambda: Machines(2, strategy="fsdp"), "--strategy fsdp: expected ddp"),
-        (lambda: Machines(2).check("bm3"), "bm3 is not trained by several processes.*lightgcn"),
-        (lambda: Machines(2).check("ease"), "ease is not trained by several processes"),
+        (lambda: Distributed(0), "--devices 0: expected 1 or more"),
+        (lambda: Distributed(1, 0), "--num-nodes 0: expected 1 or more"),
+        (lambda: Distributed(2, strategy="fsdp"), "--strategy fsdp: expected ddp"),
+        (lambda: Distributed(2).check("bm3"), "bm3 is not trained by several processes.*lightgcn"),
+        (lambda: Distributed(2).check("ease"), "ease is not trained by several processes"),
         pytest.param(
-            lambda: Machines(2).rank("cuda"),
+            lambda: Distributed(2).rank("cuda"),
             "--devices 2: ",
             marks=pytest.mark.skipif(torch.cuda.device_count() > 1, reason="there are two GPUs"),
         ),
@@ -169,5 +169,5 @@ def test_what_cannot_be_is_one_line(make, message):
 
 
 def test_one_process_trains_whatever_model():
-    Machines().check("bm3")
-    assert Machines().rank("cuda") == 0
+    Distributed().check("bm3")
+    assert Distributed().rank("cuda") == 0

@@ -162,10 +162,10 @@ def test_the_improved_form_starts_at_rates_and_the_likeness_of_what_is_rare(bund
 @pytest.mark.parametrize("best", [0.0, 0.4, 1.0])
 def test_validation_chooses_how_much_of_the_scores_is_learnt(bundled, best):
     model = prepare(config("clhe-signals"), bundled).model
-    model.settle(lambda group: -abs(float(model.learnt) - best))
+    model.calibrate(lambda group: -abs(float(model.learnt) - best))
     assert float(model.learnt) == pytest.approx(best)
     said = prepare(config("clhe-signals", {"learnt": 0.25}), bundled).model
-    said.settle(lambda group: 1 / 0)
+    said.calibrate(lambda group: 1 / 0)
     assert float(said.learnt) == 0.25
 
 
