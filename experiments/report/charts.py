@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 
 from recsys.experiments.report.collect import Found, Group
 
@@ -35,8 +36,11 @@ class Chart:
 
     Attributes:
         key: name of its files, after the table's.
-        kind: "points", each named where it stands; or "lines", which a legend names.
+        kind: "points", each named where it stands; "lines", or "dots" above names that have no order between
+            them; a legend names those.
         x_names: what stands at x = 0, 1, 2, … instead of numbers.
+        x_log: the x axis is logarithmic.
+        x_whole: only whole numbers are marked on the x axis.
         note: one line on how to read it.
     """
 
@@ -44,23 +48,24 @@ class Chart:
     title: str
     x_label: str
     y_label: str
-    kind: Literal["points", "lines"]
+    kind: Literal["points", "lines", "dots"]
     series: tuple[Series, ...]
     x_log: bool = False
+    x_whole: bool = False
     x_names: tuple[str, ...] = ()
     note: str = ""
 
 
 def charts_of(group: Group, table: Mapping[str, Any], slices: Slices) -> list[Chart]:
     """The charts that a table's runs allow."""
-    made = (
+    charts = (
         _time(group, table),
-        _curves(group, table),
+        *_curves(group, table),
         _warm_cold(table, slices),
         _popularity(table, slices),
         _modalities(group, table),
     )
-    return [chart for chart in made if chart is not None]
+    return [chart for chart in charts if chart is not None]
 
 
 def _order(table: Mapping[str, Any]) -> list[str]:
@@ -69,7 +74,8 @@ def _order(table: Mapping[str, Any]) -> list[str]:
 
 def _time(group: Group, table: Mapping[str, Any]) -> Chart | None:
     """The decisive metric against the seconds of training, graphs included."""
-    metric, seconds = table["decide_by"], {}
+    metric = table["decide_by"]
+    seconds: dict[str, list[float]] = {}
     for run in group.runs:
         timing = run.scored.metrics["timing"]
         spent = timing["total"] - timing.get("evaluate", 0.0)
@@ -78,67 +84,91 @@ def _time(group: Group, table: Mapping[str, Any]) -> Chart | None:
     for row in table["rows"]:
         cell = row["columns"].get(metric)
         if cell:
-            x = (float(np.mean(seconds[row["model"]])),)
-            ends = tuple((end,) for end in cell.get("interval", ()))
-            series.append(Series(row["model"], x, (cell["mean"],), *ends))
+            series.append(_series(row["model"], [float(np.mean(seconds[row["model"]]))], [cell]))
     if not series:
         return None
     note = "Up and to the left is better. Bars are 95% intervals."
     x_label = "seconds to train, mean over seeds"
-    return Chart(
-        "time",
-        "Accuracy against training time",
-        x_label,
-        metric,
-        "points",
-        tuple(series),
-        x_log=True,
-        note=note,
-    )
+    title = "Accuracy against training time"
+    return Chart("time", title, x_label, metric, "points", tuple(series), x_log=True, note=note)
 
 
-def _curves(group: Group, table: Mapping[str, Any]) -> Chart | None:
-    """The validation metric by epoch: of each model the run with the first seeds."""
-    series, monitors = [], []
+def _series(name: str, x: Sequence[float], cells: Sequence[Mapping[str, Any]]) -> Series:
+    """Means at `x`, with their intervals where all have one."""
+    ends: list[tuple[float, ...]] = [(), ()]
+    if all(cell.get("interval") for cell in cells):
+        ends = [tuple(cell["interval"][side] for cell in cells) for side in (0, 1)]
+    return Series(name, tuple(x), tuple(cell["mean"] for cell in cells), *ends)
+
+
+def _curves(group: Group, table: Mapping[str, Any]) -> list[Chart]:
+    """The validation metric by epoch: of each model the run with the first seeds; a chart of its own, with a curve
+    for each stage, for a model that is trained in stages."""
+    together: list[Series] = []
+    monitors: list[str] = []
+    staged: list[Chart] = []
     for label in _order(table):
         runs = [r for r in group.runs if r.scored.label == label and r.history is not None]
         run = min(runs, key=lambda r: r.scored.draw, default=None)
-        curve = _curve(run) if run else None
-        if curve and len(series) < DRAWN:
-            monitor, epochs, values = curve
+        curves = _curves_of(run) if run else {}
+        if set(curves) == {""} and len(together) < DRAWN:
+            monitor, epochs, values = curves[""]
             monitors.append(monitor)
-            series.append(Series(label, epochs, values))
-    if not series:
-        return None
-    metric = " or ".join(dict.fromkeys(monitors))
+            together.append(Series(label, epochs, values))
+        elif curves and "" not in curves:
+            number = f"-{len(staged) + 1}" if staged else ""
+            staged.append(_staged(f"stages{number}", label, curves))
     note = "One run of each model that trains by epochs, the one with the first seeds."
-    return Chart(
-        "curves", "Learning curves", "epoch", f"{metric} on validation", "lines", tuple(series), note=note
-    )
+    charts = [_epochs("curves", "Learning curves", together, monitors, note)] if together else []
+    return [*charts, *staged]
 
 
-def _curve(run: Found) -> tuple[str, tuple[float, ...], tuple[float, ...]] | None:
+Curve = tuple[str, tuple[float, ...], tuple[float, ...]]
+"""The metric's name, epochs counted from 1, and its values."""
+
+
+def _staged(key: str, label: str, curves: Mapping[str, Curve]) -> Chart:
+    series = [Series(stage, epochs, values) for stage, (_, epochs, values) in curves.items()]
+    note = f"{label} is trained in stages, one after another; the run with the first seeds."
+    return _epochs(key, f"Learning curves of {label}", series, [m for m, *_ in curves.values()], note)
+
+
+def _epochs(key: str, title: str, series: Sequence[Series], monitors: Sequence[str], note: str) -> Chart:
+    metric = " or ".join(dict.fromkeys(monitors))
+    y_label = f"{metric} on validation"
+    return Chart(key, title, "epoch", y_label, "lines", tuple(series), x_whole=True, note=note)
+
+
+def _curves_of(run: Found) -> dict[str, Curve]:
+    """Stage -> its curve; the only stage of most models is called ""."""
     monitor = run.config.settings.get("monitor")
     if run.history is None or monitor not in run.history or "epoch" not in run.history:
-        return None
-    frame = run.history[["epoch", monitor]].dropna()
-    keep = np.unique(np.linspace(0, len(frame) - 1, min(POINTS, len(frame))).round().astype(int))
-    frame = frame.iloc[keep]
-    epochs = (frame["epoch"].astype(float) + 1).tolist()
-    return (monitor, tuple(epochs), tuple(frame[monitor].astype(float))) if len(frame) else None
+        return {}
+    parts: dict[str, pd.DataFrame] = {"": run.history}
+    if "stage" in run.history:
+        parts = {str(name): part for name, part in run.history.groupby("stage", sort=False)}
+    curves = {}
+    for stage, part in parts.items():
+        frame = part[["epoch", monitor]].dropna()
+        if len(frame):
+            keep = np.linspace(0, len(frame) - 1, min(POINTS, len(frame))).round().astype(int)
+            frame = frame.iloc[np.unique(keep)]
+            epochs = tuple((frame["epoch"].astype(float) + 1).tolist())
+            curves[stage] = (monitor, epochs, tuple(frame[monitor].astype(float)))
+    return curves
 
 
 def _cells(slices: Slices, key: str) -> Mapping[str, Any]:
-    return next((s["cells"] for s in slices if s["key"] == key), {})
+    return next((part["cells"] for part in slices if part["key"] == key), {})
 
 
 def _warm_cold(table: Mapping[str, Any], slices: Slices) -> Chart | None:
     """Warm items against cold ones; cold users where only they are cold."""
     for warm, cold, noun in (("warm", "cold", "items"), ("warm_users", "cold_users", "users")):
         x, y = _cells(slices, warm), _cells(slices, cold)
-        both = [m for m in _order(table) if m in x and m in y]
+        both = [model for model in _order(table) if model in x and model in y]
         if both:
-            series = [Series(m, (x[m]["mean"],), (y[m]["mean"],)) for m in both]
+            series = [Series(model, (x[model]["mean"],), (y[model]["mean"],)) for model in both]
             metric = _metric(table)
             labels = f"{metric}, warm {noun}", f"{metric}, cold {noun}"
             note = f"Right: better with {noun} known from training. Up: better with new {noun}."
@@ -151,30 +181,23 @@ def _metric(table: Mapping[str, Any]) -> str:
 
 
 def _popularity(table: Mapping[str, Any], slices: Slices) -> Chart | None:
-    """From items without training interactions to the most popular ones."""
+    """Items without training interactions, less popular ones, and the most popular ones."""
     names = {"cold": "none", "tail": "tail", "head": "head"}
     there = {key: cells for key in names if (cells := _cells(slices, key))}
     if len(there) < 2:
         return None
     series = []
     for label in _order(table)[:DRAWN]:
-        places = [n for n, cells in enumerate(there.values()) if label in cells]
-        cells = [list(there.values())[n][label] for n in places]
-        series.append(Series(label, tuple(map(float, places)), tuple(c["mean"] for c in cells)))
+        places = [place for place, cells in enumerate(there.values()) if label in cells]
+        cells = [list(there.values())[place][label] for place in places]
+        if places:
+            series.append(_series(label, list(map(float, places)), cells))
     x_names = tuple(names[key] for key in there)
-    note = "Items to be found by their training interactions: head, the most popular fifth; tail, the other warm ones"
+    note = "Items to be found by their training interactions: head, the most popular fifth; tail, the other warm items"
     note += "; none, cold items." if "cold" in there else "."
+    title, x_label = "By popularity of the item", "popularity of the items to be found"
     metric = _metric(table)
-    return Chart(
-        "popularity",
-        "By popularity of the item",
-        "popularity of the items to be found",
-        metric,
-        "lines",
-        tuple(series),
-        x_names=x_names,
-        note=note,
-    )
+    return Chart("popularity", title, x_label, metric, "dots", tuple(series), x_names=x_names, note=note)
 
 
 def _modalities(group: Group, table: Mapping[str, Any]) -> Chart | None:
@@ -194,18 +217,11 @@ def _modalities(group: Group, table: Mapping[str, Any]) -> Chart | None:
     rows = {row["model"]: row["columns"].get(table["decide_by"]) for row in table["rows"]}
     series = []
     for (model, _), variants in list(varied.items())[:DRAWN]:
-        places = [n for n, chosen in enumerate(order) if rows.get(variants.get(chosen, ""))]
-        means = tuple(rows[variants[order[n]]]["mean"] for n in places)
-        series.append(Series(model, tuple(map(float, places)), means))
+        places = [place for place, chosen in enumerate(order) if rows.get(variants.get(chosen, ""))]
+        cells = [rows[variants[order[place]]] for place in places]
+        if places:
+            series.append(_series(model, list(map(float, places)), cells))
     x_names = tuple(" + ".join(chosen) or "all" for chosen in order)
     title, note = "With modalities missing", "The same settings, with only some of the modalities."
-    return Chart(
-        "modalities",
-        title,
-        "modalities read",
-        table["decide_by"],
-        "lines",
-        tuple(series),
-        x_names=x_names,
-        note=note,
-    )
+    x_label, y_label = "modalities read", table["decide_by"]
+    return Chart("modalities", title, x_label, y_label, "dots", tuple(series), x_names=x_names, note=note)

@@ -177,7 +177,8 @@ def _slices(section: Section, cold: bool) -> dict[str, Any]:
 
 
 def _chart(ident: str, chart: Chart) -> dict[str, Any]:
-    legend = [(swatch(n), s.name) for n, s in enumerate(chart.series)] if chart.kind == "lines" else []
+    series = enumerate(chart.series if chart.kind != "points" else ())
+    legend = [(swatch(place, line=chart.kind == "lines"), one.name) for place, one in series]
     return {
         "title": chart.title,
         "note": chart.note,

@@ -9,13 +9,15 @@ from typing import NamedTuple
 import numpy as np
 from markupsafe import Markup, escape
 
+from recsys import plots
 from recsys.experiments.report.charts import Chart, Series
 from recsys.experiments.report.maps import SIZE, ItemMap
 
 WIDTH, HEIGHT = 360, 250
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 10, 40
-SHAPES = 8
-"""Marks of their own; series past them take theirs again, with another dash."""
+SHAPES, PATTERNS = len(plots.MARKERS), len(plots.DASHES)
+SPREAD = 0.5
+"""Share of the room between two names that the dots above a name are spread over."""
 LETTER = 6.1
 """Width of a letter of the labels, for keeping them apart."""
 
@@ -38,8 +40,10 @@ def mark(shape: int, x: float, y: float, r: float = 4.0) -> str:
 class Axis:
     """Where values of one axis stand, and its ticks."""
 
-    def __init__(self, low: float, high: float, start: float, end: float, log: bool = False):
-        self.log = log
+    def __init__(
+        self, low: float, high: float, start: float, end: float, log: bool = False, whole: bool = False
+    ):
+        self.log, self.whole = log, whole
         if log:
             low, high = math.log10(low), math.log10(high)
         if high - low < 1e-12:
@@ -54,21 +58,24 @@ class Axis:
     def ticks(self) -> list[tuple[float, str]]:
         """Value and text of each tick."""
         if not self.log:
-            return [(v, f"{v:g}") for v in _round_values(self.low, self.high)]
-        found = []
+            values = _round_values(self.low, self.high, 1.0 if self.whole else 0.0)
+            return [(value, f"{value:.10g}") for value in values]
+        ticks = []
         for power in range(math.floor(self.low), math.ceil(self.high) + 1):
             for times in (1, 2, 5):
                 value = times * 10.0**power
                 if self.low <= math.log10(value) <= self.high:
-                    found.append((value, f"{value:,.10g}"))
-        whole = [(v, t) for v, t in found if math.log10(v) == round(math.log10(v))]
-        return found if len(found) <= 6 else whole
+                    ticks.append((value, f"{value:,.10g}"))
+        powers = [tick for tick in ticks if math.log10(tick[0]) == round(math.log10(tick[0]))]
+        return ticks if len(ticks) <= 6 else powers
 
 
-def _round_values(low: float, high: float) -> list[float]:
-    rough = (high - low) / 5
+def _round_values(low: float, high: float, least: float = 0.0) -> list[float]:
+    """About five round numbers from `low` to `high`, at least `least` apart."""
+    rough = max((high - low) / 5, least)
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(s * power for s in (1, 2, 2.5, 5, 10) if s * power >= rough)
+    steps = (1, 2, 5, 10) if least else (1, 2, 2.5, 5, 10)
+    step = next(times * power for times in steps if times * power >= rough)
     first = math.ceil(low / step)
     return [round(n * step, 12) for n in range(first, math.floor(high / step) + 1)]
 
@@ -77,7 +84,7 @@ def draw(chart: Chart, ident: str) -> Markup:
     """The chart; a screen reader hears its title, and the page has its figures as a table."""
     x, y = axes_of(chart)
     parts = [_frame(chart, x, y)]
-    parts += [_points(chart, x, y)] if chart.kind == "points" else [_lines(chart, x, y)]
+    parts.append({"points": _points, "lines": _lines, "dots": _dots}[chart.kind](chart, x, y))
     return Markup(
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-labelledby="{escape(ident)}">'
         f'<title id="{escape(ident)}">{escape(chart.title)}: {escape(chart.y_label)} by {escape(chart.x_label)}'
@@ -90,10 +97,11 @@ def axes_of(chart: Chart) -> tuple[Axis, Axis]:
     xs = [v for s in chart.series for v in s.x]
     ys = [v for s in chart.series for values in (s.y, s.low, s.high) for v in values]
     if chart.x_names:
-        xs = [-0.2, len(chart.x_names) - 0.8]
-    low = 0.0 if chart.kind == "lines" and chart.x_names else min(ys)
+        room = 0.5 if chart.kind == "dots" else 0.2
+        xs = [-room, len(chart.x_names) - 1 + room]
+    low = 0.0 if chart.x_names else min(ys)
     return (
-        Axis(min(xs), max(xs), LEFT, WIDTH - RIGHT, chart.x_log),
+        Axis(min(xs), max(xs), LEFT, WIDTH - RIGHT, chart.x_log, chart.x_whole),
         Axis(min(low, max(ys)), max(ys), HEIGHT - BOTTOM, TOP),
     )
 
@@ -133,8 +141,8 @@ def _points(chart: Chart, x: Axis, y: Axis) -> str:
         at = x(one.x[0]), y(one.y[0])
         if one.low:
             parts.append(f'<path class="bar" d="M{at[0]:.1f} {y(one.low[0]):.1f}V{y(one.high[0]):.1f}"/>')
-        told = f"{one.name}: {one.y[0]:.4f} at {one.x[0]:.4g}"
-        parts.append(f'<path class="dot" d="{mark(0, *at)}"><title>{escape(told)}</title></path>')
+        title = f"{one.name}: {one.y[0]:.4f} at {one.x[0]:.4g}"
+        parts.append(f'<path class="dot" d="{mark(0, *at)}"><title>{escape(title)}</title></path>')
     for label in labels(chart, x, y):
         if label.leader:
             (a, b), (c, d) = label.leader
@@ -158,8 +166,8 @@ def labels(chart: Chart, x: Axis, y: Axis) -> list[Label]:
     """Each point's name at the first place where it covers nothing; a name without such a place is left out."""
     points = [(x(one.x[0]), y(one.y[0])) for one in chart.series]
     boxes = [(a - 5, b - 5, a + 5, b + 5) for a, b in points]
-    found = (_label(_short(one.name), *at, boxes) for one, at in zip(chart.series, points, strict=True))
-    return [label for label in found if label is not None]
+    placed = (_label(_short(one.name), *at, boxes) for one, at in zip(chart.series, points, strict=True))
+    return [label for label in placed if label is not None]
 
 
 def _label(text: str, x: float, y: float, boxes: list[tuple[float, float, float, float]]) -> Label | None:
@@ -186,34 +194,60 @@ def _lines(chart: Chart, x: Axis, y: Axis) -> str:
     return "".join(_line(n, one, x, y) for n, one in enumerate(chart.series))
 
 
+def shifted(chart: Chart, number: int) -> tuple[float, ...]:
+    """Where the dots of a series stand: those above one name beside each other."""
+    step = SPREAD / max(1, len(chart.series) - 1)
+    shift = (number - (len(chart.series) - 1) / 2) * step if len(chart.series) > 1 else 0.0
+    return tuple(place + shift for place in chart.series[number].x)
+
+
+def _dots(chart: Chart, x: Axis, y: Axis) -> str:
+    parts = []
+    for number, one in enumerate(chart.series):
+        places = [(x(a), y(b)) for a, b in zip(shifted(chart, number), one.y, strict=True)]
+        ends = zip(places, one.low, one.high, strict=True) if one.low else ()
+        bars = "".join(f"M{a:.1f} {y(low):.1f}V{y(high):.1f}" for (a, _), low, high in ends)
+        marks = "".join(mark(number, *place, 3.2) for place in places)
+        parts.append(
+            f'<g class="s{number % SHAPES}"><title>{escape(one.name)}</title><path class="bar" d="{bars}"/>'
+            f'<path class="mark shape{number % SHAPES}" d="{marks}"/></g>'
+        )
+    return "".join(parts)
+
+
+def dash(number: int) -> int:
+    """The pattern of the line of a series; with the mark, the first 32 differ."""
+    return (number + number // SHAPES) % PATTERNS
+
+
 def _line(number: int, one: Series, x: Axis, y: Axis) -> str:
     places = [(x(a), y(b)) for a, b in zip(one.x, one.y, strict=True)]
     path = "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in places)
+    line = f'<path class="line dash{dash(number)}" d="{path}"/>'
     step = max(1, math.ceil(len(places) / 6))
     marks = "".join(mark(number, *place, 3.2) for place in places[number % step :: step])
-    dash = f" dash{number % 4}"
     return (
-        f'<g class="s{number % SHAPES}"><title>{escape(one.name)}</title><path class="line{dash}" d="{path}"/>'
+        f'<g class="s{number % SHAPES}"><title>{escape(one.name)}</title>{line}'
         f'<path class="mark shape{number % SHAPES}" d="{marks}"/></g>'
     )
 
 
 def swatch(number: int, line: bool = True) -> Markup:
     """What stands for a series in a legend."""
-    path = f'<path class="line dash{number % 4}" d="M0 6h26"/>' if line else ""
+    path = f'<path class="line dash{dash(number)}" d="M0 6h26"/>' if line else ""
     return Markup(
         f'<svg class="swatch s{number % SHAPES}" viewBox="0 0 26 12" width="26" height="12" aria-hidden="true">'
         f'{path}<path class="mark shape{number % SHAPES}" d="{mark(number, 13, 6, 4)}"/></svg>'
     )
 
 
-def draw_map(found: ItemMap, ident: str) -> Markup:
+def draw_map(drawn: ItemMap, ident: str) -> Markup:
     """The map: one path a category, each with a mark of its own."""
     edge, size = 8, 500
     scale = (size - 2 * edge) / SIZE
     paths = []
-    for number, name in enumerate(found.kinds):
-        places = found.places[found.kind == number] * scale + edge
+    for number, name in enumerate(drawn.kinds):
+        places = drawn.places[drawn.kind == number] * scale + edge
         marks = "".join(mark(number, x, y, 3.4) for x, y in np.round(places, 1).tolist())
         paths.append(
             f'<path class="s{number % SHAPES} mark shape{number % SHAPES}" data-kind="{number}" d="{marks}">'
@@ -221,6 +255,6 @@ def draw_map(found: ItemMap, ident: str) -> Markup:
         )
     return Markup(
         f'<svg class="map" viewBox="0 0 {size} {size}" role="img" aria-labelledby="{escape(ident)}">'
-        f'<title id="{escape(ident)}">Map of {len(found.items)} items by the vectors of {escape(found.model)}, '
-        f"by {escape(found.by)}</title>{''.join(paths)}</svg>"
+        f'<title id="{escape(ident)}">Map of {len(drawn.items)} items by the vectors of {escape(drawn.model)}, '
+        f"by {escape(drawn.by)}</title>{''.join(paths)}</svg>"
     )

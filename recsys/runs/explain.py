@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,14 +10,16 @@ import numpy as np
 import pandas as pd
 from rich.table import Table
 
+from recsys import plots
 from recsys.errors import UserError
-from recsys.files import atomic, write_text
+from recsys.files import write_text
 from recsys.models.base import Model
+from recsys.optional_imports import require
 from recsys.runs.run import Run
 from recsys.runs.tables import make_table, number
 
 GATES_FILE, FIGURE_FILE = "gates.csv", "gates.svg"
-COLOURS = {"warm": "#4477aa", "cold": "#ee6677", "all": "#777777"}
+COLOURS = {"warm": plots.PALETTE[1], "cold": plots.PALETTE[0], "all": plots.PALETTE[-1]}
 
 
 def check_explainable(model: Model, name: str) -> None:
@@ -27,7 +28,7 @@ def check_explainable(model: Model, name: str) -> None:
         raise UserError(
             f"{name} has no gates to explain; leave out --explain, or use --model aff with gates=true"
         )
-    _matplotlib()
+    require("matplotlib", "plots")
 
 
 def mean_gates(run: Run) -> pd.DataFrame:
@@ -42,9 +43,9 @@ def mean_gates(run: Run) -> pd.DataFrame:
     """
     check_explainable(run.model, run.config.model)
     run.model.eval()
-    found: Mapping[str, Any] = run.model.field_gates(run.support("test"))
+    gates_of: Mapping[str, Any] = run.model.field_gates(run.support("test"))
     lines = []
-    for noun, gates in found.items():
+    for noun, gates in gates_of.items():
         everybody = np.ones(len(gates.values), dtype=bool)
         groups = {"all": everybody} if gates.warm is None else {"warm": gates.warm, "cold": ~gates.warm}
         for column, field in enumerate(gates.fields):
@@ -60,7 +61,7 @@ def explain(run: Run, folder: Path) -> Table:
     """Write gates.csv and gates.svg into the run's folder, and give the table to print."""
     frame = mean_gates(run)
     write_text(folder / GATES_FILE, frame.to_csv(index=False))
-    _draw(frame, folder / FIGURE_FILE)
+    _draw(frame, folder / Path(FIGURE_FILE).stem)
     table = make_table(
         "mean gate of each field", ["field", "warm", "cold", "all"], f"kept in {folder / GATES_FILE}"
     )
@@ -71,41 +72,31 @@ def explain(run: Run, folder: Path) -> Table:
     return table
 
 
-def _matplotlib() -> Any:
-    try:
-        return importlib.import_module("matplotlib")
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"--explain draws a figure and needs a package: pip install 'recsys[plots]' ({error})"
-        ) from None
-
-
-def _draw(frame: pd.DataFrame, path: Path) -> None:
+def _draw(frame: pd.DataFrame, stem: Path) -> None:
     """Bars of the mean gates, a panel for each of users, items and context."""
-    matplotlib = _matplotlib()
-    matplotlib.use("Agg", force=True)
-    from matplotlib import pyplot as plt
+    with plots.style():
+        from matplotlib.figure import Figure
 
-    panels = list(frame.groupby("of", sort=False))
-    sizes = [part["field"].nunique() for _, part in panels]
-    with matplotlib.rc_context({"svg.hashsalt": "recsys"}):
-        figure, axes = plt.subplots(
-            len(panels), 1, figsize=(6, 0.45 * sum(sizes) + len(panels)), squeeze=False,
-            gridspec_kw={"height_ratios": sizes}, layout="constrained", sharex=True,
-        )  # fmt: skip
-        for axis, (noun, part) in zip(axes[:, 0], panels, strict=True):
-            groups = part["group"].unique()
-            height = 0.8 / len(groups)
-            for number_, group in enumerate(groups):
-                bars = part[part["group"] == group]
-                places = np.arange(len(bars)) + (number_ - (len(groups) - 1) / 2) * height
-                axis.barh(places, bars["gate"].fillna(0), height, label=group, color=COLOURS[group])
-            axis.set_yticks(np.arange(part["field"].nunique()), part["field"].unique())
-            axis.invert_yaxis()
-            axis.set_title(noun, loc="left")
-            axis.legend()
-        axes[-1, 0].set_xlim(0, 1)
-        axes[-1, 0].set_xlabel("mean gate, over those that have the field")
-        with atomic(path) as temporary:
-            figure.savefig(temporary, format="svg", metadata={"Date": None})
-        plt.close(figure)
+        panels = list(frame.groupby("of", sort=False))
+        sizes = [part["field"].nunique() for _, part in panels]
+        figure = Figure(figsize=(6, 0.45 * sum(sizes) + len(panels)), layout="constrained")
+        ratios = {"height_ratios": sizes}
+        axes = figure.subplots(len(panels), 1, squeeze=False, gridspec_kw=ratios, sharex=True)[:, 0]
+        for axis, (noun, part) in zip(axes, panels, strict=True):
+            _bars(axis, str(noun), part)
+        axes[-1].set(xlim=(0, 1), xlabel="mean gate, over those that have the field")
+        plots.save(figure, stem, kinds=("svg",))
+
+
+def _bars(axis: Any, noun: str, part: pd.DataFrame) -> None:
+    """One panel: a bar for each field and group."""
+    groups, fields = part["group"].unique(), part["field"].unique()
+    height = 0.8 / len(groups)
+    for place, group in enumerate(groups):
+        bars = part[part["group"] == group]
+        middles = np.arange(len(bars)) + (place - (len(groups) - 1) / 2) * height
+        axis.barh(middles, bars["gate"].fillna(0), height, label=group, color=COLOURS[group])
+    axis.set_yticks(np.arange(len(fields)), fields)
+    axis.invert_yaxis()
+    axis.set_title(noun, loc="left")
+    axis.legend()
