@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import PurePath
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -96,6 +97,7 @@ class BundleView(Dataset):
         given: (rows,) bool, the input part of the publisher's own split; None where there is none.
     """
 
+    task: ClassVar[str] = "bundle"
     feedback: Feedback | None = None
     given: np.ndarray | None = None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -76,6 +76,9 @@ class Dataset:
     item_attributes: pd.DataFrame = field(default_factory=pd.DataFrame)
     notes: tuple[str, ...] = ()
     bundles: Bundles | None = None
+
+    task: ClassVar[str] = "recommend"
+    """The task that these rows are a view for; see `recsys.runs.tasks`."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "modalities", MappingProxyType(dict(self.modalities)))

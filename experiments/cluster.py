@@ -1,4 +1,4 @@
-"""Cells and scan workers on a Dask distributed cluster, whose machines share the experiment's folder."""
+"""Jobs and scan workers on a Dask distributed cluster, whose machines share the experiment's folder."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
 from recsys.errors import UserError
-from recsys.experiments.bench.config import Cell
-from recsys.experiments.bench.jobs import DEATHS, Outcome, cores, finished, record_failure, run_cell
+from recsys.experiments.bench.config import Job
+from recsys.experiments.bench.jobs import DEATHS, Outcome, finished, record_failure, run_job
+from recsys.experiments.processes import cores
 from recsys.optional_imports import require
 
 if TYPE_CHECKING:
     from distributed import Client
 
-    from recsys.experiments.tune.config import Plan
+    from recsys.experiments.tune.config import ScanPlan
 
 ANSWER_WITHIN = 10.0
 """Seconds that a scheduler has to answer."""
@@ -100,8 +101,8 @@ def _local(address: str) -> Iterator[str]:
         yield cluster.scheduler_address
 
 
-def on_dask(cells: Sequence[Cell], address: str) -> Iterator[tuple[Cell, Outcome]]:
-    """Run the cells on the cluster. A cell whose worker dies is given to another, at most DEATHS times in all.
+def on_dask(jobs: Sequence[Job], address: str) -> Iterator[tuple[Job, Outcome]]:
+    """Run the jobs on the cluster. A job whose worker dies is given to another, at most DEATHS times in all.
 
     Raises:
         UserError: as `connected`; a worker cannot write its files, or writes them where this process sees none.
@@ -110,33 +111,33 @@ def on_dask(cells: Sequence[Cell], address: str) -> Iterator[tuple[Cell, Outcome
         from distributed import KilledWorker, as_completed
 
         futures = {
-            client.submit(_cell, cell, key=f"{cell.folder.name}-{uuid.uuid4().hex}", pure=False): cell
-            for cell in cells
+            client.submit(_job, job, key=f"{job.folder.name}-{uuid.uuid4().hex}", pure=False): job
+            for job in jobs
         }
         for future in as_completed(futures):
-            cell = futures[future]
+            job = futures[future]
             try:
                 outcome = future.result()
             except KilledWorker:
                 line = f"its worker died {DEATHS} times; out of memory?"
-                outcome = Outcome(record_failure(cell, line), 0.0)
-            if not outcome.error and not finished(cell.folder):
+                outcome = Outcome(record_failure(job, line), 0.0)
+            if not outcome.error and not finished(job.folder):
                 raise UserError(
-                    f"a worker finished {cell.name}, and {cell.folder} is not here: give --out a folder that all "
+                    f"a worker finished {job.name}, and {job.folder} is not here: give --out a folder that all "
                     f"machines share"
                 )
-            yield cell, outcome
+            yield job, outcome
 
 
-def _cell(cell: Cell) -> Outcome:
-    return run_cell(_on_own_gpu(cell))
+def _job(job: Job) -> Outcome:
+    return run_job(_on_own_gpu(job))
 
 
-def _on_own_gpu(cell: Cell) -> Cell:
-    """The cell on this worker's own GPU where a machine has several and the workers are numbered."""
+def _on_own_gpu(job: Job) -> Job:
+    """The job on this worker's own GPU where a machine has several and the workers are numbered."""
     from dataclasses import replace
 
-    return replace(cell, config=cell.config.model_copy(update={"device": worker_device(cell.config.device)}))
+    return replace(job, config=job.config.model_copy(update={"device": worker_device(job.config.device)}))
 
 
 def worker_device(device: str) -> str:
@@ -150,7 +151,7 @@ def worker_device(device: str) -> str:
     return device
 
 
-def scan_on_dask(plan: Plan, address: str, tell: Callable[[], None]) -> None:
+def scan_on_dask(plan: ScanPlan, address: str, tell: Callable[[], None]) -> None:
     """Be one scan worker on each of the cluster's workers until the budget is spent."""
     with connected(address) as client:
         client.wait_for_workers(1, timeout=ANSWER_WITHIN)
@@ -174,13 +175,12 @@ def scan_on_dask(plan: Plan, address: str, tell: Callable[[], None]) -> None:
                     raise UserError(error)
 
 
-def _scan_worker(plan: Plan) -> str:
-    from dataclasses import replace
+def _scan_worker(plan: ScanPlan) -> str:
 
     from recsys.experiments.tune.scan import work
 
     try:
-        work(replace(plan, device=worker_device(plan.device)))
+        work(plan.on_device(worker_device(plan.scan.run.device)))
     except UserError as error:
         return str(error)
     return ""

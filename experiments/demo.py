@@ -12,7 +12,8 @@ from recsys.datasets.cards import load_dataset
 from recsys.datasets.dataset import Dataset
 from recsys.errors import DataError
 from recsys.experiments.report.write import ReportOptions, write_report
-from recsys.runs.run import RunConfig, execute, prepare
+from recsys.runs.config import RunConfig
+from recsys.runs.run import execute, prepare
 from recsys.runs.tables import comparison_table
 
 DATASET = "ml-100k"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -40,8 +40,8 @@ def setting(
     return Field(default, description=meaning, ge=low, le=high, json_schema_extra=extra)
 
 
-def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
-    """Turn `["layers=3", "lr=1e-3"]` into a dict; values are read as YAML scalars or lists.
+def parse_assignments(assignments: Sequence[str], option: str = "--set") -> dict[str, Any]:
+    """Turn `["layers=3", "lr=1e-3"]`, given with `option`, into a dict; values are read as YAML.
 
     Raises:
         UserError: an assignment without `=`, or a value that is not YAML.
@@ -50,11 +50,11 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key.strip():
-            raise UserError(f"--set {assignment}: expected key=value, for example --set max_epochs=10")
+            raise UserError(f"{option} {assignment}: expected key=value, for example --set max_epochs=10")
         try:
             values[key.strip()] = yaml.safe_load(text)
         except yaml.YAMLError:
-            raise UserError(f"--set {assignment}: '{text}' is not a YAML value; quote it") from None
+            raise UserError(f"{option} {assignment}: '{text}' is not a YAML value; quote it") from None
     return values
 
 
@@ -86,5 +86,21 @@ def build(group: type[Settings], values: Mapping[str, Any], where: str) -> Any:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            raise UserError(f"{where} has no setting '{key}'{nearest(key, group.model_fields)}") from None
+            known = _fields_at(group, first["loc"][:-1])
+            raise UserError(
+                f"{where} has no setting '{key}'{nearest(str(first['loc'][-1]), known)}"
+            ) from None
         raise UserError(f"setting '{key}' of {where}: {first['msg']}, got {first['input']!r}") from None
+
+
+def _fields_at(group: type[BaseModel], path: Sequence[Any]) -> list[str]:
+    """Names of the fields of the group that lies at `path` within `group`, through mappings of groups too."""
+    current: Any = group
+    for part in path:
+        if isinstance(current, type) and issubclass(current, BaseModel):
+            current = current.model_fields[part].annotation
+        else:
+            current = get_args(current)[-1]
+    while get_args(current):
+        current = next((a for a in get_args(current) if a is not type(None)), None)
+    return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []

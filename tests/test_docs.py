@@ -55,7 +55,7 @@ def test_add_a_model(shop, monkeypatch):
     from recsys import models
     from recsys.datasets.cards import load_dataset
     from recsys.registry import Registry
-    from recsys.runs import run as runs
+    from recsys.runs import config as runs
 
     write_files(shop, "docs/add-a-data-set.md")
     write_files(shop, "docs/add-a-model.md")
@@ -70,7 +70,8 @@ def test_add_a_model(shop, monkeypatch):
 def test_new_items_and_users(shop, capsys):
     from recsys.cli.app import main
     from recsys.datasets.cards import load_dataset
-    from recsys.runs.run import RunConfig, execute, prepare
+    from recsys.runs.config import RunConfig
+    from recsys.runs.run import execute, prepare
 
     write_files(shop, "docs/add-a-data-set.md")
     write_files(shop, page := "docs/new-items-and-users.md")

@@ -1,6 +1,7 @@
-"""An experiment's YAML file, and the cells that it stands for: models x data sets x splits x seeds.
+"""An experiment's YAML file, and the jobs that it stands for: models x data sets x splits x seeds.
 
-Everything in the file is checked before the first cell runs.
+A job is one RunConfig. The file's `run` holds the fields that all jobs share, each entry of `models` those in which a
+row differs; `datasets`, `splits` and `seeds` are the axes. Everything in the file is checked before the first job runs.
 """
 
 from __future__ import annotations
@@ -13,39 +14,27 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
-
-import yaml
+from typing import Any
 
 from recsys.datasets.cards import load_dataset
 from recsys.datasets.dataset import Dataset
 from recsys.datasets.splits import default_protocol, make_split
 from recsys.errors import UserError, nearest
-from recsys.evaluation.evaluator import BUNDLE_METRICS, DEFAULT_METRICS
-from recsys.evaluation.metrics import LIST_METRICS
-from recsys.experiments.bench.sweep import (
-    Missing,
-    check_missing,
-    check_steps,
-    config_title,
-)
+from recsys.evaluation.metrics import LIST_METRICS, parse_metric
+from recsys.experiments.bench.sweep import Missing, check_missing, check_steps, config_title
+from recsys.files import read_yaml
 from recsys.inputs.corruption import ContentCorruption
 from recsys.models import MODELS
+from recsys.runs.artifacts import GROUPS
+from recsys.runs.config import RunConfig, resolve, resolve_settings
 from recsys.runs.controls import CONTENT_ONLY, control_contents
-from recsys.runs.run import TOLD, RunConfig, resolve_settings, task_view
+from recsys.runs.tasks import TASKS
 from recsys.runs.versions import code_version, data_checksum
 from recsys.settings import Settings, build, setting
 
 SHIPPED = Path(__file__).parents[1]
-GROUPS = ("overall", "warm", "cold", "cold_pool", "head", "tail", "warm_users", "cold_users")
-
-
-class Variant(Settings):
-    """A row of the table: a model, its label, its settings."""
-
-    model: str = setting("", "name of the model; empty: the label is its name")
-    settings: dict[str, Any] = setting({}, "settings by name; they go before tuned ones")
-    tuned: bool | str = setting(False, "true: the tuned settings shipped; or the path of a scan's best.yaml")
+AXES = ("dataset", "split", "split_options", "split_seed", "seed")
+"""Fields of a RunConfig that an experiment varies; no row has its own."""
 
 
 class Splitting(Settings):
@@ -89,11 +78,12 @@ class Experiment(Settings):
     """The file: what to compare on what, and how."""
 
     title: str = setting("", "one line for people")
-    models: dict[str, Variant] = setting(meaning="label -> variant, or a list of names")
-    datasets: list[str] = setting(meaning="names of data sets, or paths of their cards")
-    task: Literal["recommend", "bundle"] = setting(
-        "recommend", "rank items for users, or to complete bundles"
+    run: dict[str, Any] = setting({}, "fields of RunConfig that all jobs share, such as task and content")
+    models: dict[str, dict[str, Any]] = setting(
+        meaning="row of the table -> the fields of RunConfig in which it differs (model, settings, tuned, ...); or a "
+        "list of model names"
     )
+    datasets: list[str] = setting(meaning="names of data sets, or paths of their cards")
     splits: list[Splitting] = setting([Splitting()], "protocols, or mappings with options and seeds")
     seeds: list[int] = setting([0], "seeds of the models and their training")
     missing: Missing | None = setting(None, "a sweep over missing modalities")
@@ -105,9 +95,23 @@ class Experiment(Settings):
     paper: Paper | None = setting(None, "figures to stand beside ours")
     smoke: Smoke | None = setting(None, "the tiny size that --smoke runs")
 
+    @property
+    def task(self) -> str:
+        """The task of all its jobs."""
+        return str(self.run.get("task", "recommend"))
+
+    def config(self, label: str) -> RunConfig:
+        """The run that a row stands for, on no data set yet."""
+        values = self.run | {"model": label} | self.models[label]
+        return build(RunConfig, values | {"dataset": ""}, f"models.{label}")
+
+    def metrics(self) -> list[str]:
+        """The metrics that its columns show."""
+        return [column.rpartition(":")[2] for column in (*self.columns, self.decide_by)]
+
 
 @dataclass(frozen=True, eq=False)
-class Cell:
+class Job:
     """One training and its test.
 
     Attributes:
@@ -126,12 +130,7 @@ class Cell:
     @cached_property
     def key(self) -> str:
         """Hash of settings and data; together with `code` it decides the figures."""
-        values = self.config.model_dump(exclude={"data_root", "device"}) | {"data": self.data}
-        values["settings"] = {k: v for k, v in values["settings"].items() if k not in TOLD}
-        if values["task"] == "recommend":
-            del values["task"]
-        if self.config.content == ContentCorruption():
-            del values["content"]
+        values = self.config.identity() | {"data": self.data}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -144,14 +143,14 @@ class Cell:
     @property
     def folder(self) -> Path:
         """The run's folder."""
-        return self.out / "cells" / f"{self._stem}-{self.code[:6]}"
+        return self.out / "jobs" / f"{self._stem}-{self.code[:6]}"
 
     @property
     def _stem(self) -> str:
         return f"{_plain(self.name)}-{self.key[:10]}"
 
     def made_by_other_code(self) -> list[Path]:
-        """Finished folders of this cell that another version of the code made, newest first."""
+        """Finished folders of this job that another version of the code made, newest first."""
         found = self.folder.parent.glob(f"{self._stem}-*/metrics.json")
         return [p.parent for p in sorted(found, key=lambda p: -p.stat().st_mtime)]
 
@@ -175,17 +174,6 @@ def find_file(name: str) -> Path:
     raise UserError(f"there is no experiment file {name}{nearest(name, shipped)}")
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML mapping; UserError in one line otherwise."""
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"cannot read {path}: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise UserError(f"{path}: expected `name: value` lines")
-    return values
-
-
 def read_experiment(path: Path, smoke: bool = False, controls: bool = False) -> Experiment:
     """The experiment in a file; with `smoke` its tiny size, with `controls` what the file may ask for itself.
 
@@ -193,7 +181,7 @@ def read_experiment(path: Path, smoke: bool = False, controls: bool = False) -> 
         UserError: not YAML, an unknown key (the nearest is offered), or a value that cannot be.
     """
     values, where = read_yaml(path), path.name
-    values["models"] = _variants(values.get("models"), where)
+    values["models"] = _rows(values.get("models"), path)
     if "splits" in values:
         values["splits"] = _splittings(values["splits"], where)
     if isinstance(values.get("paper"), dict):
@@ -209,6 +197,7 @@ def read_experiment(path: Path, smoke: bool = False, controls: bool = False) -> 
         values["smoke"] = _part(Smoke, small, f"smoke of {where}")
     if values.get("missing") is not None:
         values["missing"] = _part(Missing, values["missing"], f"missing of {where}")
+    values["run"] = _shared(values.get("run"), where)
     experiment = build(Experiment, values, where)
     _check(experiment, where)
     if controls or experiment.controls:
@@ -223,9 +212,9 @@ def read_experiment(path: Path, smoke: bool = False, controls: bool = False) -> 
 def _with_controls(experiment: Experiment) -> Experiment:
     """The experiment with a model that has nothing but content beside its own."""
     models = experiment.models
-    if all((variant.model or label) != CONTENT_ONLY for label, variant in models.items()):
-        tuned = any(variant.tuned is True for variant in models.values())
-        models = models | {CONTENT_ONLY: Variant(tuned=tuned)}
+    if all(row.get("model", label) != CONTENT_ONLY for label, row in models.items()):
+        tuned = any(row.get("tuned") is True for row in models.values())
+        models = models | {CONTENT_ONLY: {"tuned": tuned}}
     return experiment.model_copy(update={"models": models, "controls": True})
 
 
@@ -235,12 +224,41 @@ def _part(group: type[Settings], value: Any, where: str) -> Any:
     return build(group, {str(key): v for key, v in value.items()}, where)
 
 
-def _variants(value: Any, where: str) -> dict[str, Variant]:
+def _rows(value: Any, path: Path) -> dict[str, dict[str, Any]]:
+    """Row -> fields of RunConfig; the path of a scan's best.yaml counts from the file's folder."""
+    where = path.name
     if isinstance(value, list) and all(isinstance(name, str) for name in value):
         value = dict.fromkeys(value)
     if not isinstance(value, dict) or not value:
-        raise UserError(f"models of {where}: expected a list of names, or label: {{model, settings, tuned}}")
-    return {str(k): _part(Variant, v or {}, f"models.{k} of {where}") for k, v in value.items()}
+        raise UserError(
+            f"models of {where}: expected a list of names, or row: {{model, settings, tuned, ...}}"
+        )
+    rows = {str(label): _fields_of_run(row, f"models.{label} of {where}") for label, row in value.items()}
+    for row in rows.values():
+        if isinstance(row.get("tuned"), str):
+            row["tuned"] = str(path.parent / row["tuned"])
+    return rows
+
+
+def _shared(value: Any, where: str) -> dict[str, Any]:
+    fields = _fields_of_run(value, f"run of {where}")
+    if "model" in fields:
+        raise UserError(f"run of {where}: `model` belongs under `models`, one row each")
+    return fields
+
+
+def _fields_of_run(value: Any, where: str) -> dict[str, Any]:
+    """Some fields of a RunConfig; UserError for one that it does not have, or that is an axis of the file."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise UserError(f"{where}: expected `name: value` lines, got {value!r}")
+    for key in value:
+        if key in AXES:
+            raise UserError(f"{where}: `{key}` is an axis; list its values under datasets, splits or seeds")
+        if key not in RunConfig.model_fields:
+            raise UserError(f"{where} has no field '{key}'{nearest(str(key), RunConfig.model_fields)}")
+    return dict(value)
 
 
 def _splittings(value: Any, where: str) -> list[Splitting]:
@@ -280,10 +298,16 @@ def _check(experiment: Experiment, where: str) -> None:
         group, _, metric = column.rpartition(":")
         if group and group not in GROUPS:
             raise UserError(f"column '{column}' of {where}: no group '{group}'{nearest(group, GROUPS)}")
-        metrics = BUNDLE_METRICS if experiment.task == "bundle" else DEFAULT_METRICS
-        if metric not in metrics or metric.partition("@")[0] in LIST_METRICS:
-            known = [m for m in metrics if m.partition("@")[0] not in LIST_METRICS]
-            raise UserError(f"column '{column}' of {where}: no metric '{metric}'{nearest(metric, known)}")
+        try:
+            name = parse_metric(metric).name
+        except UserError as error:
+            raise UserError(f"column '{column}' of {where}: {error}") from None
+        if name in LIST_METRICS:
+            raise UserError(
+                f"column '{column}' of {where}: {name} is of all lists together, not of each user"
+            )
+    for label in experiment.models:
+        experiment.config(label)
     named = [("reference", experiment.reference)] if experiment.reference else []
     named += [("paper", reported.model) for reported in experiment.paper.reported] if experiment.paper else []
     for key, name in named:
@@ -293,12 +317,12 @@ def _check(experiment: Experiment, where: str) -> None:
 
 def _shrunk(experiment: Experiment, smoke: Smoke, where: str) -> Experiment:
     used, models = set(), {}
-    for label, variant in experiment.models.items():
-        known = _fields(variant.model or label)
+    for label, row in experiment.models.items():
+        known = _fields(row.get("model", label))
         here = {key: value for key, value in smoke.settings.items() if key in known}
         used |= here.keys()
         # Tuned settings are for the experiment's own data.
-        models[label] = variant.model_copy(update={"settings": variant.settings | here, "tuned": False})
+        models[label] = row | {"settings": row.get("settings", {}) | here, "tuned": False}
     if unused := sorted(smoke.settings.keys() - used):
         raise UserError(f"smoke of {where}: no model of the file has a setting '{unused[0]}'")
     changes = {key: getattr(smoke, key) for key in ("datasets", "splits", "seeds", "missing")}
@@ -313,88 +337,67 @@ def _fields(name: str) -> set[str]:
     return {field for group in groups if group is not None for field in type(group).model_fields}
 
 
-def tuned_file(model: str, dataset: str, split: str) -> Path:
-    """Where the settings are that a recorded search on validation found, if there was one."""
-    return SHIPPED / "tuned" / f"{model.replace(':', '-')}-{dataset}-{split}.yaml"
-
-
-def tuned_settings(variant: Variant, label: str, dataset: str, split: str, beside: Path) -> dict[str, Any]:
-    """The tuned settings that a variant asks for; none where it asks for none.
-
-    Raises:
-        UserError: there are none.
-    """
-    if not variant.tuned:
-        return {}
-    model = variant.model or label
-    path = tuned_file(model, dataset, split) if variant.tuned is True else beside / str(variant.tuned)
-    if not path.is_file():
-        raise UserError(
-            f"{label}: no tuned settings for {model} on {dataset}, {split} at {path}; "
-            f"make them with `recsys scan`, or drop `tuned`"
-        )
-    return read_yaml(path)
-
-
 def load_datasets(names: Iterable[str], data_root: str | None) -> dict[str, Dataset]:
     """The data sets by name, each read once."""
     return {name: load_dataset(name, data_root) for name in names}
 
 
-def make_cells(
+def make_jobs(
     experiment: Experiment,
     datasets: Mapping[str, Dataset],
     out: Path,
     *,
-    beside: Path = Path(),
     data_root: str | None = None,
-    device: str = "auto",
-) -> list[Cell]:
-    """Every cell of the experiment, resolved and checked: models, settings, splits.
+    device: str | None = None,
+) -> list[Job]:
+    """Every job of the experiment, resolved and checked: models, settings, splits.
+
+    Args:
+        data_root, device: override those of the file.
 
     Raises:
         UserError, DataError: an unknown model or setting, a value out of range, an impossible split.
     """
-    classes = {label: MODELS.get(v.model or label) for label, v in experiment.models.items()}
-    code = {label: code_version("recsys.runs.run", c.__module__) for label, c in classes.items()}
-    steps = experiment.missing.steps() if experiment.missing else [ContentCorruption()]
-    cells = []
-    for name in experiment.datasets:
+    places = {"data_root": data_root, "device": device}
+    places = {name: value for name, value in places.items() if value is not None}
+    rows = {label: experiment.config(label).model_copy(update=places) for label in experiment.models}
+    code = {
+        label: code_version("recsys.runs.run", MODELS.get(row.model).__module__)
+        for label, row in rows.items()
+    }
+    jobs = []
+    for name, splitting in itertools.product(experiment.datasets, experiment.splits):
         dataset, data = datasets[name], data_checksum(datasets[name])
-        view = task_view(dataset, experiment.task)
-        for splitting in experiment.splits:
-            protocol = splitting.protocol or default_protocol(view)
-            for split_seed in splitting.seeds:
-                split = make_split(view, protocol, split_seed, **splitting.options)
-                check_steps(steps, experiment.controls, view, split)
-            for label, variant in experiment.models.items():
-                tuned = tuned_settings(variant, label, dataset.name, protocol, beside)
-                settings = _resolved(classes[label], tuned | variant.settings, label)
-                beside_it = control_contents(classes[label]) if experiment.controls else {}
-                rows = [(label, step) for step in steps]
-                rows += [(f"{label}, {told}", content) for told, content in beside_it.items()]
-                config = RunConfig(
-                    model=variant.model or label,
-                    dataset=name,
-                    task=experiment.task,
-                    split=protocol,
-                    split_options=splitting.options,
-                    settings=settings,
-                    data_root=data_root,
-                    device=device,
-                )
-                for (row, content), split_seed, seed in itertools.product(
-                    rows, splitting.seeds, experiment.seeds
-                ):
-                    drawn = {"content": content, "split_seed": split_seed, "seed": seed}
-                    cell = Cell(row, config.model_copy(update=drawn), data, code[label], out.resolve())
-                    cells.append(cell)
-    return cells
+        view = TASKS[experiment.task].view(dataset)
+        protocol = splitting.protocol or default_protocol(view)
+        steps = experiment.missing.steps() if experiment.missing else None
+        for split_seed in splitting.seeds:
+            split = make_split(view, protocol, split_seed, **splitting.options)
+            check_steps(steps or [ContentCorruption()], experiment.controls, view, split)
+        for label, row in rows.items():
+            axes = {"dataset": name, "split": protocol, "split_options": splitting.options}
+            axes["metrics"] = [*row.metrics, *_besides(experiment)]
+            config = _resolved(build(RunConfig, row.model_dump() | axes, f"model '{label}'"), dataset, label)
+            contents = [(label, step) for step in steps or [config.content]]
+            if experiment.controls:
+                controls = control_contents(MODELS.get(config.model))
+                contents += [(f"{label}, {control}", content) for control, content in controls.items()]
+            for (title, content), split_seed, seed in itertools.product(
+                contents, splitting.seeds, experiment.seeds
+            ):
+                drawn = {"content": content, "split_seed": split_seed, "seed": seed}
+                job = Job(title, config.model_copy(update=drawn), data, code[label], out.resolve())
+                jobs.append(job)
+    return jobs
 
 
-def _resolved(model_class: Any, values: dict[str, Any], label: str) -> dict[str, Any]:
+def _besides(experiment: Experiment) -> list[str]:
+    """Metrics of the columns that the task does not report by itself."""
+    return [metric for metric in experiment.metrics() if metric not in TASKS[experiment.task].metrics]
+
+
+def _resolved(config: RunConfig, dataset: Dataset, label: str) -> RunConfig:
     try:
-        groups = resolve_settings(model_class, values)
+        return resolve(config, dataset).config
     except UserError as error:
         raise UserError(f"model '{label}': {error}") from None
-    return {key: value for group in groups if group is not None for key, value in group.model_dump().items()}

@@ -15,21 +15,20 @@ import pandas as pd
 from pyarrow.parquet import read_table
 
 from recsys.errors import UserError
-from recsys.experiments.bench.config import Cell, Experiment
-from recsys.experiments.bench.jobs import read_result
+from recsys.experiments.bench.config import Experiment, Job
 from recsys.experiments.bench.sweep import config_title
 from recsys.experiments.bench.tables import csv_text, markdown
 from recsys.experiments.stats import statistics, verdicts
 from recsys.experiments.stats.verdicts import Rules, best_of, compare, estimates
 from recsys.files import write_text
-from recsys.runs.run import METRICS_FILE, USERS_FILE
+from recsys.runs.artifacts import METRICS_FILE, USERS_FILE, read_metrics
 from recsys.runs.tables import SHARE_SHOWN
 
 RESULTS_FILE, MARKDOWN_FILE, CSV_FILE = "results.json", "table.md", "table.csv"
 Draw = tuple[int, int]
 """Seed of the split, seed of the training."""
 SEED = 20260101
-"""Of the bootstrap, so that the same cells give the same table."""
+"""Of the bootstrap, so that the same jobs give the same table."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,12 +67,9 @@ class Scored:
 
 def read_scored(folder: Path, label: str, draw: Draw) -> Scored:
     """A finished run's figures; UserError where a file is broken, with its name."""
-    metrics, users = read_result(folder), folder / USERS_FILE
-    timing, test = metrics["timing"], metrics["test"]
-    if not (isinstance(timing, dict) and isinstance(timing.get("total"), int | float)):
-        raise UserError(f"{folder / METRICS_FILE} has no timing.total; delete the folder and run again")
-    if not (isinstance(test, dict) and all(isinstance(v, int | float) for v in test.values())):
-        raise UserError(f"{folder / METRICS_FILE}: test holds no numbers; delete the folder and run again")
+    metrics, users = read_metrics(folder), folder / USERS_FILE
+    if metrics is None:
+        raise UserError(f"{folder} has no {METRICS_FILE}: the run has not finished; run it again")
     try:
         # Straight from pyarrow: pandas.read_parquet takes three times as long, and reports read hundreds.
         frame = read_table(users, use_threads=False).to_pandas()
@@ -88,8 +84,8 @@ def read_scored(folder: Path, label: str, draw: Draw) -> Scored:
 
 def summarise(
     experiment: Experiment,
-    cells: Sequence[Cell],
-    folders: Mapping[Cell, Path],
+    jobs: Sequence[Job],
+    folders: Mapping[Job, Path],
     failed: Mapping[str, str],
     out: Path,
     command: str = "",
@@ -97,22 +93,22 @@ def summarise(
     """The experiment's results, also written to results.json, table.md and table.csv below `out`.
 
     Args:
-        folders: each finished cell's folder; cells without one did not finish.
-        failed: the error of each cell that failed, by the cell's name.
+        folders: each finished job's folder; jobs without one did not finish.
+        failed: the error of each job that failed, by the job's name.
         command: what makes these results again.
 
     Returns:
-        What results.json holds. Where it holds the same cells already, nothing is computed or written.
+        What results.json holds. Where it holds the same jobs already, nothing is computed or written.
     """
     rules = Rules(margin=experiment.margin, reference=experiment.reference or None)
-    stamp = [[str(folders.get(c)), c.label] for c in cells]
+    stamp = [[str(folders.get(c)), c.label] for c in jobs]
     told = experiment.model_dump(include={"title", "columns", "decide_by", "margin", "reference", "paper"})
     key = hashlib.sha256(json.dumps([stamp, dict(failed), told], sort_keys=True).encode()).hexdigest()
     written = read_json(out / RESULTS_FILE)
     if written.get("key") == key and (out / MARKDOWN_FILE).exists() and (out / CSV_FILE).exists():
         return written
     broken: dict[str, str] = {}
-    tables = _tables(experiment, cells, folders, rules, broken)
+    tables = _tables(experiment, jobs, folders, rules, broken)
     results = {
         "key": key,
         "title": experiment.title,
@@ -131,21 +127,21 @@ def summarise(
 
 def _tables(
     experiment: Experiment,
-    cells: Sequence[Cell],
-    folders: Mapping[Cell, Path],
+    jobs: Sequence[Job],
+    folders: Mapping[Job, Path],
     rules: Rules,
     broken: dict[str, str],
 ) -> list[dict[str, Any]]:
-    """A table for each data set, split and content; cells whose folder cannot be read go into `broken`."""
-    groups: dict[str, list[Cell]] = {}
-    for cell in cells:
-        c = cell.config
+    """A table for each data set, split and content; jobs whose folder cannot be read go into `broken`."""
+    groups: dict[str, list[Job]] = {}
+    for job in jobs:
+        c = job.config
         title = config_title(c.dataset, c.split, c.split_options, c.content)
-        groups.setdefault(title, []).append(cell)
+        groups.setdefault(title, []).append(job)
     tables = []
     for title, members in groups.items():
         dataset, split = members[0].config.dataset, members[0].config.split
-        scored = _read_cells(members, folders, broken)
+        scored = _read_jobs(members, folders, broken)
         draws = sorted({(c.config.split_seed, c.config.seed) for c in members})
         wanted = experiment.columns or default_columns(split, scored)
         table = table_of(scored, draws, wanted, experiment.decide_by, rules)
@@ -164,15 +160,15 @@ def read_json(path: Path) -> dict[str, Any]:
         return {}
 
 
-def _read_cells(cells: Sequence[Cell], folders: Mapping[Cell, Path], broken: dict[str, str]) -> list[Scored]:
+def _read_jobs(jobs: Sequence[Job], folders: Mapping[Job, Path], broken: dict[str, str]) -> list[Scored]:
     found = []
-    for cell in cells:
-        if cell in folders:
+    for job in jobs:
+        if job in folders:
             try:
-                draw = cell.config.split_seed, cell.config.seed
-                found.append(read_scored(folders[cell], cell.label, draw))
+                draw = job.config.split_seed, job.config.seed
+                found.append(read_scored(folders[job], job.label, draw))
             except UserError as error:
-                broken[cell.name] = str(error)
+                broken[job.name] = str(error)
     return found
 
 
@@ -297,8 +293,8 @@ def _judge(rows: dict, table: dict[str, np.ndarray], column: str, rules: Rules) 
     alone = "the others' reference" if declared else "highest, not shown best"
     rows[reference]["columns"][column]["verdict"] = "best" if best == (reference,) else alone
     for verdict in verdicts:
-        cell = rows[verdict.model]["columns"][column]
-        cell["verdict"], cell["against"] = verdict.label, _plain(asdict(verdict))
+        job = rows[verdict.model]["columns"][column]
+        job["verdict"], job["against"] = verdict.label, _plain(asdict(verdict))
 
 
 def _plain(value: Any) -> Any:

@@ -22,7 +22,7 @@ from recsys.datasets.splits import make_split
 from recsys.inputs.sampler import Sampler
 from recsys.inputs.training_data import TrainingData
 from recsys.models import MODELS
-from recsys.runs.run import resolve_settings
+from recsys.runs.config import resolve_settings
 
 MODELS_TIMED = ("multvae", "transformer", "clhe", "clhe-signals")
 

@@ -20,7 +20,9 @@ import numpy as np
 
 from recsys.datasets.cards import load_dataset
 from recsys.datasets.dataset import Modality
-from recsys.runs.run import ENVIRONMENT_FILE, RunConfig, execute, prepare
+from recsys.runs.artifacts import ENVIRONMENT_FILE
+from recsys.runs.config import RunConfig
+from recsys.runs.run import execute, prepare
 
 DATASETS, MODELS = ("amazon-sports", "amazon-clothing"), ("mmhcl", "confluence")
 WIDTH, MODALITIES = 128, ("image", "text")

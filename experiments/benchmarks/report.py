@@ -22,7 +22,9 @@ import yaml
 
 from recsys.datasets.cards import load_dataset
 from recsys.experiments.report.write import PAGE
-from recsys.runs.run import METRICS_FILE, USERS_FILE, RunConfig, execute, prepare
+from recsys.runs.artifacts import METRICS_FILE, USERS_FILE
+from recsys.runs.config import RunConfig
+from recsys.runs.run import execute, prepare
 
 TINY = {"width": 8, "max_epochs": 3, "batch_size": 4096}
 MODELS: dict[str, dict[str, Any]] = {"itemknn": {}, "ease": {}, "lightgcn": TINY, "vbpr": TINY}

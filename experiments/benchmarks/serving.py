@@ -27,8 +27,9 @@ from recsys.datasets.dataset import Modality
 from recsys.evaluation.scorers import VectorScorer
 from recsys.inputs.requests import NewItems
 from recsys.models import MODELS
+from recsys.runs.config import RunConfig
 from recsys.runs.recommend import catalogue_users, rank, scorer_of
-from recsys.runs.run import Run, RunConfig, execute, load_run, prepare
+from recsys.runs.run import Run, execute, load_run, prepare
 
 LIMIT = 2.0
 """Seconds that it may take on two cores."""

@@ -12,12 +12,13 @@ from typing import Any
 import pandas as pd
 
 from recsys.errors import UserError
-from recsys.experiments.bench.config import Cell
-from recsys.experiments.bench.jobs import CELL_FILE, ERROR_FILE
+from recsys.experiments.bench.config import Job
+from recsys.experiments.bench.jobs import ERROR_FILE, JOB_FILE
 from recsys.experiments.bench.results import RESULTS_FILE, Draw, Scored, read_json, read_scored
 from recsys.experiments.bench.sweep import config_title
 from recsys.inputs.corruption import CONTROLS, ContentCorruption
-from recsys.runs.run import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE, RunConfig, load_config
+from recsys.runs.artifacts import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE
+from recsys.runs.config import RunConfig, load_config
 
 HISTORY_FILE = "history.csv"  # as in recsys.training.loop, whose import takes seconds
 NAMED_SETTINGS = 3
@@ -165,7 +166,7 @@ def _read(folder: Path, name: str) -> Found:
     if not (folder / METRICS_FILE).exists():
         error = read_json(folder / ERROR_FILE).get("error")
         raise UserError(str(error) if error else f"not finished: it has no {METRICS_FILE}")
-    config, cell = load_config(folder), read_json(folder / CELL_FILE)
+    config, cell = load_config(folder), read_json(folder / JOB_FILE)
     control = f", {CONTROLS[config.content.control]}" if config.content.control else ""
     label = cell["label"] if isinstance(cell.get("label"), str) else config.model + control
     scored = read_scored(folder, label, (config.split_seed, config.seed))
@@ -175,13 +176,13 @@ def _read(folder: Path, name: str) -> Found:
 
 
 def _name(label: str, config: RunConfig) -> str:
-    return Cell(label, config, "", "", Path()).name
+    return Job(label, config, "", "", Path()).name
 
 
 def _title(folder: Path) -> str:
     """What people call the run that failed in a folder; empty where that cannot be told."""
     told = read_json(folder / ERROR_FILE).get("cell")
-    label = read_json(folder / CELL_FILE).get("label")
+    label = read_json(folder / JOB_FILE).get("label")
     try:
         return told if isinstance(told, str) else _name(label, load_config(folder)) if label else ""
     except UserError:

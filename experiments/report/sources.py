@@ -14,7 +14,7 @@ from recsys.datasets.splits import Split, make_split
 from recsys.errors import UserError
 from recsys.experiments.bench.results import Draw
 from recsys.experiments.report.collect import Found, Group
-from recsys.runs.run import task_view
+from recsys.runs.tasks import TASKS
 from recsys.runs.versions import data_checksum
 
 
@@ -76,7 +76,7 @@ def view_of(source: Source, group: Group) -> Dataset:
     """The data set as the group's task sees it; UserError where it cannot be used."""
     if source.dataset is None or source.trouble:
         raise UserError(f"{source.name}: {source.trouble}")
-    return task_view(source.dataset, group.task)
+    return TASKS[group.task].view(source.dataset)
 
 
 def split_of(dataset: Dataset, group: Group, split_seed: int) -> Split:

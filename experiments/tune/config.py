@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from recsys.errors import UserError
-from recsys.experiments.bench.config import read_yaml
+from recsys.errors import UserError, nearest
 from recsys.experiments.tune.tuning import MONITOR
+from recsys.files import read_yaml
 from recsys.models import MODELS
-from recsys.runs.run import RunConfig, resolve_settings
+from recsys.runs.config import PLACES, RunConfig, resolve_settings
 from recsys.settings import Settings, build, setting
 
 
 class Scan(Settings):
-    """The file: what to tune on what, and how."""
+    """The file: which run to tune, and how. The run's `seed` is also the sampler's."""
 
-    model: str = setting(meaning="name of the model")
-    task: Literal["recommend", "bundle"] = setting(
-        "recommend", "recommend items to users, or complete bundles"
-    )
-    dataset: str = setting("ml-100k", "name of the data set, or path of its card")
-    split: str = setting("", "split protocol; empty: predefined where the data set has one, else random")
-    split_options: dict[str, float] = setting({}, "options of the protocol")
-    split_seed: int = setting(0, "seed of the split", low=0)
-    seed: int = setting(0, "seed of the model, its training, and the sampler", low=0)
-    settings: dict[str, Any] = setting({}, "settings that stay as they are")
+    run: RunConfig = setting(meaning="the run that trials vary; its settings stay as they are")
     search: dict[str, Any] | None = setting(
         None, "setting -> nothing (its declared range), choices, or {low, high, log}; empty: all declared"
     )
@@ -38,6 +29,11 @@ class Scan(Settings):
     timeout: float | None = setting(None, "seconds after which a worker takes no new trial", low=0)
     smoke: dict[str, Any] = setting({}, "what --smoke puts in place of the keys above")
 
+    def identity(self) -> dict[str, Any]:
+        """What makes two scans the same; how long they go on, and where, does not."""
+        values = self.model_dump(exclude={"trials", "timeout", "smoke", "search", "run"})
+        return self.run.model_dump(exclude=set(PLACES)) | values
+
 
 @dataclass(frozen=True)
 class ScanOptions:
@@ -48,7 +44,8 @@ class ScanOptions:
         workers: processes on this machine.
         storage: postgresql://…, or empty for a journal file in the folder.
         dask: address of a Dask scheduler, or local:N; empty for none.
-        overrides: keys of the file to replace; those that are None are not.
+        run: fields of the file's run to replace (model, dataset, data_root, device); those that are None are not.
+        overrides: other keys of the file to replace; those that are None are not.
     """
 
     out: Path | None = None
@@ -56,58 +53,68 @@ class ScanOptions:
     storage: str = ""
     dask: str = ""
     smoke: bool = False
-    data_root: str | None = None
-    device: str = "auto"
+    run: tuple[tuple[str, Any], ...] = ()
     overrides: tuple[tuple[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
-class Plan:
+class ScanPlan:
     """A scan resolved, as every worker gets it."""
 
     scan: Scan
     folder: Path
     storage: str
-    data_root: str | None
-    device: str
 
-    def config(self) -> RunConfig:
-        """The run that trials vary."""
-        s = self.scan
-        return RunConfig(
-            model=s.model,
-            task=s.task,
-            dataset=s.dataset,
-            split=s.split,
-            split_options=s.split_options,
-            split_seed=s.split_seed,
-            seed=s.seed,
-            settings=s.settings,
-            data_root=self.data_root,
-            device=self.device,
-        )
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        run = self.scan.run
+        return f"{run.model} on {run.dataset}, {run.split}"
+
+    def on_device(self, device: str) -> ScanPlan:
+        """The plan of a worker that trains elsewhere."""
+        run = self.scan.run.model_copy(update={"device": device})
+        return replace(self, scan=self.scan.model_copy(update={"run": run}))
 
 
-def read_scan(path: Path, smoke: bool, overrides: dict[str, Any]) -> Scan:
-    """The scan in a file.
+def read_scan(path: Path, options: ScanOptions) -> Scan:
+    """The scan in a file, with what `options` replace.
 
     Raises:
         UserError: not YAML, an unknown key (the nearest is offered), or a value that cannot be.
     """
     values = read_yaml(path)
-    scan = build(Scan, values | overrides, path.name)
-    if smoke:
+    scan = _built(values, options, path.name)
+    if options.smoke:
         if not scan.smoke:
             raise UserError(f"{path.name} has no smoke section; add one, or leave out --smoke")
-        scan = build(Scan, values | scan.smoke | overrides, f"smoke of {path.name}")
+        small = scan.smoke | {"run": values["run"] | (scan.smoke.get("run") or {})}
+        scan = _built(values | small, options, f"smoke of {path.name}")
     if scan.trials is None and scan.timeout is None and scan.sampler != "grid":
         raise UserError(f"{path.name}: trials and timeout are both empty; give one of them")
     return scan
 
 
-def monitor(plan: Plan) -> str:
+def _built(values: dict[str, Any], options: ScanOptions, where: str) -> Scan:
+    for key in values:
+        if key in RunConfig.model_fields and key not in Scan.model_fields:
+            raise UserError(f"{where}: `{key}` belongs under `run`: the run that the scan varies")
+        if key not in Scan.model_fields:
+            raise UserError(f"{where} has no setting '{key}'{nearest(key, Scan.model_fields)}")
+    run = values.get("run")
+    if not isinstance(run, dict):
+        raise UserError(
+            f"{where}: expected `run` with the fields of a run: model, dataset, split, settings, ..."
+        )
+    given = {key: value for key, value in options.run if value is not None}
+    run = build(RunConfig, {"dataset": "ml-100k"} | run | given, f"run of {where}")
+    overrides = {key: value for key, value in options.overrides if value is not None}
+    return build(Scan, values | overrides | {"run": run}, where)
+
+
+def monitor(plan: ScanPlan) -> str:
     """The validation metric that trials are judged by."""
-    training = resolve_settings(MODELS.get(plan.scan.model), plan.scan.settings)[1]
+    training = resolve_settings(MODELS.get(plan.scan.run.model), plan.scan.run.settings)[1]
     return training.monitor if training else MONITOR
 
 

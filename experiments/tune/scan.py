@@ -6,7 +6,6 @@ import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,16 +14,18 @@ import yaml
 from rich.console import Console
 
 from recsys.datasets.cards import load_dataset
+from recsys.datasets.dataset import Dataset
+from recsys.datasets.splits import default_protocol
 from recsys.errors import UserError
-from recsys.evaluation.metrics import parse_metric
 from recsys.experiments.bench.config import find_file
-from recsys.experiments.bench.jobs import duration, start_worker
-from recsys.experiments.tune.config import Plan, Scan, ScanOptions, monitor, read_scan, total
+from recsys.experiments.processes import duration, start_worker
+from recsys.experiments.tune.config import Scan, ScanOptions, ScanPlan, monitor, read_scan, total
 from recsys.experiments.tune.tuning import Tuning
-from recsys.files import write_text
+from recsys.files import read_yaml, write_text
 from recsys.models import MODELS
 from recsys.optional_imports import require
-from recsys.runs.run import resolve_settings
+from recsys.runs.config import RunConfig, resolve_settings, tuned_path
+from recsys.runs.tasks import TASKS
 from recsys.runs.versions import data_checksum
 
 if TYPE_CHECKING:
@@ -52,18 +53,17 @@ def run_scan(name: str, options: ScanOptions, console: Console) -> dict[str, Any
     from recsys.experiments.tune.storage import told_in_a_line
 
     path = find_file(name)
-    scan = read_scan(path, options.smoke, {k: v for k, v in options.overrides if v is not None})
-    model_class = MODELS.get(scan.model)
-    resolve_settings(model_class, scan.settings)
-    space = search_space(model_class, scan.settings, scan.search)
-    dataset = load_dataset(scan.dataset, options.data_root)
-    root = str(Path(options.data_root).resolve()) if options.data_root else None
-    plan = Plan(scan, Path(), options.storage, root, options.device)
-    tuning = Tuning.of(plan.config(), dataset)
-    _check_metric(tuning)
+    scan = read_scan(path, options)
+    dataset = load_dataset(scan.run.dataset, scan.run.data_root)
+    scan = scan.model_copy(update={"run": with_tuned(scan, dataset)})
+    model_class = MODELS.get(scan.run.model)
+    resolve_settings(model_class, scan.run.settings)
+    space = search_space(model_class, scan.run.settings, scan.search)
+    tuning = Tuning.of(scan.run, dataset)
     split = tuning.config.split
-    folder = options.out or Path("runs/scan") / f"{scan.model}-{dataset.name}-{split}"
-    plan = replace(plan, folder=folder.resolve(), scan=scan.model_copy(update={"split": split}))
+    scan = scan.model_copy(update={"run": scan.run.model_copy(update={"split": split})})
+    folder = options.out or Path("runs/scan") / f"{scan.run.model}-{dataset.name}-{split}"
+    plan = ScanPlan(scan, folder.resolve(), options.storage)
     with told_in_a_line(options.storage):
         study = open_scan(plan, space, data_checksum(dataset))
         teller = Teller(study, plan, console)
@@ -80,13 +80,15 @@ def run_scan(name: str, options: ScanOptions, console: Console) -> dict[str, Any
         return finish(study, plan, console)
 
 
-def _check_metric(tuning: Tuning) -> None:
-    model_class = MODELS.get(tuning.config.model)
-    if not model_class.closed_form:
-        parse_metric(resolve_settings(model_class, tuning.config.settings)[1].monitor)
+def with_tuned(scan: Scan, dataset: Dataset) -> RunConfig:
+    """The scan's run with the tuned settings that it asks for, but for those that are searched."""
+    view = TASKS[scan.run.task].view(dataset)
+    path = tuned_path(scan.run, view.name, scan.run.split or default_protocol(view))
+    tuned = {k: v for k, v in read_yaml(path).items() if k not in (scan.search or {})} if path else {}
+    return scan.run.model_copy(update={"settings": {**tuned, **scan.run.settings}, "tuned": False})
 
 
-def open_scan(plan: Plan, space: dict[str, Any], data: str) -> Study:
+def open_scan(plan: ScanPlan, space: dict[str, Any], data: str) -> Study:
     """The scan's study, new or old.
 
     Raises:
@@ -96,7 +98,7 @@ def open_scan(plan: Plan, space: dict[str, Any], data: str) -> Study:
 
     from recsys.experiments.tune.storage import open_study
 
-    about = plan.scan.model_dump(exclude={"trials", "timeout", "smoke", "search"})
+    about = plan.scan.identity()
     about |= {"data": data, "search": {name: distribution_to_json(d) for name, d in space.items()}}
     study = open_study(plan.folder, plan.folder.name, plan.storage)
     there = study.user_attrs.get("scan")
@@ -120,7 +122,7 @@ def open_scan(plan: Plan, space: dict[str, Any], data: str) -> Study:
 def defaults(scan: Scan, space: dict[str, Any]) -> dict[str, Any]:
     """The model's own settings, as far as the space holds them: a scan's first trial, so that what it finds is
     no worse. The sampler chooses the others."""
-    own, training = resolve_settings(MODELS.get(scan.model), scan.settings)
+    own, training = resolve_settings(MODELS.get(scan.run.model), scan.run.settings)
     values = own.model_dump() | (training.model_dump() if training else {})
     return {name: values[name] for name, d in space.items() if _holds(d, values[name])}
 
@@ -133,7 +135,7 @@ def _holds(distribution: Any, value: Any) -> bool:
 
 
 def work(
-    plan: Plan,
+    plan: ScanPlan,
     tuning: Tuning | None = None,
     study: Study | None = None,
     after_trial: Callable[[], None] = lambda: None,
@@ -144,9 +146,9 @@ def work(
     from recsys.experiments.tune.trials import Budget, Worker
 
     scan = plan.scan
-    tuning = tuning or Tuning.of(plan.config())
+    tuning = tuning or Tuning.of(plan.scan.run)
     study = study or open_study(plan.folder, plan.folder.name, plan.storage)
-    space = search_space(MODELS.get(scan.model), scan.settings, scan.search)
+    space = search_space(MODELS.get(scan.run.model), scan.run.settings, scan.search)
     points = grid(space, scan.points) if scan.sampler == "grid" else None
     study.pruner = _pruner(scan)
     worker = Worker(
@@ -155,7 +157,7 @@ def work(
         space,
         plan.folder,
         points=points,
-        sampler=lambda number: _sampler(scan.sampler, scan.seed, number),
+        sampler=lambda number: _sampler(scan.sampler, scan.run.seed, number),
         after_trial=after_trial,
     )
     worker.run(Budget(total(scan, points), scan.timeout))
@@ -176,12 +178,12 @@ def _pruner(scan: Scan) -> Any:
         return optuna.pruners.NopPruner()
     if scan.pruner == "median":
         return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=scan.warmup)
-    training = resolve_settings(MODELS.get(scan.model), scan.settings)[1]
+    training = resolve_settings(MODELS.get(scan.run.model), scan.run.settings)[1]
     epochs = training.max_epochs if training else 1
     return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=epochs)
 
 
-def _serve(connection: Connection, plan: Plan) -> None:
+def _serve(connection: Connection, plan: ScanPlan) -> None:
     """A worker in a process of its own: sends the error that ended it, or an empty line."""
     from recsys.experiments.tune.storage import told_in_a_line
 
@@ -193,7 +195,7 @@ def _serve(connection: Connection, plan: Plan) -> None:
         connection.send(str(error))
 
 
-def _in_processes(plan: Plan, workers: int, tell: Callable[[], None]) -> None:
+def _in_processes(plan: ScanPlan, workers: int, tell: Callable[[], None]) -> None:
     """Run `workers` workers; a killed one is replaced."""
     alive = dict(start_worker(_serve, workers, plan) for _ in range(workers))
     restarts = 0
@@ -225,7 +227,7 @@ def _in_processes(plan: Plan, workers: int, tell: Callable[[], None]) -> None:
 class Teller:
     """Prints a line for each trial that has ended since the last time, whoever ran it."""
 
-    def __init__(self, study: Study, plan: Plan, console: Console):
+    def __init__(self, study: Study, plan: ScanPlan, console: Console):
         from recsys.experiments.tune.trials import ended
 
         self.study, self.plan, self.console, self._ended = study, plan, console, ended
@@ -233,8 +235,7 @@ class Teller:
         self._told, self._before = {t.number for t in before}, len(before)
         self._goal, self._start, self._metric = self._budget(), time.monotonic(), monitor(plan)
         console.print(
-            f"scan of {plan.scan.model} on {plan.scan.dataset}, {plan.scan.split}: {len(before)} trials ended "
-            f"already; kept in {plan.folder}",
+            f"scan of {plan.title}: {len(before)} trials ended already; kept in {plan.folder}",
             markup=False,
             soft_wrap=True,
         )
@@ -243,7 +244,7 @@ class Teller:
         from recsys.experiments.tune.space import grid, search_space
 
         scan = self.plan.scan
-        space = search_space(MODELS.get(scan.model), scan.settings, scan.search)
+        space = search_space(MODELS.get(scan.run.model), scan.run.settings, scan.search)
         return total(scan, grid(space, scan.points) if scan.sampler == "grid" else None)
 
     def tell(self) -> None:
@@ -273,7 +274,7 @@ class Teller:
         return f"; about {duration((time.monotonic() - self._start) / fresh * (self._goal - done))} left"
 
 
-def finish(study: Study, plan: Plan, console: Console) -> dict[str, Any]:
+def finish(study: Study, plan: ScanPlan, console: Console) -> dict[str, Any]:
     """Write best.yaml and the plots; return and print what was best."""
     from optuna.trial import TrialState
 
@@ -287,13 +288,13 @@ def finish(study: Study, plan: Plan, console: Console) -> dict[str, Any]:
         "pruned": sum(t.state is TrialState.PRUNED for t in trials),
         "failed": sum("error" in t.user_attrs for t in trials),
     }
-    settings = {**plan.scan.settings, **best.params}
+    settings = {**plan.scan.run.settings, **best.params}
     scan, metric = plan.scan, monitor(plan)
     ends = ", ".join(f"{count} {state}" for state, count in counts.items())
     head = (
-        f"# {scan.model} on {scan.dataset}, {scan.split}, split seed {scan.split_seed}: validation {metric} "
+        f"# {plan.title}, split seed {scan.run.split_seed}: validation {metric} "
         f"{best.value:.6f}\n# the best of {len(complete) + counts['pruned'] + counts['failed']} trials ({ends}), "
-        f"trial {best.number}, sampler {scan.sampler}, pruner {scan.pruner}, seed {scan.seed}\n"
+        f"trial {best.number}, sampler {scan.sampler}, pruner {scan.pruner}, seed {scan.run.seed}\n"
     )
     write_text(plan.folder / BEST_FILE, head + yaml.safe_dump(settings, sort_keys=True))
     plots = _plots(study, plan, metric)
@@ -306,7 +307,7 @@ def finish(study: Study, plan: Plan, console: Console) -> dict[str, Any]:
     return {"trial": best.number, "value": best.value, "settings": settings, "trials": counts}
 
 
-def _plots(study: Study, plan: Plan, metric: str) -> str:
+def _plots(study: Study, plan: ScanPlan, metric: str) -> str:
     try:
         require("matplotlib", "plots")
     except UserError as error:

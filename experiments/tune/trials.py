@@ -228,9 +228,9 @@ class Worker:
                 self._give_back(trial)
                 raise
             self._failed(trial, error, folder)
-        from recsys.training.loop import BEST_FILE, RESUME_FILE
+        from recsys.training.filenames import MODEL_FILE, RESUME_FILE
 
-        for name in (BEST_FILE, RESUME_FILE):
+        for name in (MODEL_FILE, RESUME_FILE):
             (folder / name).unlink(missing_ok=True)
 
     def _give_back(self, trial: optuna.Trial) -> None:

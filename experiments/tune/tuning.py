@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from recsys.datasets.bundles import BundleView
-from recsys.datasets.cards import load_dataset
 from recsys.datasets.dataset import Dataset
-from recsys.datasets.splits import NO_ROWS, Split, default_protocol, make_split
+from recsys.datasets.splits import NO_ROWS, Split, make_split
 from recsys.models import MODELS
-from recsys.runs.run import RunConfig, resolve_settings, task_view, training_data, validator
+from recsys.runs.config import RunConfig, resolve, resolve_settings
+from recsys.runs.run import check_device, training_data, validator
 
 MONITOR = "ndcg@20"
 """What a closed-form model is tuned by; a trained one goes by its setting `monitor`."""
@@ -60,10 +60,11 @@ class Tuning:
         Raises:
             UserError, DataError: as `recsys.runs.run.prepare`.
         """
-        dataset = task_view(dataset or load_dataset(config.dataset, config.data_root), config.task)
-        protocol = config.split or default_protocol(dataset)
-        split = make_split(dataset, protocol, config.split_seed, **config.split_options)
-        return cls(config.model_copy(update={"split": protocol}), *without_test(dataset, split))
+        check_device(config.device)
+        resolved = resolve(config, dataset)
+        config, dataset = resolved.config, resolved.dataset
+        split = make_split(dataset, config.split, config.split_seed, **config.split_options)
+        return cls(config, *without_test(dataset, split))
 
     def value(self, settings: Mapping[str, Any], folder: Path, callbacks: tuple[Any, ...] = ()) -> float:
         """Train with the configuration's settings overlaid by `settings`; the best validation value.

@@ -12,27 +12,28 @@ from recsys.cli.options import Dask, DataRoot, Device, Jobs, Smoke, console
 
 def bench(
     experiment: Annotated[
-        str, typer.Argument(help="YAML file, or a shipped experiment: demo, tiktok-warm, …")
+        str, typer.Argument(help="YAML file, or the name of a shipped experiment: demo, tiktok-warm, …")
     ],
     out: Annotated[
-        Path | None, typer.Option(help="Folder of cells and tables; by default runs/bench/<name>.")
+        Path | None, typer.Option(help="Folder of its jobs and tables; by default runs/bench/<name>.")
     ] = None,
     jobs: Jobs = 1,
     smoke: Smoke = False,
     dask: Dask = "",
     any_code: Annotated[
-        bool, typer.Option("--any-code", help="Keep cells that another version of the code finished.")
+        bool, typer.Option("--any-code", help="Keep jobs that another version of the code finished.")
     ] = False,
     controls: Annotated[
         bool,
         typer.Option(
-            "--controls", help="Beside each model that reads content: with content that tells nothing."
+            "--controls",
+            help="Also run each model that reads content with permuted, with random and without content.",
         ),
     ] = False,
     data_root: DataRoot = None,
-    device: Device = "auto",
+    device: Device = None,
 ) -> None:
-    """Models x data sets x splits x seeds, each cell once, and one table with verdicts."""
+    """Run models x data sets x splits x seeds, each job once, and print one table with verdicts."""
     from recsys.experiments.bench.runner import BenchOptions, run_bench
 
     root = str(data_root) if data_root else None

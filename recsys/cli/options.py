@@ -17,7 +17,9 @@ DataRoot = Annotated[
 Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Processes on this machine.")]
 Dask = Annotated[str, typer.Option(help="Address of a Dask scheduler, or local:N for N processes here.")]
 Smoke = Annotated[bool, typer.Option("--smoke", help="Run the file's tiny size.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:N for one GPU.")]
+Device = Annotated[
+    str | None, typer.Option(help="auto, cpu, cuda, or cuda:N for one GPU; overrides the file's.")
+]
 
 
 def console(quiet: bool = False) -> Console:

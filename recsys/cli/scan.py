@@ -16,32 +16,25 @@ def scan(
         Path | None, typer.Option(help="The scan's folder; by default runs/scan/<model>-<data set>-<split>.")
     ] = None,
     trials: Annotated[
-        int | None, typer.Option(min=1, help="Trials in all, by all workers; before the file's.")
+        int | None, typer.Option(min=1, help="Trials in all, by all workers; overrides the file's.")
     ] = None,
     timeout: Annotated[
         float | None, typer.Option(min=0, help="Seconds after which a worker takes no new trial.")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,
     storage: Annotated[str, typer.Option(help="postgresql://…; by default a journal file in --out.")] = "",
-    model: Annotated[str | None, typer.Option(help="Before the file's model.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="Before the file's data set.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model to scan; overrides the file's.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Data set to scan on; overrides the file's.")] = None,
     dask: Dask = "",
     smoke: Smoke = False,
     data_root: DataRoot = None,
-    device: Device = "auto",
+    device: Device = None,
 ) -> None:
     """Find a model's best settings on the validation part; the test part is not there."""
     from recsys.experiments.tune.scan import ScanOptions, run_scan
 
-    overrides = {"trials": trials, "timeout": timeout, "model": model, "dataset": dataset}
-    options = ScanOptions(
-        out,
-        workers,
-        storage,
-        dask,
-        smoke,
-        str(data_root) if data_root else None,
-        device,
-        tuple(overrides.items()),
-    )
+    root = str(data_root.resolve()) if data_root else None
+    fields = {"model": model, "dataset": dataset, "data_root": root, "device": device}
+    overrides = {"trials": trials, "timeout": timeout}
+    options = ScanOptions(out, workers, storage, dask, smoke, tuple(fields.items()), tuple(overrides.items()))
     run_scan(file, options, console())

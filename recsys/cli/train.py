@@ -13,7 +13,8 @@ from recsys.cli.options import DataRoot, console
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from recsys.runs.run import Run, RunConfig
+    from recsys.runs.config import RunConfig
+    from recsys.runs.run import Run
 
 
 def train(
@@ -45,17 +46,22 @@ def train(
         ),
     ] = None,
     controls: Annotated[
-        bool, typer.Option("--controls", help="Run beside it: content that tells nothing, and content alone.")
+        bool,
+        typer.Option(
+            "--controls",
+            help="Also run the model with permuted, with random and without content, and content alone.",
+        ),
     ] = False,
     config: Annotated[
-        Path | None, typer.Option(help="YAML with settings by name; --set goes before it.")
+        Path | None, typer.Option(help="YAML file of settings by name; those given with --set override it.")
     ] = None,
     tuned: Annotated[
-        bool | None,
-        typer.Option(
-            "--tuned/--no-tuned",
-            help="Settings found by a recorded search on this data set and split; by default where there are any.",
-        ),
+        bool,
+        typer.Option("--tuned", help="Take settings found by a recorded search on this data set and split."),
+    ] = False,
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option("--metric", metavar="NAME@K", help="A metric to report besides; may be repeated."),
     ] = None,
     data_root: DataRoot = None,
     out: Annotated[
@@ -75,50 +81,45 @@ def train(
     strategy: Annotated[str, typer.Option(help="How processes train together: ddp.")] = "auto",
 ) -> None:
     """Train one model on one split of one data set, test it once, and keep the run."""
-    from recsys.datasets.cards import load_dataset
-    from recsys.datasets.splits import default_protocol
     from recsys.errors import UserError
     from recsys.inputs.corruption import ContentCorruption
-    from recsys.models import MODELS
-    from recsys.runs.controls import CONTENT_ONLY, controls_of
-    from recsys.runs.run import RunConfig, execute, new_folder, prepare, task_view
+    from recsys.runs.artifacts import new_folder
+    from recsys.runs.config import RunConfig
+    from recsys.runs.controls import controls_of
+    from recsys.runs.run import execute, prepare
     from recsys.settings import build, parse_assignments
     from recsys.training.distributed import Distributed
 
-    values: dict[str, Any] = {
-        "model": model,
-        "dataset": dataset,
-        "task": task,
-        "split": split,
-        "split_options": parse_assignments(split_options or []),
-        "seed": seed,
-        "split_seed": split_seed,
-        "content": build(ContentCorruption, parse_assignments(content or []), "the content"),
-        "settings": read_settings(config) | parse_assignments(assignments or []),
-        "data_root": str(data_root) if data_root else None,
-        "device": device,
-    }
-    asked = build(RunConfig, values, "the run")
-    MODELS.get(model)
+    asked = build(
+        RunConfig,
+        {
+            "model": model,
+            "dataset": dataset,
+            "task": task,
+            "split": split,
+            "split_options": parse_assignments(split_options or [], "--split-set"),
+            "seed": seed,
+            "split_seed": split_seed,
+            "content": build(ContentCorruption, parse_assignments(content or [], "--content"), "--content"),
+            "settings": read_settings(config) | parse_assignments(assignments or []),
+            "tuned": tuned,
+            "metrics": metrics or [],
+            "data_root": str(data_root) if data_root else None,
+            "device": device,
+        },
+        "the run",
+    )
     distributed = Distributed(devices, num_nodes, strategy)
     distributed.check(model)
     leads = distributed.rank(device) == 0
     screen = console(quiet=not leads)
-    loaded = load_dataset(dataset, data_root)
-    if tuned or (tuned is None and config is None):
-        split = split or default_protocol(task_view(loaded, task))
-        found = tuned_settings(model, loaded.name, split, required=bool(tuned))
-        if found:
-            screen.print(f"settings tuned for {model} on {loaded.name}, {split}; --no-tuned for the defaults")
-        asked = asked.model_copy(update={"settings": found | asked.settings})
-    protocol = split or default_protocol(task_view(loaded, task))
-    alone = tuned_settings(CONTENT_ONLY, loaded.name, protocol, required=False) if controls else {}
-    beside = controls_of(asked, alone) if controls else {}
-    run = prepare(asked, loaded)
+    run = prepare(asked)
+    beside = controls_of(asked, run) if controls else {}
     if explain:
         from recsys.runs.explain import check_explainable
 
         check_explainable(run.model, model)
+    tell_of_tuned(run, asked, screen)
     for note in run.dataset.notes:
         screen.print(f"note: {note}", markup=False)
     name = f"{model.replace(':', '-')}-seed{seed}"
@@ -187,40 +188,25 @@ def report_gates(run: Run, folder: Path, screen: Console) -> None:
     screen.print(explain(run, folder))
 
 
+def tell_of_tuned(run: Run, asked: RunConfig, screen: Console) -> None:
+    """Print which tuned settings were taken, or that there are some to take."""
+    from recsys.runs.config import shipped_tuned
+
+    where = f"{run.config.model} on {run.dataset.name}, {run.config.split}"
+    if run.tuned:
+        screen.print(f"settings tuned for {where}: {run.tuned.name}", markup=False)
+    elif (
+        asked.tuned is False and shipped_tuned(run.config.model, run.dataset.name, run.config.split).is_file()
+    ):
+        screen.print(f"note: tuned settings ship for {where}; --tuned takes them", markup=False)
+
+
 def read_settings(path: Path | None) -> dict[str, Any]:
     """The settings in a YAML file; none without a file.
 
     Raises:
         UserError: no such file, or it is not a mapping.
     """
-    import yaml
+    from recsys.files import read_yaml
 
-    from recsys.errors import UserError
-
-    if path is None:
-        return {}
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise UserError(f"cannot read {path}: {str(error).splitlines()[0]}") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: expected settings as `name: value` lines")
-    return values
-
-
-def tuned_settings(model: str, dataset: str, split: str, required: bool = True) -> dict[str, Any]:
-    """The settings that a recorded search on validation found for this model, data set and split.
-
-    Raises:
-        UserError: there was no such search, and it is required.
-    """
-    from recsys.errors import UserError
-    from recsys.experiments.bench.config import tuned_file
-
-    path = tuned_file(model, dataset, split)
-    if path.is_file():
-        return read_settings(path)
-    if required:
-        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
-        raise UserError(f"no tuned settings for {model} on {dataset}, {split}; there are: {known}")
-    return {}
+    return {} if path is None else read_yaml(path)

@@ -1,4 +1,4 @@
-"""The runs beside a run that show what its content is worth: content that tells nothing, and content alone."""
+"""Control runs that show what a model's content contributes: permuted, random or no content, and content alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from recsys.datasets.dataset import Dataset
 from recsys.errors import UserError
 from recsys.inputs.corruption import CONTROLS, ContentCorruption, reads_content
 from recsys.models import MODELS
-from recsys.runs.run import RunConfig, execute, prepare
+from recsys.runs.config import RunConfig, shipped_tuned
+from recsys.runs.run import Run, execute, prepare
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,11 +29,12 @@ def control_contents(model: Any) -> dict[str, ContentCorruption]:
     )
 
 
-def controls_of(config: RunConfig, alone: Mapping[str, Any]) -> dict[str, RunConfig]:
+def controls_of(config: RunConfig, run: Run) -> dict[str, RunConfig]:
     """The controls beside a run, by their label.
 
     Args:
-        alone: settings of the model that has nothing but content.
+        config: of the run, as it was asked for.
+        run: prepared from it.
 
     Raises:
         UserError: the model does not read content.
@@ -42,7 +44,8 @@ def controls_of(config: RunConfig, alone: Mapping[str, Any]) -> dict[str, RunCon
         raise UserError(f"{config.model} does not read content: it has no controls; leave out --controls")
     beside = {f"{config.model}, {told}": {"content": content} for told, content in contents.items()}
     if config.model != CONTENT_ONLY:
-        beside[CONTENT_ONLY] = {"model": CONTENT_ONLY, "settings": dict(alone)}
+        found = shipped_tuned(CONTENT_ONLY, run.dataset.name, run.config.split).is_file()
+        beside[CONTENT_ONLY] = {"model": CONTENT_ONLY, "settings": {}, "tuned": bool(config.tuned) and found}
     return {label: config.model_copy(update=changes) for label, changes in beside.items()}
 
 

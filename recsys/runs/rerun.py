@@ -11,7 +11,9 @@ from typing import Any
 from rich.console import Console
 
 from recsys.errors import UserError
-from recsys.runs.run import ENVIRONMENT_FILE, METRICS_FILE, execute, load_config, new_folder, prepare
+from recsys.runs.artifacts import ENVIRONMENT_FILE, METRICS_FILE, new_folder, read_metrics
+from recsys.runs.config import load_config
+from recsys.runs.run import execute, prepare
 from recsys.runs.tables import make_table
 
 
@@ -31,11 +33,15 @@ def run_again(
         UserError: the folder is no finished run's.
     """
     config = load_config(folder)
-    before = _read(folder / METRICS_FILE)
+    before = read_metrics(folder)
+    if before is None:
+        raise UserError(
+            f"{folder} is not a finished run's: it has no {METRICS_FILE}; finish it with --resume"
+        )
     changes = {"data_root": data_root, "device": device}
     run = prepare(config.model_copy(update={k: v for k, v in changes.items() if v is not None}))
     target = out or new_folder(folder.parent, f"{folder.name}-rerun")
-    now = json.loads(json.dumps(execute(run, target, console=console)))
+    now = execute(run, target, console=console)
     for line in _changes(folder, target):
         console.print(line, markup=False, soft_wrap=True)
     old, new = dict(figures(before)), dict(figures(now))

@@ -28,8 +28,8 @@ from recsys.models.base import Model
 from recsys.objectives.diagnostics import embedding_diagnostics, sample
 from recsys.settings import Settings, setting
 from recsys.training.distributed import Distributed, hush
+from recsys.training.filenames import HISTORY_FILE, MODEL_FILE, RESUME_FILE
 
-RESUME_FILE, BEST_FILE, HISTORY_FILE = "last.ckpt", "model.safetensors", "history.csv"
 DIAGNOSED = 2048
 """So many users, items and pairs are looked at by `diagnostics`."""
 LOST = ("onnection closed", "onnection reset", "onnection refused", "roken pipe", "NCCL")
@@ -250,13 +250,13 @@ def diagnosed(model: Model, seed: int) -> dict[str, float]:
 
 def save_model(model: Model, folder: Path) -> None:
     """Write the model's arrays to `folder`/model.safetensors, whole or not at all."""
-    with atomic(folder / BEST_FILE) as temporary:
+    with atomic(folder / MODEL_FILE) as temporary:
         save_file({name: tensor.cpu() for name, tensor in model.arrays().items()}, temporary)
 
 
 def load_model(model: Model, folder: Path) -> None:
     """Put the arrays of `folder`/model.safetensors into the model."""
-    model.load_arrays(load_file(folder / BEST_FILE))
+    model.load_arrays(load_file(folder / MODEL_FILE))
 
 
 def train(

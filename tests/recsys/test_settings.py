@@ -5,7 +5,7 @@ import pytest
 from recsys.errors import UserError
 from recsys.models import MODELS
 from recsys.registry import Registry
-from recsys.runs.run import resolve_settings
+from recsys.runs.config import resolve_settings
 from recsys.settings import Settings, build, divide, parse_assignments, setting
 
 

@@ -15,9 +15,9 @@ from rich.console import Console
 
 from recsys.errors import UserError
 from recsys.experiments import cluster
-from recsys.experiments.bench.config import load_datasets, make_cells, read_experiment
-from recsys.experiments.bench.jobs import Outcome, run_cell
-from recsys.experiments.bench.runner import BenchOptions, Progressing, run_bench
+from recsys.experiments.bench.config import load_datasets, make_jobs, read_experiment
+from recsys.experiments.bench.jobs import Outcome, run_job
+from recsys.experiments.bench.runner import BenchOptions, Progress, run_bench
 
 LocalCluster = pytest.importorskip("distributed", reason="needs the extra dask").LocalCluster
 EPOCHS = 40
@@ -30,7 +30,7 @@ def cells_of(root, folder, **changes):
         yaml.safe_dump({"models": {"long": LONG}, "datasets": ["toy"], "splits": ["random"]} | changes)
     )
     datasets = load_datasets(["toy"], str(root))
-    return make_cells(read_experiment(path), datasets, folder / "out", data_root=str(root))
+    return make_jobs(read_experiment(path), datasets, folder / "out", data_root=str(root))
 
 
 def test_a_worker_killed_in_the_middle_costs_no_cell(root, tmp_path):
@@ -65,7 +65,7 @@ def test_addresses_that_do_not_answer_end_in_one_line(recsys, tmp_path, monkeypa
     status, _, err = recsys("bench", path, "--dask", address, "--out", "out")
     assert status == 2 and err.count("\n") == 1 and err.startswith("recsys: ") and address in err
     assert "local:N" in err
-    (tmp_path / "scan.yaml").write_text(yaml.safe_dump({"model": "itemknn", "dataset": "toy"}))
+    (tmp_path / "scan.yaml").write_text(yaml.safe_dump({"run": {"model": "itemknn", "dataset": "toy"}}))
     status, _, err = recsys("scan", "scan.yaml", "--dask", address, "--out", "scan")
     assert status == 2 and err.count("\n") == 1 and address in err
 
@@ -78,7 +78,7 @@ def threads():
 
 
 def test_a_worker_that_writes_elsewhere_is_told(root, tmp_path, monkeypatch, threads):
-    monkeypatch.setattr(cluster, "_cell", lambda cell: Outcome("", 1.0))
+    monkeypatch.setattr(cluster, "_job", lambda cell: Outcome("", 1.0))
     with pytest.raises(UserError, match="give --out a folder that all machines share"):
         list(cluster.on_dask(cells_of(root, tmp_path), threads))
 
@@ -87,7 +87,7 @@ def test_a_full_disk_on_a_worker_ends_in_one_line(root, tmp_path, monkeypatch, t
     def full(cell):
         raise UserError("no space left to write x")
 
-    monkeypatch.setattr(cluster, "_cell", full)
+    monkeypatch.setattr(cluster, "_job", full)
     with pytest.raises(UserError, match="no space left to write x"):
         list(cluster.on_dask(cells_of(root, tmp_path), threads))
 
@@ -101,7 +101,7 @@ def test_a_scheduler_lost_in_the_middle_ends_in_one_line_and_keeps_finished_cell
     )
     options = {"out": tmp_path / "out", "data_root": str(root)}
     console = Console(file=io.StringIO())
-    done = Progressing.done
+    done = Progress.done
 
     with LocalCluster(1, threads_per_worker=1, processes=False, dashboard_address=None) as here:
 
@@ -110,8 +110,8 @@ def test_a_scheduler_lost_in_the_middle_ends_in_one_line_and_keeps_finished_cell
             threading.Thread(target=here.close).start()
 
         with monkeypatch.context() as patch:
-            patch.setattr(cluster, "_cell", lambda cell: (time.sleep(0.5), run_cell(cell))[1])
-            patch.setattr(Progressing, "done", lose)
+            patch.setattr(cluster, "_job", lambda cell: (time.sleep(0.5), run_job(cell))[1])
+            patch.setattr(Progress, "done", lose)
             with pytest.raises(UserError, match=r"lost the Dask scheduler at .*; what is finished stays"):
                 run_bench(str(path), BenchOptions(dask=here.scheduler_address, **options), console)
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("metrics.json")}
@@ -122,7 +122,7 @@ def test_a_scheduler_lost_in_the_middle_ends_in_one_line_and_keeps_finished_cell
 
 
 def test_a_scan_runs_on_the_cluster(recsys, tmp_path, threads):
-    file = {"model": "itemknn", "dataset": "toy", "search": {"k": [2, 4, 8]}, "sampler": "grid"}
+    file = {"run": {"model": "itemknn", "dataset": "toy"}, "search": {"k": [2, 4, 8]}, "sampler": "grid"}
     (tmp_path / "scan.yaml").write_text(yaml.safe_dump(file))
     status, out, _ = recsys("scan", "scan.yaml", "--out", "scan", "--dask", threads)
     assert status == 0 and "[3/3]" in out and "3 complete, 0 pruned, 0 failed" in out

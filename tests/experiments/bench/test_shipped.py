@@ -10,13 +10,14 @@ from rich.console import Console
 from recsys import experiments
 from recsys.datasets.cards import load_dataset
 from recsys.errors import UserError
-from recsys.experiments.bench.config import find_file, read_experiment, tuned_settings
+from recsys.experiments.bench.config import find_file, read_experiment
 from recsys.experiments.bench.runner import BenchOptions, run_bench
 from recsys.experiments.tune.config import ScanOptions, read_scan
 from recsys.experiments.tune.scan import run_scan
 from recsys.experiments.tune.space import search_space
+from recsys.files import read_yaml
 from recsys.models import MODELS
-from recsys.runs.run import resolve_settings
+from recsys.runs.config import resolve_settings, tuned_path
 
 FILES = {
     path.stem: yaml.safe_load(path.read_text())
@@ -64,11 +65,13 @@ def test_an_experiment_is_sound(name):
     """All that can be told without its data: the smoke size makes cells of it."""
     path = find_file(name)
     experiment = read_experiment(path)
-    for label, variant in experiment.models.items():
+    for label in experiment.models:
+        config = experiment.config(label)
         for dataset in experiment.datasets:
             for splitting in experiment.splits:
-                tuned = tuned_settings(variant, label, dataset, splitting.protocol, path.parent)
-                resolve_settings(MODELS.get(variant.model or label), tuned | variant.settings)
+                tuned = tuned_path(config, dataset, splitting.protocol)
+                values = (read_yaml(tuned) if tuned else {}) | config.settings
+                resolve_settings(MODELS.get(config.model), values)
 
 
 @pytest.mark.parametrize(
@@ -86,19 +89,19 @@ def test_an_experiment_runs_in_its_smoke_size(name, data, tmp_path):
 
 @pytest.mark.parametrize("name", SCANS)
 def test_a_scan_is_sound(name):
-    scan = read_scan(find_file(name), False, {})
-    assert search_space(MODELS.get(scan.model), scan.settings, scan.search)
+    scan = read_scan(find_file(name), ScanOptions())
+    assert search_space(MODELS.get(scan.run.model), scan.run.settings, scan.search)
 
 
 @pytest.mark.parametrize("name", [n for n in SCANS if "smoke" in FILES[n]])
 def test_a_scan_runs_in_its_smoke_size(name, data, tmp_path):
-    scan = read_scan(find_file(name), True, {})
-    _, root = data([scan.dataset])
-    options = ScanOptions(out=tmp_path / "scan", smoke=True, data_root=root)
+    scan = read_scan(find_file(name), ScanOptions(smoke=True))
+    _, root = data([scan.run.dataset])
+    options = ScanOptions(out=tmp_path / "scan", smoke=True, run=(("data_root", root),))
     told = run_scan(name, options, Console(file=io.StringIO()))
     assert sum(told["trials"].values()) == scan.trials and told["trials"]["failed"] == 0
 
 
 def test_a_file_without_a_smoke_size_says_so():
     with pytest.raises(UserError, match="has no smoke section"):
-        read_scan(find_file("tiktok-scan"), True, {})
+        read_scan(find_file("tiktok-scan"), ScanOptions(smoke=True))

@@ -1,6 +1,5 @@
 """Sweeps and controls: what an experiment's file stands for, the runs that come of it, and the curves drawn of them."""
 
-import hashlib
 import io
 import json
 
@@ -10,7 +9,7 @@ import yaml
 from rich.console import Console
 
 from recsys.errors import UserError
-from recsys.experiments.bench.config import load_datasets, make_cells, read_experiment
+from recsys.experiments.bench.config import load_datasets, make_jobs, read_experiment
 from recsys.experiments.bench.runner import BenchOptions, run_bench
 from recsys.experiments.bench.sweep import Missing
 from recsys.experiments.report.collect import Group
@@ -29,7 +28,7 @@ def write(folder, **values):
 
 def cells_of(path, root, folder, **options):
     experiment = read_experiment(path, **options)
-    return make_cells(experiment, load_datasets(experiment.datasets, str(root)), folder, data_root=str(root))
+    return make_jobs(experiment, load_datasets(experiment.datasets, str(root)), folder, data_root=str(root))
 
 
 def bench_and_report(path, root, out):
@@ -83,15 +82,12 @@ def test_controls_stand_beside_the_models_that_read_content(root, tmp_path):
     assert {cell.label for cell in cells_of(path, root, tmp_path)} == {"pop", "small vbpr"}
 
 
-def test_content_as_it_is_leaves_a_cells_key_as_it_was(root, tmp_path):
+def test_a_jobs_key_is_what_decides_its_figures(root, tmp_path):
     path = write(tmp_path, models=["contentknn"], missing={"rates": [0, 1]})
     plain, corrupted = cells_of(path, root, tmp_path)
-    values = plain.config.model_dump(exclude={"data_root", "device", "content", "task"}) | {
-        "data": plain.data
-    }
-    assert (
-        plain.key == hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest() != corrupted.key
-    )
+    elsewhere = plain.config.model_copy(update={"data_root": "/elsewhere", "device": "cuda:1"})
+    assert replace(plain, config=elsewhere).key == plain.key != corrupted.key
+    assert replace(plain, data="other").key != plain.key
 
 
 @pytest.mark.parametrize(
@@ -113,7 +109,7 @@ def test_what_cannot_be_is_said_before_anything_runs(changes, message, root, tmp
     path = write(tmp_path, **{"models": ["contentknn"], "splits": ["random"]} | changes)
     with pytest.raises(UserError, match=message) as error:
         cells_of(path, root, tmp_path)
-    assert "\n" not in str(error.value) and not (tmp_path / "cells").exists()
+    assert "\n" not in str(error.value) and not (tmp_path / "jobs").exists()
 
 
 def test_support_and_shots_become_curves(root, tmp_path):

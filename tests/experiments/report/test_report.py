@@ -29,8 +29,9 @@ from recsys.experiments.report.phrasing import verdict_words
 from recsys.experiments.report.slices import by_activity
 from recsys.experiments.report.svg import Axis, mark
 from recsys.experiments.report.write import ReportOptions, write_report
+from recsys.runs.config import RunConfig
 from recsys.runs.recommend import RecommendRequest, recommend
-from recsys.runs.run import RunConfig, execute, load_run, prepare
+from recsys.runs.run import execute, load_run, prepare
 
 TINY = {"width": 4, "max_epochs": 3, "batch_size": 64}
 FILE = {
@@ -127,7 +128,7 @@ def test_the_ranking_holds_the_means_of_the_runs_highest_first(runs, page):
         for row in rows:
             label = row[1][0].replace("*", "").strip()
             stem = f"{label.replace(' ', '-')}-on-toy-{split}-seed-"
-            metrics = [json.loads(p.read_text()) for p in runs.glob(f"cells/{stem}*/metrics.json")]
+            metrics = [json.loads(p.read_text()) for p in runs.glob(f"jobs/{stem}*/metrics.json")]
             assert len(metrics) == 2
             wanted = {"ndcg@20": ("test", "ndcg@20"), "recall@20": ("test", "recall@20")}
             if split == "cold-item":
@@ -145,7 +146,7 @@ def test_slices_agree_with_the_runs(runs, page):
     assert {"all", "warm items", "cold items", "cold among cold"} <= set(names)
     for row in rows:
         label = row[0][0].replace("*", "").strip().replace(" ", "-")
-        found = runs.glob(f"cells/{label}-on-toy-cold-item-seed-*/metrics.json")
+        found = runs.glob(f"jobs/{label}-on-toy-cold-item-seed-*/metrics.json")
         metrics = [json.loads(p.read_text()) for p in found]
         for name, group in (("all", "test"), ("warm items", "test_warm"), ("cold items", "test_cold")):
             mean = np.mean([m[group]["ndcg@20"] for m in metrics])
@@ -198,7 +199,7 @@ def test_figures_are_svg_with_text_and_pdf(page):
 
 def test_learning_curves_are_the_histories(runs, page):
     values = pd.read_csv(page.parent / "figures.csv").query("chart == 'curves' and table == 'toy, random'")
-    (folder,) = runs.glob("cells/small-lightgcn-on-toy-random-seed-0-*")
+    (folder,) = runs.glob("jobs/small-lightgcn-on-toy-random-seed-0-*")
     history = pd.read_csv(folder / "history.csv")
     assert values["y"].tolist() == pytest.approx(history["ndcg@20"].tolist())
     assert values["x"].astype(float).tolist() == (history["epoch"] + 1).tolist()
@@ -216,7 +217,7 @@ def test_the_explorer_lists_what_recommend_says(runs, page, root, toy):
     table = next(t for t in data["tables"] if t["title"] == "toy, cold-item")
     assert len(table["users"]) <= 50 and set(table["models"]) == set(FILE["models"])
     for model in ("content", "small lightgcn"):
-        (folder,) = runs.glob(f"cells/{model.replace(' ', '-')}-on-toy-cold-item-seed-0-*")
+        (folder,) = runs.glob(f"jobs/{model.replace(' ', '-')}-on-toy-cold-item-seed-0-*")
         run = load_run(folder, str(root))
         for user, top in list(zip(table["users"], table["lists"][table["models"].index(model)], strict=True))[
             ::7
@@ -289,28 +290,28 @@ def test_hostile_names_stay_text(toy, tmp_path):
 
 
 def test_broken_runs_are_named_and_skipped(copy):
-    cells = sorted((copy / "cells").glob("*-random-seed-1-*"))
+    cells = sorted((copy / "jobs").glob("*-random-seed-1-*"))
     content, itemknn, pop, lightgcn = cells
     (content / "metrics.json").write_text("{")
     (itemknn / "per_user.parquet").write_bytes(b"PAR1")
     (pop / "config.yaml").write_text("a: [")
     (lightgcn / "metrics.json").unlink()
     (lightgcn / "error.json").write_text(json.dumps({"error": "ValueError: <b>no</b>", "cell": "x"}))
-    (unread,) = (copy / "cells").glob("small-lightgcn-on-toy-random-seed-0-*")
+    (unread,) = (copy / "jobs").glob("small-lightgcn-on-toy-random-seed-0-*")
     (unread / "model.safetensors").write_bytes(b"nothing")
-    stopped = shutil.copytree(content, copy / "cells" / "stopped")
+    stopped = shutil.copytree(content, copy / "jobs" / "stopped")
     (stopped / "metrics.json").unlink()
-    (stopped / "cell.json").unlink()
+    (stopped / "job.json").unlink()
     page, said = report(copy)
     text = page.read_text()
     for folder in (*cells, stopped):
-        assert f"left out: cells/{folder.name}: " in said and f"<code>cells/{folder.name}</code>" in text
+        assert f"left out: jobs/{folder.name}: " in said and f"<code>jobs/{folder.name}</code>" in text
     assert "ValueError: &lt;b&gt;no&lt;/b&gt;" in text and "not finished: it has no metrics.json" in text
-    assert f"not explored: cells/{unread.name}: " in said
+    assert f"not explored: jobs/{unread.name}: " in said
     _, *rows, _ = tables(page)["table0-rank"]
     assert len(rows) == 4 and len(tables(page)["runs-t"]) == 1 + 12
     assert json.loads((page.parent / "results.json").read_text())["failed"].keys() == {
-        f"cells/{folder.name}" for folder in (*cells, stopped)
+        f"jobs/{folder.name}" for folder in (*cells, stopped)
     }
     table = next(t for t in embedded(page)["tables"] if t["title"] == "toy, random")
     assert "small lightgcn" not in table["models"] and len(table["models"]) == 3
@@ -344,14 +345,14 @@ def test_a_full_disk_leaves_the_old_page_whole(copy, monkeypatch):
 
 def test_the_newer_of_two_runs_of_the_same_seeds_counts(copy):
     (copy / "results.json").unlink()
-    (old,) = (copy / "cells").glob("itemknn-on-toy-random-seed-0-*")
-    new = shutil.copytree(old, copy / "cells" / "another")
+    (old,) = (copy / "jobs").glob("itemknn-on-toy-random-seed-0-*")
+    new = shutil.copytree(old, copy / "jobs" / "another")
     metrics = json.loads((new / "metrics.json").read_text())
     metrics["timing"]["total"] = 1000.0
     (new / "metrics.json").write_text(json.dumps(metrics))
     found = collect(copy)
-    assert found.replaced == [f"cells/{old.name}"] and len([r for g in found.groups for r in g.runs]) == 16
-    assert "cells/another" in {run.name for group in found.groups for run in group.runs}
+    assert found.replaced == [f"jobs/{old.name}"] and len([r for g in found.groups for r in g.runs]) == 16
+    assert "jobs/another" in {run.name for group in found.groups for run in group.runs}
 
 
 def test_runs_without_labels_are_told_apart_by_their_settings(root, tmp_path):

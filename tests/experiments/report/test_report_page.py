@@ -48,7 +48,7 @@ def page(root, tmp_path_factory):
     (folder / "x.yaml").write_text(yaml.safe_dump(FILE, sort_keys=False))
     console = Console(file=io.StringIO())
     run_bench(str(folder / "x.yaml"), BenchOptions(out=folder / "out", data_root=str(root)), console)
-    broken = folder / "out" / "cells" / "broken"
+    broken = folder / "out" / "jobs" / "broken"
     broken.mkdir()
     (broken / "metrics.json").write_text("{")
     return write_report(folder / "out", ReportOptions(), console)
@@ -255,7 +255,7 @@ def test_a_screen_reader_finds_its_way(opened):
     assert len(identifiers) == len(set(identifiers))
     for landmark in ("header", "nav", "main"):
         assert len(opened.find_elements(By.CSS_SELECTOR, f"body > {landmark}")) == 1
-    assert "cells/broken" in opened.find_element(By.ID, "missing").text
+    assert "jobs/broken" in opened.find_element(By.ID, "missing").text
 
 
 def test_no_request_leaves_the_page(browser, page):

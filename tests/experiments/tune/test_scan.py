@@ -7,7 +7,6 @@ import os
 import signal
 import threading
 import time
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -17,19 +16,22 @@ from optuna.trial import TrialState
 from recsys import files
 from recsys.errors import UserError
 from recsys.experiments.tune import trials as trials_module
-from recsys.experiments.tune.config import Plan, Scan
+from recsys.experiments.tune.config import Scan, ScanPlan
 from recsys.experiments.tune.scan import work
 from recsys.experiments.tune.storage import open_study
 from recsys.experiments.tune.tuning import Tuning
 from recsys.optional_imports import require
+from recsys.runs.config import RunConfig
 
 TINY = {"max_epochs": 2, "batch_size": 64}
-FILE = {"model": "lightgcn", "dataset": "toy", "settings": TINY, "search": {"width": [4, 8]}, "trials": 3}
+RUN = {"model": "lightgcn", "dataset": "toy", "settings": TINY}
+FILE = {"run": RUN, "search": {"width": [4, 8]}, "trials": 3}
 
 
 def write(folder, **changes):
     path = folder / "toys.yaml"
-    path.write_text(yaml.safe_dump(FILE | changes))
+    run = {key: changes.pop(key) for key in list(changes) if key in RunConfig.model_fields}
+    path.write_text(yaml.safe_dump(FILE | changes | {"run": RUN | changes.pop("run", {}) | run}))
     return path
 
 
@@ -80,7 +82,9 @@ def test_a_finished_scan_runs_nothing_more_and_more_trials_go_on(recsys, tmp_pat
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"modle": "x"}, ["modle", "did you mean 'model'"]),
+        ({"run": {"modle": "x"}}, ["modle", "did you mean 'model'"]),
+        ({"samplr": "tpe"}, ["samplr", "did you mean 'sampler'"]),
+        ({"run": {"content": {"misssing": 0.5}}}, ["misssing", "did you mean 'missing'"]),
         ({"model": "lightgnc"}, ["'lightgnc'", "did you mean 'lightgcn'"]),
         ({"dataset": "toyy"}, ["'toyy'", "did you mean 'toy'"]),
         ({"sampler": "tree"}, ["sampler", "'tpe', 'random' or 'grid'"]),
@@ -110,11 +114,11 @@ def test_a_folder_with_another_scan_is_refused(recsys, tmp_path):
 def test_pruning_ends_hopeless_trials_and_counts_them(toy, tmp_path):
     settings = {"max_epochs": 8, "batch_size": 64, "width": 8}
     scan = Scan(
-        model="lightgcn", dataset="toy", split="random", settings=settings, sampler="grid", warmup=1,
+        run=RUN | {"split": "random", "settings": settings}, sampler="grid", warmup=1,
         search={"learning_rate": [0.03, 0.02, 0.04, 0.025, 0.035, 1e-7, 2e-7]}, trials=7,
     )  # fmt: skip
-    plan = Plan(scan, tmp_path / "scan", "", None, "cpu")
-    work(plan, Tuning.of(plan.config(), toy))
+    plan = ScanPlan(scan, tmp_path / "scan", "")
+    work(plan, Tuning.of(plan.scan.run, toy))
     ends = {t.params["learning_rate"]: t for t in study_named(tmp_path / "scan").trials}
     assert ends[1e-7].state is ends[2e-7].state is TrialState.PRUNED
     assert len(ends[1e-7].intermediate_values) < 8 == len(ends[0.03].intermediate_values)
@@ -123,9 +127,9 @@ def test_pruning_ends_hopeless_trials_and_counts_them(toy, tmp_path):
 
 def test_a_killed_training_goes_on_where_it_stopped(toy, tmp_path):
     """What was reported before the kill is reported again, so that the pruner sees the whole curve."""
-    plan = Plan(Scan(**FILE | {"search": {"width": [8]}, "trials": 1}), tmp_path / "scan", "", None, "cpu")
-    plan = replace(plan, scan=plan.scan.model_copy(update={"settings": TINY | {"max_epochs": 6}}))
-    tuning = Tuning.of(plan.config(), toy)
+    run = RUN | {"settings": TINY | {"max_epochs": 6}}
+    plan = ScanPlan(Scan(run=run, search={"width": [8]}, trials=1), tmp_path / "scan", "")
+    tuning = Tuning.of(plan.scan.run, toy)
     killing = SimpleNamespace(value=lambda s, f, c: tuning.value(s, f, (*c, kill_at(3))))
     with pytest.raises(Killed):
         work(plan, killing)

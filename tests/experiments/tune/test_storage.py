@@ -17,7 +17,7 @@ from recsys.errors import UserError
 from recsys.experiments.tune.storage import Journal, open_study, told_in_a_line
 from recsys.experiments.tune.tuning import Tuning
 
-FILE = {"model": "itemknn", "dataset": "toy", "search": {"k": [2, 4]}, "trials": 2}
+FILE = {"run": {"model": "itemknn", "dataset": "toy"}, "search": {"k": [2, 4]}, "trials": 2}
 
 
 def write(folder):

@@ -5,7 +5,8 @@ import pytest
 
 from recsys.datasets.splits import PROTOCOLS, make_split
 from recsys.experiments.tune.tuning import Tuning, without_test
-from recsys.runs.run import RunConfig, execute, prepare
+from recsys.runs.config import RunConfig
+from recsys.runs.run import execute, prepare
 
 TINY = {"max_epochs": 2, "batch_size": 64}
 

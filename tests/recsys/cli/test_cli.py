@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recsys.runs.run import load_config
+from recsys.runs.config import load_config
 
 TINY = ["--set", "width=4", "--set", "max_epochs=2", "--set", "batch_size=64"]
 
@@ -67,22 +67,24 @@ def test_settings_come_from_a_file_and_set_goes_before_it(recsys, tmp_path):
 
 
 def test_tuned_settings_are_those_of_the_model_the_data_and_the_split(recsys, tmp_path, monkeypatch):
-    from recsys.cli import train
+    from recsys.runs import config
 
-    assert train.tuned_settings("lightgcn", "tiktok", "predefined")["layers"] == 4
+    assert "layers: 4" in config.shipped_tuned("lightgcn", "tiktok", "predefined").read_text()
     status, _, err = recsys("train", "--model", "bpr", "--dataset", "toy", "--tuned")
     assert status == 2
-    one_line(err, "no tuned settings for bpr on toy, random", "lightgcn-tiktok-predefined")
-    found = {("ease", "toy", "random"): {"regularisation": 33.0}}
-    monkeypatch.setattr(train, "tuned_settings", lambda *names, required: found.get(names, {}))
+    one_line(err, "no tuned settings for bpr on toy, random", "bpr-tiktok-predefined")
+    (tmp_path / "tuned").mkdir()
+    (tmp_path / "tuned" / "ease-toy-random.yaml").write_text("regularisation: 33.0\n")
+    monkeypatch.setattr(config, "tuned_folder", lambda: tmp_path / "tuned")
     for name, options, expected in (
-        ("a", [], "33.0"),
-        ("b", ["--no-tuned"], "50.0"),
-        ("c", ["--set", "regularisation=7"], "7.0"),
+        ("a", ["--tuned"], "33.0"),
+        ("b", [], "50.0"),
+        ("c", ["--tuned", "--set", "regularisation=7"], "7.0"),
         ("d", ["--split", "leave-one-out"], "50.0"),
     ):
         status, out, _ = recsys("train", "--model", "ease", "--dataset", "toy", "--out", name, *options)
         assert status == 0 and ("settings tuned for" in out) == (name in "ac")
+        assert ("--tuned takes them" in out) == (name == "b")
         assert f"regularisation: {expected}" in (tmp_path / name / "config.yaml").read_text()
 
 

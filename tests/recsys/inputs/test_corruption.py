@@ -12,7 +12,8 @@ from recsys.datasets.splits import head_items, make_split
 from recsys.errors import DataError, UserError
 from recsys.inputs.corruption import ContentCorruption, corrupt, reads_content
 from recsys.models import MODELS
-from recsys.runs.run import RunConfig, execute, load_run, prepare
+from recsys.runs.config import RunConfig
+from recsys.runs.run import execute, load_run, prepare
 
 FILLS = ("zero", "mean", "neighbours")
 
@@ -125,7 +126,7 @@ def test_a_permuted_run_knows_nothing_of_cold_items_and_a_loaded_one_sees_the_sa
         figures[control] = execute(run, tmp_path / (control or "plain"))["test_cold_pool"]["mrr@10"]
         assert run.dataset is toy
     assert figures[""] > 0.9 and figures["permuted"] < 0.8 and figures["ids"] < 0.8
-    monkeypatch.setattr("recsys.runs.run.load_dataset", lambda *_: toy)
+    monkeypatch.setattr("recsys.runs.config.load_dataset", lambda *_: toy)
     loaded, users = load_run(tmp_path / "permuted"), np.arange(toy.n_users)
     again = prepare(loaded.config, toy)
     again.model.fit()

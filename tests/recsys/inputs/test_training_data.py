@@ -10,7 +10,8 @@ from recsys.errors import LeakError
 from recsys.inputs.sampler import Sampler
 from recsys.inputs.training_data import TrainingData
 from recsys.models.collaborative.lightgcn import LightGCN
-from recsys.runs.run import RunConfig, execute, prepare
+from recsys.runs.config import RunConfig
+from recsys.runs.run import execute, prepare
 
 
 @pytest.fixture

@@ -23,7 +23,8 @@ from recsys.models.collaborative.lightgcn import LightGCN
 from recsys.models.confluence import TRAINED, Confluence, ConfluenceSettings
 from recsys.models.multimodal.cm3 import CM3
 from recsys.models.multimodal.mmhcl import MMHCL
-from recsys.runs.run import RunConfig, execute, prepare
+from recsys.runs.config import RunConfig
+from recsys.runs.run import execute, prepare
 from recsys.training.loop import KeepBest, load_model
 
 OPTIONS = {

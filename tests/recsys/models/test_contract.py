@@ -12,7 +12,8 @@ from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
 from recsys.models import MODELS
 from recsys.models.base import Model
-from recsys.runs.run import RunConfig, execute, load_run, make_evaluator, prepare
+from recsys.runs.config import RunConfig
+from recsys.runs.run import execute, load_run, make_evaluator, prepare
 
 FAST = {"max_epochs": 40, "batch_size": 64, "learning_rate": 0.03, "patience": 40}
 

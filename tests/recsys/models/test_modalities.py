@@ -10,7 +10,8 @@ from recsys.datasets.dataset import Modality
 from recsys.datasets.splits import make_split
 from recsys.inputs.training_data import TrainingData
 from recsys.models import MODELS
-from recsys.runs.run import RunConfig, execute, prepare
+from recsys.runs.config import RunConfig
+from recsys.runs.run import execute, prepare
 
 GRAPH_MODELS = ("mmhcl", "cm3", "lattice", "freedom", "bm3", "mgcn", "sige")
 READERS = (*GRAPH_MODELS, "vbpr", "dropoutnet", "clcrec", "hyperwalk", "contentknn")

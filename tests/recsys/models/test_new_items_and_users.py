@@ -17,7 +17,8 @@ from recsys.errors import UserError
 from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.models import MODELS
 from recsys.models.base import Model
-from recsys.runs.run import RunConfig, execute, prepare
+from recsys.runs.config import RunConfig
+from recsys.runs.run import execute, prepare
 
 SETTINGS = {
     "confluence": {

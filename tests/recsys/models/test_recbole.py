@@ -17,7 +17,8 @@ from recsys.datasets.dataset import Modality
 from recsys.errors import UserError
 from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.models import MODELS
-from recsys.runs.run import RunConfig, execute, load_run, make_evaluator, prepare
+from recsys.runs.config import RunConfig
+from recsys.runs.run import execute, load_run, make_evaluator, prepare
 
 pytest.importorskip("recbole", reason="the bridge's other side: pip install 'recsys[recbole]'")
 
@@ -62,7 +63,7 @@ def run_one(shop, folder, name, split="random", **settings):
 def test_a_run_can_be_loaded_and_repeated(name, shop, tmp_path, monkeypatch):
     run, metrics = run_one(shop, tmp_path / "a", name)
     assert execute(prepare(run.config, shop), tmp_path / "b")["test"] == metrics["test"]
-    monkeypatch.setattr("recsys.runs.run.load_dataset", lambda *_: shop)
+    monkeypatch.setattr("recsys.runs.config.load_dataset", lambda *_: shop)
     loaded = load_run(tmp_path / "a").model
     users = np.arange(shop.n_users)
     np.testing.assert_array_equal(loaded.scorer()(users), run.model.scorer()(users))

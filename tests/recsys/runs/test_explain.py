@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from recsys.errors import UserError
+from recsys.runs.config import RunConfig
 from recsys.runs.explain import FIGURE_FILE, GATES_FILE, check_explainable, explain, mean_gates
-from recsys.runs.run import RunConfig, execute, prepare
+from recsys.runs.run import execute, prepare
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from recsys.runs.run import RunConfig, execute, prepare
+from recsys.runs.config import RunConfig
+from recsys.runs.run import execute, prepare
 
 
 def run(shared_data, folder, **config):

@@ -9,8 +9,10 @@ import time
 import numpy as np
 import pytest
 
+from recsys.runs.artifacts import ENVIRONMENT_FILE
+from recsys.runs.config import RunConfig
 from recsys.runs.record import Usage, commit, hardware, peak_memory, usage
-from recsys.runs.run import ENVIRONMENT_FILE, RunConfig, execute, prepare
+from recsys.runs.run import execute, prepare
 
 
 def git(folder, *arguments):

@@ -14,7 +14,8 @@ import torch
 from recsys.datasets.convert import convert
 from recsys.errors import UserError
 from recsys.inputs.sampler import Batch
-from recsys.runs.run import RunConfig, execute, prepare
+from recsys.runs.config import RunConfig
+from recsys.runs.run import execute, prepare
 from recsys.training.distributed import Distributed
 
 SETTINGS = {"width": 8, "max_epochs": 3, "batch_size": 7001, "learning_rate": 0.02}

@@ -18,7 +18,8 @@ from recsys.datasets.convert import convert
 from recsys.errors import UserError
 from recsys.models.collaborative.lightgcn import LightGCN
 from recsys.objectives.alignment.alignment import alignment
-from recsys.runs.run import RunConfig, execute, load_run, prepare
+from recsys.runs.config import RunConfig
+from recsys.runs.run import execute, load_run, prepare
 from recsys.training.loop import AtomicCheckpointIO, KeepBest
 
 SETTINGS = {"width": 8, "max_epochs": 6, "batch_size": 64, "learning_rate": 0.01}

@@ -12,7 +12,8 @@ from recsys.experiments.tune.tuning import Tuning
 from recsys.inputs.content import unit_rows
 from recsys.inputs.training_data import TrainingData
 from recsys.runs.complete import complete, examples_table
-from recsys.runs.run import RunConfig, execute, prepare
+from recsys.runs.config import RunConfig
+from recsys.runs.run import execute, prepare
 
 FAST = {"width": 8, "max_epochs": 3, "feedback_epochs": 2}
 

@@ -1,0 +1,185 @@
+"""A run's folder: the names of its files and groups, and the schemas of metrics.json and environment.json."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from recsys.errors import UserError
+from recsys.files import cannot_write, write_text
+from recsys.training.filenames import HISTORY_FILE, MODEL_FILE, RESUME_FILE
+
+__all__ = [
+    "CONFIG_FILE",
+    "ENVIRONMENT_FILE",
+    "GROUPS",
+    "GROUP_NAMES",
+    "HISTORY_FILE",
+    "METRICS_FILE",
+    "MODEL_FILE",
+    "RESUME_FILE",
+    "USERS_FILE",
+    "Environment",
+    "Metrics",
+    "make_folder",
+    "new_folder",
+    "read_metrics",
+    "test_key",
+    "write_json",
+]
+
+CONFIG_FILE, METRICS_FILE, USERS_FILE = "config.yaml", "metrics.json", "per_user.parquet"
+ENVIRONMENT_FILE = "environment.json"
+
+GROUPS = {
+    "overall": "all",
+    "warm": "warm items",
+    "cold": "cold items",
+    "cold_pool": "cold among cold",
+    "head": "head items",
+    "tail": "tail items",
+    "warm_users": "warm users",
+    "cold_users": "cold users",
+}
+"""Groups of the test's answers, as tables name them. "cold_pool": cold items ranked among cold items alone."""
+
+
+def test_key(group: str) -> str:
+    """Where metrics.json keeps a group's figures: "test" for all answers, "test_warm" and so on for the others."""
+    return "test" if group == "overall" else f"test_{group}"
+
+
+GROUP_NAMES = {test_key(group): label for group, label in GROUPS.items()}
+Values = dict[str, float]
+
+
+class Timing(BaseModel):
+    """Seconds that a run took."""
+
+    model_config = ConfigDict(extra="allow")
+
+    graph: float = 0.0
+    train_epoch_median: float = 0.0
+    evaluate: float = 0.0
+    total: float
+
+
+class Metrics(BaseModel):
+    """What metrics.json holds: the run's names, its figures by group, and what chance gives beside them.
+
+    Attributes:
+        test, test_warm, ...: metric -> mean over the group's users (see `GROUPS`); None where nobody is in it.
+        chance: group -> metric -> the expected value of a random order.
+        users: group -> users averaged.
+        best, best_epoch: the validation value that chose the weights, and its epoch; of a closed-form model none.
+        leak_audit: graphs, samplers and tables that were checked for cold users and items.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str
+    dataset: str
+    task: str = "recommend"
+    split: str
+    seed: int
+    split_seed: int = 0
+    ranks_cold_items: bool = True
+    test: Values
+    test_warm: Values | None = None
+    test_cold: Values | None = None
+    test_cold_pool: Values | None = None
+    test_head: Values | None = None
+    test_tail: Values | None = None
+    test_warm_users: Values | None = None
+    test_cold_users: Values | None = None
+    chance: dict[str, Values] = {}
+    users: dict[str, int]
+    test_opened: int = 1
+    epochs: int = 1
+    best_epoch: int | None = None
+    best: float | None = None
+    timing: Timing
+    leak_audit: int = 0
+
+    def dump(self) -> dict[str, Any]:
+        """As metrics.json holds it: groups without users are left out."""
+        return self.model_dump(exclude_none=True)
+
+
+class Environment(BaseModel):
+    """What environment.json holds: what a run's figures rest on besides its configuration, and what it took.
+
+    Attributes:
+        tuned: the file of tuned settings that the run took; empty where it took none.
+        interactions_sha256, split_sha256: checksums of the data set's pairs and of the split's row numbers.
+        usage: wall and CPU seconds, and peak memory in MiB.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    python: str
+    packages: dict[str, str]
+    commit: str | None = None
+    hardware: dict[str, Any]
+    threads: int
+    interactions_sha256: str
+    split_sha256: str
+    processes: int = 1
+    tuned: str = ""
+    usage: dict[str, float | None]
+
+
+def write_json(values: BaseModel | dict[str, Any], path: Path) -> dict[str, Any]:
+    """Write a record, whole or not at all, and return what was written."""
+    content = values.model_dump(exclude_none=True) if isinstance(values, BaseModel) else values
+    write_text(path, json.dumps(content, indent=2) + "\n")
+    return content
+
+
+def read_metrics(folder: Path) -> dict[str, Any] | None:
+    """What the finished run in `folder` reported, None where it has not finished.
+
+    Raises:
+        UserError: its metrics.json is damaged.
+    """
+    path = folder / METRICS_FILE
+    if not path.exists():
+        return None
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return Metrics.model_validate(values).dump()
+    except (OSError, ValueError) as error:
+        reason = f"{first_fault(error)}; " if isinstance(error, ValidationError) else ""
+        raise UserError(f"{path} is not a finished run's ({reason}delete the folder and run again)") from None
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first thing that is wrong, in a few words."""
+    fault = error.errors()[0]
+    return f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
+
+
+def new_folder(parent: Path, name: str) -> Path:
+    """`parent`/`name`, or with -2, -3, … behind it where that is taken."""
+    folder, number = parent / name, 2
+    while folder.exists():
+        folder, number = parent / f"{name}-{number}", number + 1
+    return folder
+
+
+def make_folder(folder: Path, resume: bool = False) -> None:
+    """Make the run's folder, or raise a UserError: it cannot be written, or holds another run."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()) and not resume:
+            raise UserError(
+                f"{folder} is not empty; go on with --resume, or choose another folder with --out"
+            )
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"cannot write {folder}: permission denied; choose another folder with --out")

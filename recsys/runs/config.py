@@ -1,0 +1,211 @@
+"""RunConfig: the one description of a run, and the one function that resolves it.
+
+The command line, experiment and scan files, `rerun`, the demo and the Python calls fill a RunConfig and hand it to
+`resolve` (through `recsys.runs.run.prepare`). What decides a figure is declared here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import Field, field_validator
+
+from recsys.datasets.cards import load_dataset
+from recsys.datasets.dataset import Dataset
+from recsys.datasets.splits import default_protocol
+from recsys.errors import UserError
+from recsys.evaluation.metrics import parse_metric
+from recsys.files import read_yaml, write_text
+from recsys.inputs.corruption import ContentCorruption
+from recsys.models import MODELS
+from recsys.models.base import Model
+from recsys.runs.artifacts import CONFIG_FILE
+from recsys.runs.tasks import TASKS, TaskName
+from recsys.settings import Settings, build, divide, setting
+
+WITHOUT_EFFECT = frozenset({"diagnostics", "logger"})
+"""Settings that change what is noted of a run and none of its figures: a run goes on with others."""
+PLACES = frozenset({"data_root", "device"})
+"""Fields that say where a run runs; its figures do not depend on them."""
+
+
+class RunConfig(Settings):
+    """Everything that decides a run's figures.
+
+    Stability: stable.
+
+    Example:
+        >>> config = RunConfig(model="ease", dataset="ml-100k", split="cold-item", settings={"content": 1.0})
+        >>> config.seed, config.tuned
+        (0, False)
+    """
+
+    model: str = setting(meaning="name of the model")
+    dataset: str = setting(meaning="name of the data set, or path of its card")
+    task: TaskName = setting("recommend", "rank items for users, or to complete bundles")
+    split: str = setting("", "split protocol; empty: predefined where the data set has one, else random")
+    split_options: dict[str, float] = setting({}, "options of the protocol")
+    split_seed: int = setting(0, "seed of the split", low=0)
+    seed: int = setting(0, "seed of the model and its training", low=0)
+    content: ContentCorruption = setting(ContentCorruption(), "what is done to the content that models see")
+    settings: dict[str, Any] = setting(
+        {}, "the model's and the trainer's settings by name; they override tuned ones"
+    )
+    tuned: bool | str = setting(
+        False,
+        "settings found by a recorded search: true for those that ship for this model, data set and split, or the "
+        "path of a scan's best.yaml",
+    )
+    metrics: list[str] = setting([], "metrics to report beside the task's own, such as recall@5")
+    data_root: str | None = setting(None, "folder that holds the data sets")
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = setting(
+        "auto", "where training runs: auto, cpu, cuda, or cuda:N for one GPU by number"
+    )
+
+    @field_validator("metrics")
+    @classmethod
+    def _known_metrics(cls, metrics: list[str]) -> list[str]:
+        return list(dict.fromkeys(str(parse_metric(metric)) for metric in metrics))
+
+    def wanted_metrics(self) -> tuple[str, ...]:
+        """The task's metrics, and those asked for besides."""
+        return tuple(dict.fromkeys([*TASKS[self.task].metrics, *self.metrics]))
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the figures, as plain values: of two resolved configurations with the same identity one
+        run's figures are the other's."""
+        values = self.model_dump(exclude=set(PLACES))
+        values["settings"] = {k: v for k, v in values["settings"].items() if k not in WITHOUT_EFFECT}
+        return values
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A configuration with nothing left open.
+
+    Attributes:
+        config: every setting of the model and its training spelled out, the split named, tuned settings taken in.
+        dataset: as the task sees it.
+        model_class, settings, train_settings: how to build the model and train it; the last is None for a
+            closed-form model.
+        tuned: the file that tuned settings came from; None where none were taken.
+    """
+
+    config: RunConfig
+    dataset: Dataset
+    model_class: type[Model]
+    settings: Any
+    train_settings: Any
+    tuned: Path | None = None
+
+
+def resolve(config: RunConfig, dataset: Dataset | None = None) -> Resolved:
+    """Load the data set and settle every choice that `config` leaves open.
+
+    Args:
+        dataset: the data set, where the caller has it already.
+
+    Raises:
+        UserError, DataError: anything in the configuration that cannot be.
+    """
+    model_class = MODELS.get(config.model)
+    dataset = TASKS[config.task].view(dataset or load_dataset(config.dataset, config.data_root))
+    split = config.split or default_protocol(dataset)
+    path = tuned_path(config, dataset.name, split)
+    tuned = read_yaml(path) if path else {}
+    settings, training = resolve_settings(model_class, {**tuned, **config.settings})
+    values = settings.model_dump() | (training.model_dump() if training else {})
+    changes = {"split": split, "settings": values, "tuned": False}
+    return Resolved(config.model_copy(update=changes), dataset, model_class, settings, training, path)
+
+
+def resolve_settings(model_class: type[Model], values: Mapping[str, Any]) -> tuple[Any, Any]:
+    """The model's settings and the trainer's (None for a closed-form model) from one flat mapping.
+
+    Raises:
+        UserError: an unknown setting, or a value out of its range.
+    """
+    name = model_class.__name__
+    groups: dict[str, type[Settings]] = {"model": model_class.Settings}
+    if not model_class.closed_form:
+        from recsys.training.loop import TrainSettings
+
+        groups["train"] = TrainSettings
+    parts = divide(values, **groups)
+    settings = build(model_class.Settings, parts["model"], name)
+    if model_class.closed_form:
+        return settings, None
+    training = build(groups["train"], {**model_class.train_defaults, **parts["train"]}, "training")
+    parse_metric(training.monitor)
+    return settings, training
+
+
+def tuned_folder() -> Path:
+    """Where the tuned settings that ship are."""
+    spec = importlib.util.find_spec("recsys.experiments")
+    places = spec.submodule_search_locations if spec else None
+    return Path(next(iter(places or ["experiments"]))) / "tuned"
+
+
+def shipped_tuned(model: str, dataset: str, split: str) -> Path:
+    """The file of tuned settings that ships for a model, data set and split, where there is one."""
+    return tuned_folder() / f"{model.replace(':', '-')}-{dataset}-{split}.yaml"
+
+
+def tuned_path(config: RunConfig, dataset: str, split: str) -> Path | None:
+    """The file of tuned settings that `config` asks for; None where it asks for none.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    if config.tuned is False:
+        return None
+    path = shipped_tuned(config.model, dataset, split) if config.tuned is True else Path(config.tuned)
+    if path.is_file():
+        return path
+    if config.tuned is not True:
+        raise UserError(f"there is no file {path} of tuned settings; make it with `recsys scan`")
+    others = sorted(p.stem for p in tuned_folder().glob(f"{config.model.replace(':', '-')}-*.yaml"))
+    ship = f"there are {', '.join(others)}" if others else f"none ship for {config.model}"
+    raise UserError(
+        f"no tuned settings for {config.model} on {dataset}, {split}: {ship}; make some with `recsys scan`, or "
+        f"leave out tuned"
+    )
+
+
+def save_config(config: RunConfig, folder: Path) -> None:
+    """Write config.yaml."""
+    write_text(folder / CONFIG_FILE, yaml.safe_dump(config.model_dump(), sort_keys=False))
+
+
+def load_config(folder: Path) -> RunConfig:
+    """Read config.yaml.
+
+    Raises:
+        UserError: the folder is no run's, or its config.yaml is damaged.
+    """
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        raise UserError(f"{folder} is not a run's folder: it has no {CONFIG_FILE}")
+    values = read_yaml(path)
+    if not values:
+        raise UserError(f"{path} holds no settings; run the training again")
+    return build(RunConfig, values, CONFIG_FILE)
+
+
+def check_same_run(folder: Path, config: RunConfig) -> None:
+    """UserError where the folder belongs to a run of another configuration."""
+    if not (folder / CONFIG_FILE).exists():
+        return
+    old, new = load_config(folder).identity(), config.identity()
+    for key in new:
+        if old[key] != new[key]:
+            raise UserError(
+                f"{folder} holds a run with other settings: {key} is {old[key]!r} there and {new[key]!r} here; "
+                f"choose another folder with --out"
+            )

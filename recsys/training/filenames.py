@@ -1,0 +1,3 @@
+"""The files that training leaves in a run's folder."""
+
+MODEL_FILE, RESUME_FILE, HISTORY_FILE = "model.safetensors", "last.ckpt", "history.csv"
