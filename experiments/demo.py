@@ -36,7 +36,7 @@ def run_demo(folder: Path, console: Console, seed: int = 0) -> None:
     )
     for protocol, title in SPLITS.items():
         configs = [RunConfig(model=m, dataset=DATASET, split=protocol, seed=seed) for m in MODELS]
-        _compare(title, configs, dataset, folder / protocol, console)
+        compare_in_folder(title, configs, dataset, folder / protocol, console)
     _complete_bundles(folder / "bundles", console, seed)
     with console.status("report"):
         page = write_report(folder, ReportOptions(), console)
@@ -44,9 +44,10 @@ def run_demo(folder: Path, console: Console, seed: int = 0) -> None:
     console.print(f"report, to open in a browser: {page}", markup=False, soft_wrap=True)
 
 
-def _compare(
+def compare_in_folder(
     title: str, configs: Sequence[RunConfig], dataset: Dataset, folder: Path, console: Console
 ) -> None:
+    """Run each configuration in a folder of its model's name below `folder`, and print one table of them."""
     results = []
     for config in configs:
         with console.status(f"{config.model}, {folder.name}"):
@@ -63,4 +64,6 @@ def _complete_bundles(folder: Path, console: Console, seed: int) -> None:
         console.print(f"\nno bundles to complete: {error}", markup=False, soft_wrap=True)
         return
     configs = [RunConfig(model=m, dataset=BUNDLES, task="bundle", seed=seed) for m in BUNDLE_MODELS]
-    _compare("bundles: half of each is given, the rest is to be found", configs, dataset, folder, console)
+    compare_in_folder(
+        "bundles: half of each is given, the rest is to be found", configs, dataset, folder, console
+    )
