@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticUndefined
 
 from recsys.errors import UserError, nearest
+from recsys.renamed import RENAMED
 
 
 class Settings(BaseModel):
@@ -58,24 +60,84 @@ def parse_assignments(assignments: Sequence[str], option: str = "--set") -> dict
     return values
 
 
-def divide(values: Mapping[str, Any], **groups: type[Settings]) -> dict[str, dict[str, Any]]:
-    """Give each key of `values` to the one group that declares it.
+def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """One mapping of several: a key given again counts from where it is given last, so that `a: {...}` in a later
+    layer drops an earlier `a.b`, and a later `a.b` changes an earlier `a`."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            merged.pop(key, None)
+            merged[key] = value
+    return merged
+
+
+def expand(group: type[Settings], values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` with dotted keys, which reach into a nested setting, put in their places, in order.
+
+    `components.ease.weight` changes that one value of what `values` say of `components` before it, or of the
+    default. Names that `group` does not have are kept: `build` refuses them.
 
     Raises:
-        UserError: a key that no group declares (the nearest known names are offered).
+        UserError: a dotted key leads into something that holds no settings, such as a number.
+
+    Example:
+        >>> class Inner(Settings):
+        ...     low: int = 1
+        ...     high: int = 9
+        >>> class Outer(Settings):
+        ...     limits: Inner = Inner()
+        >>> expand(Outer, {"limits.low": 3})
+        {'limits': {'low': 3, 'high': 9}}
+    """
+    expanded: dict[str, Any] = {}
+    for key, value in values.items():
+        *path, last = key.split(".")
+        place, annotation = expanded, group
+        for name in path:
+            inner = _plain(place[name] if name in place else _default(annotation, name))
+            place[name] = inner = {} if inner is None else inner
+            if not isinstance(inner, dict):
+                raise UserError(f"setting '{key}': '{name}' is {inner!r} and holds no settings by name")
+            place, annotation = inner, _annotation_at(annotation, name)
+        place[last] = value
+    return expanded
+
+
+def _plain(value: Any) -> Any:
+    """A copy with mappings in place of settings."""
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    return {k: _plain(v) for k, v in value.items()} if isinstance(value, Mapping) else value
+
+
+def _default(annotation: Any, name: str) -> Any:
+    """What the setting `name` is where nobody sets it; nothing in a mapping or an unknown place."""
+    group = _group_of(annotation)
+    field = group.model_fields.get(name) if group else None
+    return {} if field is None or field.is_required() else field.get_default(call_default_factory=True)
+
+
+def divide(values: Mapping[str, Any], **groups: type[Settings]) -> dict[str, dict[str, Any]]:
+    """Give each key of `values` to the one group that declares it, a dotted one to that of its first name.
+
+    Raises:
+        UserError: a key that no group declares (the new name of a renamed one, or the nearest known, is offered).
     """
     parts: dict[str, dict[str, Any]] = {name: {} for name in groups}
     for key, value in values.items():
-        owners = [name for name, group in groups.items() if key in group.model_fields]
+        head = key.partition(".")[0]
+        owners = [name for name, group in groups.items() if head in group.model_fields]
         if not owners:
             known = [field for group in groups.values() for field in group.model_fields]
-            raise UserError(f"there is no setting '{key}'{nearest(key, known)}")
+            raise UserError(f"there is no setting '{head}'{_hint(head, known)}")
         parts[owners[0]][key] = value
     return parts
 
 
 def build(group: type[Settings], values: Mapping[str, Any], where: str) -> Any:
-    """Make the settings, or raise a UserError in one line that names key, value and what was expected."""
+    """Make the settings, dotted keys expanded, or raise a UserError in one line that names key, value and what was
+    expected."""
+    values = expand(group, values)
     for key, value in values.items():
         field = group.model_fields.get(key)
         if field is not None and isinstance(value, bool) and field.annotation in (int, float):
@@ -87,20 +149,35 @@ def build(group: type[Settings], values: Mapping[str, Any], where: str) -> Any:
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             known = _fields_at(group, first["loc"][:-1])
-            raise UserError(
-                f"{where} has no setting '{key}'{nearest(str(first['loc'][-1]), known)}"
-            ) from None
+            raise UserError(f"{where} has no setting '{key}'{_hint(str(first['loc'][-1]), known)}") from None
         raise UserError(f"setting '{key}' of {where}: {first['msg']}, got {first['input']!r}") from None
+
+
+def _hint(name: str, known: Sequence[str]) -> str:
+    """The new name of a setting that was renamed, where it is among the known ones; else the nearest known ones."""
+    new = RENAMED.get(name, "")
+    return f"; it is `{new}` now" if new.partition(".")[0] in known else nearest(name, known)
 
 
 def _fields_at(group: type[BaseModel], path: Sequence[Any]) -> list[str]:
     """Names of the fields of the group that lies at `path` within `group`, through mappings of groups too."""
-    current: Any = group
-    for part in path:
-        if isinstance(current, type) and issubclass(current, BaseModel):
-            current = current.model_fields[part].annotation
-        else:
-            current = get_args(current)[-1]
-    while get_args(current):
-        current = next((a for a in get_args(current) if a is not type(None)), None)
-    return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
+    annotation: Any = group
+    for name in path:
+        annotation = _annotation_at(annotation, name)
+    inner = _group_of(annotation)
+    return list(inner.model_fields) if inner else []
+
+
+def _annotation_at(annotation: Any, name: Any) -> Any:
+    """The type of what `name` holds in a value of type `annotation`: a field's, or a mapping's or list's values'."""
+    group = _group_of(annotation)
+    if group is None:
+        return next(iter(get_args(annotation)[-1:]), Any)
+    return group.model_fields[name].annotation if name in group.model_fields else Any
+
+
+def _group_of(annotation: Any) -> type[BaseModel] | None:
+    """The group of settings that `annotation` is, or is beside None; None where it is something else."""
+    if get_origin(annotation) in (Union, UnionType):
+        annotation = next((a for a in get_args(annotation) if a is not NoneType), None)
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None

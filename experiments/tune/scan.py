@@ -27,6 +27,7 @@ from recsys.optional_imports import require
 from recsys.runs.config import RunConfig, resolve_settings, tuned_path
 from recsys.runs.tasks import TASKS
 from recsys.runs.versions import data_checksum
+from recsys.settings import merge
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -85,7 +86,7 @@ def with_tuned(scan: Scan, dataset: Dataset) -> RunConfig:
     view = TASKS[scan.run.task].view(dataset)
     path = tuned_path(scan.run, view.name, scan.run.split or default_protocol(view))
     tuned = {k: v for k, v in read_yaml(path).items() if k not in (scan.search or {})} if path else {}
-    return scan.run.model_copy(update={"settings": {**tuned, **scan.run.settings}, "tuned": False})
+    return scan.run.model_copy(update={"settings": merge(tuned, scan.run.settings), "tuned": False})
 
 
 def open_scan(plan: ScanPlan, space: dict[str, Any], data: str) -> Study:

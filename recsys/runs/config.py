@@ -26,7 +26,7 @@ from recsys.models import MODELS
 from recsys.models.base import Model
 from recsys.runs.artifacts import CONFIG_FILE
 from recsys.runs.tasks import TASKS, TaskName
-from recsys.settings import Settings, build, divide, setting
+from recsys.settings import Settings, build, divide, merge, setting
 
 WITHOUT_EFFECT = frozenset({"diagnostics", "logger"})
 """Settings that change what is noted of a run and none of its figures: a run goes on with others."""
@@ -118,7 +118,7 @@ def resolve(config: RunConfig, dataset: Dataset | None = None) -> Resolved:
     split = config.split or default_protocol(dataset)
     path = tuned_path(config, dataset.name, split)
     tuned = read_yaml(path) if path else {}
-    settings, training = resolve_settings(model_class, {**tuned, **config.settings})
+    settings, training = resolve_settings(model_class, merge(tuned, config.settings))
     values = settings.model_dump() | (training.model_dump() if training else {})
     changes = {"split": split, "settings": values, "tuned": False}
     return Resolved(config.model_copy(update=changes), dataset, model_class, settings, training, path)
