@@ -24,11 +24,10 @@ import pandas as pd
 import torch
 
 from recsys.datasets.dataset import Modality
-from recsys.evaluation.scorers import VectorScorer
 from recsys.inputs.requests import NewItems
 from recsys.models import MODELS
 from recsys.runs.config import RunConfig
-from recsys.runs.recommend import catalogue_users, rank, scorer_of
+from recsys.runs.recommend import catalogue_users, rank
 from recsys.runs.run import Run, execute, load_run, prepare
 
 LIMIT = 2.0
@@ -57,15 +56,16 @@ def ours(run: Run, users: int) -> tuple[Callable[[NewItems], None], int]:
     rng = np.random.default_rng(1)
     ids = run.dataset.user_ids[rng.choice(run.dataset.n_users, users, replace=users > run.dataset.n_users)]
     recipients = catalogue_users(run, ids)
-    catalogue = run.model.scorer()
-    catalogue(np.arange(2))
+    run.model.scorer()(np.arange(2))
 
     def serve(new_items: NewItems) -> None:
         everything = np.concatenate([run.dataset.item_ids, new_items.ids])
-        frame = rank(scorer_of(run, recipients, new_items), recipients, everything, new_only=True, k=10)
+        frame = rank(
+            run.model.scorer(recipients.query_users, new_items), recipients, everything, new_only=True, k=10
+        )
         assert len(frame) == 10 * users
 
-    return serve, catalogue.users.shape[1] if isinstance(catalogue, VectorScorer) else 64
+    return serve, run.model.forward().users.shape[1] if run.model.exports_vectors else 64
 
 
 def product(width: int, users: int, items: int) -> Callable[[], None]:

@@ -14,7 +14,7 @@ from recsys.datasets.dataset import Dataset
 from recsys.datasets.splits import Split
 from recsys.errors import UserError
 from recsys.evaluation.ranking import LOWEST
-from recsys.evaluation.scorers import FallbackScorer, Scorer, VectorScorer
+from recsys.evaluation.scorers import Scorer
 from recsys.experiments.report.collect import Found, Group
 from recsys.experiments.report.maps import ItemMap, item_map
 from recsys.experiments.report.sources import Source, split_of, view_of
@@ -130,15 +130,14 @@ def _with_model(
     dataset, split = of
     data = training_data(run.config, dataset, split)
     model = load_model(run, data)
-    scorer = model.scorer(support_of(dataset, split, "test"))
+    query_users = data.query_users(support_of(dataset, split, "test"))
     name = run.key[0]
-    if name not in found.maps and (vectors := item_vectors(scorer)) is not None:
-        unranked = model.unranked_items()
-        ranked = np.ones(dataset.n_items, dtype=bool) if unranked is None else ~unranked
+    if name not in found.maps and model.exports_vectors:
+        vectors, ranked = model.embed(query_users)[1].cpu().numpy(), ~model.cannot_score()
         made = item_map(label, dataset, vectors, data.item_counts(), ranked)
         if made is not None:
             found.maps[name] = made
-    return top_items(scorer, dataset, split, users)
+    return top_items(model.scorer(query_users), dataset, split, users)
 
 
 def load_model(run: Found, data: TrainingData) -> Model:
@@ -158,13 +157,6 @@ def load_model(run: Found, data: TrainingData) -> Model:
     model.load_arrays(load_file(path))
     model.eval()
     return model
-
-
-def item_vectors(scorer: Scorer) -> np.ndarray | None:
-    """(n_items, d) vectors behind a scorer; None where it does not score by vectors."""
-    while isinstance(scorer, FallbackScorer):
-        scorer = scorer.scorer
-    return scorer.items.cpu().numpy() if isinstance(scorer, VectorScorer) else None
 
 
 def top_items(scorer: Scorer, dataset: Dataset, split: Split, users: np.ndarray) -> list[list[int]]:

@@ -58,7 +58,7 @@ def search_space(
 def _groups(model_class: type[Model]) -> list[type[Settings]]:
     if model_class.closed_form:
         return [model_class.Settings]
-    from recsys.training.loop import TrainSettings
+    from recsys.inputs.train_settings import TrainSettings
 
     return [model_class.Settings, TrainSettings]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from recsys.coldstart.neighbours import ContentNeighbours
 from recsys.datasets.dataset import Modality
-from recsys.inputs.content import below
+from recsys.inputs.content import below, without_content
 from recsys.inputs.requests import NewItems
 from recsys.inputs.training_data import TrainingData
 
@@ -57,12 +57,11 @@ class ColdItems:
         return len(self.ids)
 
     @cached_property
-    def blind(self) -> np.ndarray:
+    def without_content(self) -> np.ndarray:
         """(n_items,) bool, the cold items without any content."""
-        held = [modality.mask for modality in self.features.values()]
-        blind = np.zeros(self.neighbours.n_items, dtype=bool)
-        blind[self.ids.numpy()] = ~np.any(held, axis=0)
-        return blind
+        without = np.zeros(self.neighbours.n_items, dtype=bool)
+        without[self.ids.numpy()] = without_content(self.features, len(self.ids))
+        return without
 
     @cached_property
     def graph(self) -> sp.csr_array:

@@ -27,39 +27,23 @@ class Scorer(Protocol):
     def __call__(self, users: np.ndarray) -> torch.Tensor: ...
 
 
-def _columns(unranked: np.ndarray | None, n_items: int, device: torch.device) -> torch.Tensor | None:
-    if unranked is None or not np.any(unranked):
-        return None
-    if np.shape(unranked) != (n_items,):
-        raise ValueError(f"unranked has shape {np.shape(unranked)}, expected ({n_items},)")
-    return torch.as_tensor(np.flatnonzero(unranked), device=device)
-
-
-def _finish(scores: torch.Tensor, unranked: torch.Tensor | None) -> torch.Tensor:
-    return scores if unranked is None else scores.index_fill_(1, unranked, LOWEST)
-
-
 class VectorScorer:
     """Scores are inner products of user and item vectors.
 
     Args:
         user_vectors: (n_users, d) float32.
         item_vectors: (n_items, d) float32, on the same device.
-        unranked: (n_items,) bool, items that the model says it cannot score: they tie below all others.
     """
 
-    def __init__(
-        self, user_vectors: torch.Tensor, item_vectors: torch.Tensor, unranked: np.ndarray | None = None
-    ):
+    def __init__(self, user_vectors: torch.Tensor, item_vectors: torch.Tensor):
         self.users = user_vectors.detach().float()
         self.items = item_vectors.detach().float()
         self.n_items = len(self.items)
         self.device = self.items.device
-        self._unranked = _columns(unranked, self.n_items, self.device)
 
     def __call__(self, users: np.ndarray) -> torch.Tensor:
         rows = torch.as_tensor(users, device=self.device)
-        return _finish(self.users[rows] @ self.items.T, self._unranked)
+        return self.users[rows] @ self.items.T
 
 
 class HistoryScorer:
@@ -68,14 +52,12 @@ class HistoryScorer:
     Args:
         history: (n_users, n_items) CSR, what each user is known to like.
         weights: (n_items, n_items), dense torch tensor or scipy sparse; a row holds what one liked item adds.
-        unranked: as in `VectorScorer`.
     """
 
     def __init__(
         self,
         history: sp.csr_array,
         weights: torch.Tensor | sp.csr_array,
-        unranked: np.ndarray | None = None,
     ):
         self.history = sp.csr_array(history, dtype=np.float32)
         self.n_items = weights.shape[1]
@@ -84,7 +66,6 @@ class HistoryScorer:
             self.weights = sp.csr_array(weights, dtype=np.float32)
         else:
             self.weights = weights.detach().float()
-        self._unranked = _columns(unranked, self.n_items, self.device)
 
     def __call__(self, users: np.ndarray) -> torch.Tensor:
         rows = self.history[users]
@@ -95,7 +76,7 @@ class HistoryScorer:
         else:
             parts = (torch.as_tensor(a, device=self.device) for a in (rows.indptr, rows.indices, rows.data))
             scores = torch.sparse_csr_tensor(*parts, size=rows.shape) @ self.weights
-        return _finish(scores, self._unranked)
+        return scores
 
 
 class KernelScorer:
@@ -106,7 +87,6 @@ class KernelScorer:
         matrix: (w, w) float32.
         pairs: of each modality the rows X (w, width) of the w items and Y (n_items, width) of all, dense or CSR.
         scale: (n_items,) float32, a factor of each item's scores.
-        unranked: as in `VectorScorer`.
     """
 
     def __init__(
@@ -115,19 +95,17 @@ class KernelScorer:
         matrix: torch.Tensor,
         pairs: Sequence[tuple[np.ndarray | sp.csr_array, np.ndarray | sp.csr_array]],
         scale: torch.Tensor,
-        unranked: np.ndarray | None = None,
     ):
         self.history = sp.csr_array(history, dtype=np.float32)
         self.matrix, self.scale = matrix.detach().cpu().numpy(), scale.cpu()
         # A product from the left, through the transposes, keeps sparse content sparse.
         self.pairs = [(rows.T, every) for rows, every in pairs]
         self.n_items, self.device = len(scale), torch.device("cpu")
-        self._unranked = _columns(unranked, self.n_items, self.device)
 
     def __call__(self, users: np.ndarray) -> torch.Tensor:
         weights = np.ascontiguousarray((self.history[users] @ self.matrix).T)
         scores = sum(every @ (rows @ weights) for rows, every in self.pairs)
-        return _finish(torch.from_numpy(scores).T.contiguous().mul_(self.scale), self._unranked)
+        return torch.from_numpy(scores).T.contiguous().mul_(self.scale)
 
 
 class WalkScorer:
@@ -137,7 +115,6 @@ class WalkScorer:
         given: (n_users, n_items) CSR, what each user's walk starts from.
         up, down: (n_users, n_items) and (n_items, n_users) CSR, one step's two halves.
         hops: steps.
-        unranked: as in `VectorScorer`.
     """
 
     def __init__(
@@ -146,18 +123,16 @@ class WalkScorer:
         up: sp.csr_array,
         down: sp.csr_array,
         hops: int,
-        unranked: np.ndarray | None = None,
     ):
         self.given = sp.csr_array(given, dtype=np.float32)
         self.steps = [SparseOperator(up), SparseOperator(down)] * hops
         self.n_items, self.device = up.shape[1], torch.device("cpu")
-        self._unranked = _columns(unranked, self.n_items, self.device)
 
     def __call__(self, users: np.ndarray) -> torch.Tensor:
         scores = torch.from_numpy(self.given[users].toarray().T.copy())
         for step in self.steps:
             scores = step @ scores
-        return _finish(scores.T.contiguous(), self._unranked)
+        return scores.T.contiguous()
 
 
 class JoinedScorer:
@@ -167,7 +142,6 @@ class JoinedScorer:
         scorer: scores n_items items.
         items: (n,) int64, the items that get averages; numbers from n_items on are of items that come after them.
         graph: (n, n_items) CSR, whose scores an item averages, and how much each counts.
-        unranked: (n_items and those after them,) as in `VectorScorer`.
     """
 
     def __init__(
@@ -175,20 +149,18 @@ class JoinedScorer:
         scorer: Scorer,
         items: torch.Tensor,
         graph: sp.csr_array,
-        unranked: np.ndarray | None = None,
     ):
         self.scorer, self.device = scorer, scorer.device
         self.n_items = max(scorer.n_items, int(items.max()) + 1) if len(items) else scorer.n_items
         self._items = items.to(self.device)
         self._graph = SparseOperator(graph).to(self.device)
-        self._unranked = _columns(unranked, self.n_items, self.device)
 
     def __call__(self, users: np.ndarray) -> torch.Tensor:
         scores = self.scorer(users)
         joined = (self._graph @ scores.T).T
         beyond = scores.new_empty(len(scores), self.n_items - scores.shape[1])
         scores = torch.cat([scores, beyond], dim=1) if beyond.numel() else scores
-        return _finish(scores.index_copy_(1, self._items, joined), self._unranked)
+        return scores.index_copy_(1, self._items, joined)
 
 
 class StandardScorer:
@@ -235,7 +207,6 @@ class SumScorer:
     Args:
         scorers: p of them.
         weights: a number for each, or (p, n_items) float32 where items have weights of their own.
-        unranked: as in `VectorScorer`.
         offset: (n_items,) float32, added to each user's scores.
     """
 
@@ -243,13 +214,11 @@ class SumScorer:
         self,
         scorers: Sequence[Scorer],
         weights: Sequence[float] | torch.Tensor,
-        unranked: np.ndarray | None = None,
         offset: torch.Tensor | None = None,
     ):
         self.scorers, self.offset = list(scorers), offset
         self.n_items, self.device = scorers[0].n_items, scorers[0].device
         self.weights = torch.as_tensor(weights, dtype=torch.float32, device=self.device)
-        self._unranked = _columns(unranked, self.n_items, self.device)
 
     def __call__(self, users: np.ndarray) -> torch.Tensor:
         total = self.scorers[0](users).mul_(self.weights[0])
@@ -257,7 +226,7 @@ class SumScorer:
             total.addcmul_(scorer(users), weight)
         if self.offset is not None:
             total.add_(self.offset)
-        return _finish(total, self._unranked)
+        return total
 
 
 class KeptScorer:
@@ -281,6 +250,24 @@ class KeptScorer:
             self._left -= scores.nbytes
             self._kept[key] = scores
         return self._kept[key].clone()
+
+
+class LowestScorer:
+    """Another scorer, except for items that it cannot score: these get `LOWEST`, and so tie below all others.
+
+    Args:
+        scorer: scores all items.
+        cannot_score: (n,) bool, n at most the scorer's items; what it does not reach to is scored.
+    """
+
+    def __init__(self, scorer: Scorer, cannot_score: np.ndarray):
+        self.scorer, self.n_items, self.device = scorer, scorer.n_items, scorer.device
+        if len(cannot_score) > self.n_items:
+            raise ValueError(f"cannot_score names {len(cannot_score)} items, and there are {self.n_items}")
+        self._items = torch.as_tensor(np.flatnonzero(cannot_score), device=self.device)
+
+    def __call__(self, users: np.ndarray) -> torch.Tensor:
+        return self.scorer(users).index_fill_(1, self._items, LOWEST)
 
 
 class AverageScorer:

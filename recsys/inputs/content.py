@@ -25,6 +25,11 @@ def choose(modalities: Mapping[str, Modality], names: Sequence[str], model: str)
     return {name: modalities[name] for name in names or modalities}
 
 
+def without_content(modalities: Mapping[str, Modality], n: int) -> np.ndarray:
+    """(n,) bool: True where an item has none of the modalities."""
+    return ~np.any([*(modality.mask for modality in modalities.values()), np.zeros(n, dtype=bool)], axis=0)
+
+
 def all_weights(
     modalities: Mapping[str, Modality], weights: Mapping[str, float], model: str
 ) -> dict[str, float]:

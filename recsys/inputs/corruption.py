@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import scipy.sparse as sp
@@ -58,11 +58,6 @@ class ContentCorruption(Settings):
         if self.fill != "mask":
             told.append(f"filled by {self.fill}")
         return ", ".join(told)
-
-
-def reads_content(model: Any) -> bool:
-    """Whether a model class has anything to do with items' content."""
-    return model.ranks_cold_items or bool({"modalities", "attributes"} & set(model.Settings.model_fields))
 
 
 def corrupt(dataset: Dataset, split: Split, content: ContentCorruption, seeds: tuple[int, int]) -> Dataset:

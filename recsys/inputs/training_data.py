@@ -16,6 +16,7 @@ from recsys.datasets.splits import Split
 from recsys.errors import LeakError
 from recsys.graphs.cache import cached
 from recsys.graphs.knn import knn_graph
+from recsys.inputs.requests import QueryUsers
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,16 @@ class TrainingData:
             feedback.within(~split.cold_users) if feedback else None,
             times,
         )
+
+    def query_users(self, support: sp.csr_array | None = None) -> QueryUsers:
+        """All users of the data set, to rank for; a cold one has no number, as if new.
+
+        Args:
+            support: (n_users, n_items) CSR of interactions that users bring along besides those of the training.
+        """
+        numbers = np.where(self.warm_users, np.arange(self.n_users), -1)
+        history = self.interactions if support is None else self.interactions + support
+        return QueryUsers(numbers, history, self.user_attributes)
 
     def item_counts(self) -> np.ndarray:
         """(n_items,) int64: training interactions of each item."""

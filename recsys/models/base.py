@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,8 @@ from torch.nn.functional import embedding
 
 from recsys.datasets.dataset import Modality
 from recsys.errors import UserError
-from recsys.evaluation.scorers import AverageScorer, FallbackScorer, Scorer, VectorScorer
+from recsys.evaluation.scorers import AverageScorer, FallbackScorer, LowestScorer, Scorer, VectorScorer
+from recsys.inputs.content import without_content
 from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
@@ -27,7 +29,7 @@ class Vectors(NamedTuple):
     """What a model's forward pass gives.
 
     Attributes:
-        users: (n_users, d); a cold user's row is replaced by `user_vectors_for` before it is scored.
+        users: (n_users, d); a cold user's row is replaced by `encode_users` before it is scored.
         items: (n_items, d); a cold item's row comes from content, or is meaningless where
             `ranks_cold_items` is False.
         extras: what the loss needs besides.
@@ -41,24 +43,41 @@ class Vectors(NamedTuple):
 class Model(nn.Module):
     """Base of all recommenders.
 
-    A trained model gives `forward` and `loss`; a closed-form one gives `fit` and `scorer`.
+    A trained model gives `forward` and `loss`; a closed-form one `fit`, and `forward` or, where its scores are no
+    inner products, `scores`. One that places new items gives `encode_items`; one that places new users otherwise than
+    by a regression on their items' vectors, `encode_users`.
 
-    Class attributes:
+    What a model can do is declared in class attributes, which `recsys show model` prints and the tests of the contract
+    prove; a model whose settings decide sets them on the instance too.
+
+    Attributes:
         Settings: the model's hyperparameters.
         train_defaults: its own defaults of the trainer's settings.
-        closed_form: True where `fit` does it all and there is nothing to train by gradient.
-        ranks_cold_items: False where the model has nothing to say of an item without training interactions;
-            it then scores those items lowest, all alike, and the report says so.
-        loss_is_mean: True where the loss of a batch is the mean of its rows' losses, and of what does not depend
-            on the rows: several processes can then train on shares of each batch.
-        idle_parameters: True where a step may leave some parameter without a gradient.
+        paper: title, venue, year and arXiv number of what it implements, in one line.
+        closed_form: `fit` does it all, and there is nothing to train by gradient.
+        reads_content: its scores depend on modalities or attributes.
+        ranks_cold_items: it scores items without training interactions, by content. A model that does not scores
+            them lowest, all alike, and the report says so.
+        exports_vectors: its scores are the inner products of `embed`'s vectors, for everybody.
+        personal: different users get different rankings.
+        serves_new_users: it ranks for users who were not trained on; otherwise they get the ranking by popularity.
+        popular_without_history: a user without any interaction gets the ranking by popularity.
+        trains_in_shares: the loss of a batch is the mean of its rows' losses, and of what does not depend on the
+            rows, so that several processes can train on shares of each batch.
+        idle_parameters: a step may leave some parameter without a gradient.
     """
 
     Settings: ClassVar[type[Settings]] = Settings
     train_defaults: ClassVar[Mapping[str, Any]] = {}
+    paper: ClassVar[str] = ""
     closed_form: ClassVar[bool] = False
-    ranks_cold_items: ClassVar[bool] = False
-    loss_is_mean: ClassVar[bool] = False
+    reads_content: bool = False
+    ranks_cold_items: bool = False
+    exports_vectors: bool = True
+    personal: bool = True
+    serves_new_users: bool = True
+    popular_without_history: bool = False
+    trains_in_shares: ClassVar[bool] = False
     idle_parameters: ClassVar[bool] = False
 
     def __init__(self, settings: Any, data: TrainingData, seed: int):
@@ -81,15 +100,15 @@ class Model(nn.Module):
         """Parameters with a row for each user or item, with "users" or "items": their cold rows must never
         take a gradient. Those named `user_*` and `item_*` are found by themselves."""
         sizes = {"user": self.data.n_users, "item": self.data.n_items}
-        found = {}
+        tables = {}
         for name, parameter in self.named_parameters():
             noun = name.rpartition(".")[2].partition("_")[0]
             if noun in sizes and parameter.ndim and parameter.shape[0] == sizes[noun]:
-                found[name] = (parameter, noun + "s")
-        return found
+                tables[name] = (parameter, noun + "s")
+        return tables
 
     def fit(self) -> None:
-        """Closed-form models: compute what `scorer` needs, as buffers."""
+        """Closed-form models: compute what the scores need, as buffers."""
         raise NotImplementedError
 
     def forward(self) -> Vectors:
@@ -122,110 +141,92 @@ class Model(nn.Module):
         this model as it stands, by the answers of a group such as "overall" or "cold_pool"; NaN where there are
         none."""
 
-    def unranked_items(self) -> np.ndarray | None:
-        """(n_items,) bool, the items that the model has nothing to say of; None where there are none."""
-        return None if self.ranks_cold_items else ~self.data.warm_items
-
     @torch.no_grad()
-    def scorer(self, support: sp.csr_array | None = None) -> Scorer:
-        """The model's scores, for the evaluator.
-
-        Args:
-            support: (n_users, n_items) CSR of interactions that cold users bring along at scoring time.
-        """
-        numbers = np.where(self.data.warm_users, np.arange(self.data.n_users), -1)
-        return self.scorer_for(QueryUsers(numbers, self.history(support), self.data.user_attributes))
-
-    def serve(self, query_users: QueryUsers, new_items: NewItems | None = None) -> Scorer:
-        """`scorer_for`, where the model can.
-
-        Raises:
-            UserError: there are new items and the model does not read content, or it knows no users and items but
-                those of its training.
-        """
-        name = type(self).__name__
-        if new_items is not None and not self.ranks_cold_items:
-            raise UserError(f"{name} cannot rank new items: it does not read content")
-        if type(self).scorer is not Model.scorer:
-            raise UserError(f"{name} ranks the users and items of its training alone; use another model")
-        return self.scorer_for(query_users, new_items)
-
-    @torch.no_grad()
-    def scorer_for(self, query_users: QueryUsers, new_items: NewItems | None = None) -> Scorer:
-        """(m users) x (n_items + n new items) scores: inner products of vectors, unless a model has others.
+    def scorer(self, users: QueryUsers | None = None, new_items: NewItems | None = None) -> Scorer:
+        """The scores of `users`, by place, for the catalogue's items and, behind them, for new items.
 
         A cold user of the catalogue and a new one, a cold item and a new one, take the same path, and nobody's
-        score depends on who else is asked about. An new item without any content that the model reads scores what
-        the ranked warm items score on average.
+        score depends on who else is asked about. The rules for what the model knows nothing of stand here alone:
+        items that it cannot score tie below all others, a new item without content gets the score that the average
+        warm item has, and users whom it cannot rank for get the ranking by popularity. A model with other scores
+        than inner products overrides `scores`, not this.
+
+        Args:
+            users: whom to rank for; None: all users of the training data, by what they took there.
+            new_items: None: the catalogue alone.
+
+        Raises:
+            UserError: there are new items, and the model does not read content.
         """
-        vectors = self.forward()
-        users = vectors.users[torch.from_numpy(np.maximum(query_users.numbers, 0)).to(vectors.users.device)]
-        new = np.flatnonzero(query_users.numbers < 0)
-        if len(new):
-            users[torch.from_numpy(new).to(users.device)] = self.new_user_vectors(
-                query_users.rows(new), vectors
-            )
-        return VectorScorer(users, self.with_new_items(vectors.items, new_items), self.unranked(new_items))
-
-    def new_user_vectors(self, query_users: QueryUsers, vectors: Vectors) -> Tensor:
-        """(m, d) vectors of users whom training has not seen; a model may read their attributes too."""
-        return self.user_vectors_for(query_users.history, vectors)
-
-    def new_item_vectors(self, new_items: NewItems) -> Tensor:
-        """(n, d) vectors of items whom training has not seen; a model may read their attributes too."""
-        return self.item_vectors_for(new_items.modalities)
-
-    def blind(self, new_items: NewItems) -> np.ndarray:
-        """(n,) bool, the new items without any content that the model reads."""
-        names = getattr(self, "modalities", self.data.modalities)
-        held = [new_items.modalities[name].mask for name in names]
-        return ~np.any([*held, np.zeros(len(new_items), dtype=bool)], axis=0)
-
-    def with_new_items(self, items: Tensor, new_items: NewItems | None) -> Tensor:
-        """(n_items + n, d): the catalogue's vectors and, below, those of new items."""
-        if new_items is None:
-            return items
-        new, blind = self.new_item_vectors(new_items), torch.from_numpy(self.blind(new_items))
-        new[blind.to(new.device)] = items[torch.from_numpy(self._average_items()).to(items.device)].mean(0)
-        return torch.cat([items, new])
-
-    def unranked(self, new_items: NewItems | None) -> np.ndarray | None:
-        """(n_items + n,) bool, as `unranked_items`; every new item is ranked."""
-        unranked = self.unranked_items()
-        if unranked is None or new_items is None:
-            return unranked
-        return np.append(unranked, np.zeros(len(new_items), dtype=bool))
-
-    def _average_items(self) -> np.ndarray:
-        unranked = self.unranked_items()
-        warm = self.data.warm_items if unranked is None else self.data.warm_items & ~unranked
-        return np.flatnonzero(warm)
-
-    def history(self, support: sp.csr_array | None) -> sp.csr_array:
-        """(n_users, n_items) CSR: what each user is known to like when scores are asked for."""
-        return self.data.interactions if support is None else self.data.interactions + support
-
-    def with_popularity(
-        self, scorer: Scorer, history: sp.csr_array, new_items: NewItems | None = None
-    ) -> FallbackScorer:
-        """`scorer`, but the popularity ranking for users without any history, and the average item's score for
-        new items without any content. Popularity is the same, none, for all new items."""
+        if new_items is not None and not self.ranks_cold_items:
+            raise UserError(f"{type(self).__name__} cannot rank new items: it does not read content")
+        users = self.data.query_users() if users is None else users
+        scorer, cannot_score = self.scores(users, new_items), self.cannot_score()
+        if cannot_score.any():
+            scorer = LowestScorer(scorer, cannot_score)
         counts = self.data.item_counts()
         if new_items is not None:
             counts = np.append(counts, np.zeros(len(new_items)))
-            blind = self.data.n_items + np.flatnonzero(self.blind(new_items))
-            scorer = AverageScorer(scorer, blind, self._average_items()) if len(blind) else scorer
-        return FallbackScorer(scorer, np.diff(history.indptr) == 0, counts)
+            if (without := self.without_content(new_items)).any():
+                average_of = np.flatnonzero(self.data.warm_items & ~cannot_score)
+                scorer = AverageScorer(scorer, self.data.n_items + np.flatnonzero(without), average_of)
+        cannot_rank_for = self.cannot_rank_for(users)
+        return scorer if cannot_rank_for is None else FallbackScorer(scorer, cannot_rank_for, counts)
+
+    def scores(self, users: QueryUsers, new_items: NewItems | None) -> Scorer:
+        """The bare scores, before the rules of `scorer`: inner products of `embed`'s vectors unless overridden."""
+        return VectorScorer(*self.embed(users, new_items))
 
     @torch.no_grad()
-    def user_vectors_for(self, history: sp.csr_array, vectors: Vectors | None = None) -> Tensor:
-        """(n, d) vectors for users who were not trained on, from their interactions alone.
+    def embed(self, users: QueryUsers, new_items: NewItems | None = None) -> tuple[Tensor, Tensor]:
+        """(m, d) vectors of `users` and (n_items + n, d) of the catalogue and, below it, of n new items.
 
-        A ridge regression, fitted on the training users, maps what a user's items add up to,
-        sum_i v_i / sqrt(n), to the user's vector. A user without interactions takes the mean user's vector.
+        A known user's row and a catalogue item's are those of `forward`; the others' come from `encode_users` and
+        `encode_items`.
+        """
+        vectors = self.forward()
+        rows = vectors.users[torch.from_numpy(np.maximum(users.numbers, 0)).to(vectors.users.device)]
+        new = np.flatnonzero(users.numbers < 0)
+        if len(new) and self.serves_new_users:
+            strangers = users.rows(new)
+            encoded = self.encode_users(strangers.history, strangers.attributes, vectors)
+            rows[torch.from_numpy(new).to(rows.device)] = encoded
+        if new_items is None:
+            return rows, vectors.items
+        encoded = self.encode_items(new_items.modalities, new_items.attributes)
+        return rows, torch.cat([vectors.items, encoded])
+
+    def cannot_score(self) -> np.ndarray:
+        """(n_items,) bool, the catalogue's items that the model knows nothing of; it can score every new item that
+        has content."""
+        return np.zeros(self.data.n_items, bool) if self.ranks_cold_items else ~self.data.warm_items
+
+    def without_content(self, new_items: NewItems) -> np.ndarray:
+        """(n,) bool, the new items without any content that the model reads."""
+        read = getattr(self, "modalities", self.data.modalities)
+        return without_content({name: new_items.modalities[name] for name in read}, len(new_items))
+
+    def cannot_rank_for(self, users: QueryUsers) -> np.ndarray | None:
+        """(m,) bool, the users who get the ranking by popularity; None where there never are any."""
+        if self.serves_new_users and not self.popular_without_history:
+            return None
+        cannot = np.zeros(len(users), dtype=bool) if self.serves_new_users else users.numbers < 0
+        return cannot | (np.diff(users.history.indptr) == 0) if self.popular_without_history else cannot
+
+    @torch.no_grad()
+    def encode_users(
+        self, history: sp.csr_array, attributes: pd.DataFrame | None = None, vectors: Vectors | None = None
+    ) -> Tensor:
+        """(n, d) vectors of users who were not trained on.
+
+        Unless overridden, from their interactions alone: a ridge regression, fitted on the training users, maps what
+        a user's items add up to, sum_i v_i / sqrt(n), to the user's vector. A user without interactions takes the
+        mean user's vector.
 
         Args:
             history: (n, n_items) CSR; interactions with items that the model cannot rank are left out.
+            attributes: n rows with the data set's user attributes; None, or no rows, where there are none.
+            vectors: of `forward`, where they are there already.
         """
         vectors = vectors or self.forward()
         known = self.data.warm_items if not self.ranks_cold_items else np.ones(self.data.n_items, bool)
@@ -243,11 +244,15 @@ class Model(nn.Module):
         return folded.to(vectors.users)
 
     @torch.no_grad()
-    def item_vectors_for(self, features: Mapping[str, Modality]) -> Tensor:
-        """(n, d) vectors for items never seen in training, from their content alone.
+    def encode_items(self, content: Mapping[str, Modality], attributes: pd.DataFrame | None = None) -> Tensor:
+        """(n, d) vectors of items that were not trained on, from their content alone.
+
+        Args:
+            content: every modality of the data set, n rows each.
+            attributes: n rows with the data set's item attributes; None, or no rows, where there are none.
 
         Raises:
-            UserError: the model has no content path.
+            UserError: the model does not read content.
         """
         raise UserError(f"{type(self).__name__} cannot rank new items: it does not read content")
 
@@ -276,12 +281,12 @@ class Model(nn.Module):
                 self.get_submodule(owner).register_buffer(leaf, tensor)
 
 
-def calibrate_at(buffer: Tensor, choices: Sequence[float], worth: Callable[[], float]) -> None:
-    """Fill `buffer` with the choice of which `worth()` then says most: the first of equals, and of nothing but NaN."""
+def calibrate_at(buffer: Tensor, choices: Sequence[float], figure: Callable[[], float]) -> None:
+    """Fill `buffer` with the choice for which `figure()` is highest: the first of equals, and of nothing but NaN."""
     best, kept = -math.inf, choices[0]
     for choice in choices:
         buffer.fill_(choice)
-        if (value := worth()) > best:
+        if (value := figure()) > best:
             best, kept = value, choice
     buffer.fill_(kept)
 

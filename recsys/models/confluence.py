@@ -15,6 +15,7 @@ from recsys.evaluation.evaluator import COLD, COLD_POOL, OVERALL, WARM
 from recsys.evaluation.scorers import KeptScorer, Scorer, StandardScorer, SumScorer
 from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.inputs.sampler import derived_seed
+from recsys.inputs.train_settings import TrainSettings
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model
 from recsys.models.closed_form.contentridge import ContentRidge
@@ -132,7 +133,9 @@ class Confluence(Model):
 
     Settings = ConfluenceSettings
     train_defaults: ClassVar[Mapping[str, Any]] = {"batch_size": 2048, "patience": 10}
+    reads_content = True
     ranks_cold_items = True
+    exports_vectors = False
 
     def __init__(self, settings: ConfluenceSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
@@ -221,7 +224,7 @@ class Confluence(Model):
         self.cold_offset.fill_(kept[1])
 
     @torch.no_grad()
-    def scorer_for(self, query_users: QueryUsers, new_items: NewItems | None = None) -> Scorer:
+    def scores(self, query_users: QueryUsers, new_items: NewItems | None) -> Scorer:
         scorers = self.kept or self._standardised(query_users, new_items)
         if self.calibrating and not self.kept:
             self.kept = scorers = [KeptScorer(scorer, KEPT_BYTES // len(scorers)) for scorer in scorers]
@@ -229,7 +232,7 @@ class Confluence(Model):
         cold[: self.data.n_items] = torch.from_numpy(~self.data.warm_items)
         raised = cold.clone()
         if new_items is not None:
-            raised[self.data.n_items :] = torch.from_numpy(~self.blind(new_items))
+            raised[self.data.n_items :] = torch.from_numpy(~self.without_content(new_items))
         device = scorers[0].device
         weights = torch.where(cold, self.cold_mix.cpu()[:, None], self.mix.cpu()[:, None]).to(device)
         return SumScorer(scorers, weights, offset=(raised * self.cold_offset.cpu()).to(device))
@@ -245,13 +248,12 @@ class Confluence(Model):
         content it is the average item to all."""
         counted, unknown = self._counted(members[0]), ()
         if new_items is not None and not members[0].ranks_cold_items:
-            new_items, unknown = None, ~self.blind(new_items)
-        return StandardScorer([m.scorer_for(query_users, new_items) for m in members], counted, unknown)
+            new_items, unknown = None, ~self.without_content(new_items)
+        return StandardScorer([m.scorer(query_users, new_items) for m in members], counted, unknown)
 
     def _counted(self, member: Model) -> np.ndarray:
         """(n_items,) bool: the warm items that a part has something to say of."""
-        unranked = member.unranked_items()
-        return self.data.warm_items if unranked is None else self.data.warm_items & ~unranked
+        return self.data.warm_items & ~member.cannot_score()
 
     def _fit_closed(self) -> None:
         """Once, when they are first asked for: a loaded model has them fitted."""
@@ -284,8 +286,6 @@ def _weights_by_name(weights: Mapping[str, float]) -> dict[str, float]:
 
 def _divided(part: type[Model], options: Mapping[str, Any], name: str) -> tuple[Any, dict[str, Any]]:
     """A part's settings, and what its training does otherwise than the others'."""
-    from recsys.training.loop import TrainSettings
-
     groups = divide(options, model=part.Settings, train=TrainSettings)
     build(TrainSettings, groups["train"], f"{name}_options")
     return build(part.Settings, groups["model"], f"{name}_options"), groups["train"]

@@ -41,7 +41,7 @@ def complete(run: Run, items: Sequence[str], k: int = 10) -> pd.DataFrame:
     place = np.flatnonzero(~run.data.warm_users)[:1]
     entries = np.ones(len(numbers), dtype=np.float32), (np.repeat(place, len(numbers)), numbers)
     support = sp.csr_array(sp.coo_array(entries, shape=(dataset.n_users, dataset.n_items)))
-    scores = run.model.scorer(support)(place)[0].cpu().numpy()
+    scores = run.model.scorer(run.data.query_users(support))(place)[0].cpu().numpy()
     scores[numbers] = -np.inf
     order = np.argsort(-scores, kind="stable")[:k]
     order = order[scores[order] > LOWEST]
@@ -71,7 +71,7 @@ def examples_table(run: Run, bundles: int = 3, k: int = 5) -> Table:
     dataset, split = run.dataset, run.split
     truth, given = dataset.matrix(split.test), dataset.matrix(split.test_support)
     tested = np.flatnonzero(np.diff(truth.indptr) > 0)[:100]
-    scores = run.model.scorer(given)(tested).cpu().numpy()
+    scores = run.model.scorer(run.data.query_users(given))(tested).cpu().numpy()
     scores[given[tested].nonzero()] = -np.inf
     top = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     hits = np.take_along_axis(truth[tested].toarray() > 0, top, axis=1)

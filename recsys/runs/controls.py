@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from recsys.datasets.dataset import Dataset
 from recsys.errors import UserError
-from recsys.inputs.corruption import CONTROLS, ContentCorruption, reads_content
+from recsys.inputs.corruption import CONTROLS, ContentCorruption
 from recsys.models import MODELS
 from recsys.runs.config import RunConfig, shipped_tuned
 from recsys.runs.run import Run, execute, prepare
@@ -24,7 +24,7 @@ def control_contents(model: Any) -> dict[str, ContentCorruption]:
     """What is done to content, by the control's name; none for a model class that does not read content."""
     return (
         {told: ContentCorruption(control=control) for control, told in CONTROLS.items()}
-        if reads_content(model)
+        if model.reads_content
         else {}
     )
 

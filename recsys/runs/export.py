@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from recsys.errors import UserError
-from recsys.evaluation.scorers import VectorScorer
 from recsys.files import atomic, cannot_write, write_text
 from recsys.runs.run import Run
 
@@ -22,19 +21,19 @@ def export_vectors(run: Run, folder: Path) -> None:
     Raises:
         UserError: the model's scores are no inner products, or the folder cannot be written.
     """
-    scorer = run.model.scorer(run.support("test"))
-    if not isinstance(scorer, VectorScorer):
+    if not run.model.exports_vectors:
         raise UserError(
             f"{run.config.model} has no vectors to export: its scores are no inner product of a user's and an item's; "
             "export a run of mmhcl, freedom, lightgcn or another model with vectors"
         )
-    unranked = run.model.unranked_items()
-    ranked = np.arange(run.dataset.n_items) if unranked is None else np.flatnonzero(~unranked)
+    ranked = np.flatnonzero(~run.model.cannot_score())
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(folder, error) from error
-    users, items = scorer.users.cpu().numpy(), scorer.items.cpu().numpy()[ranked]
+    embedded = run.model.embed(run.data.query_users(run.support("test")))
+    users, items = (vectors.detach().float().cpu().numpy() for vectors in embedded)
+    items = items[ranked]
     for noun, vectors, ids in (
         ("user", users, run.dataset.user_ids),
         ("item", items, run.dataset.item_ids[ranked]),

@@ -16,10 +16,9 @@ from recsys.datasets.checks import positions
 from recsys.datasets.files import read_text
 from recsys.errors import UserError, nearest
 from recsys.evaluation.ranking import LOWEST
-from recsys.evaluation.scorers import FallbackScorer, Scorer
+from recsys.evaluation.scorers import Scorer
 from recsys.files import atomic
 from recsys.inputs.requests import NewItems, QueryUsers
-from recsys.models.base import Model
 from recsys.runs.new_files import read_new_items, read_new_users
 from recsys.runs.run import Run
 from recsys.runs.tables import make_table
@@ -86,8 +85,7 @@ def catalogue_users(run: Run, ids: np.ndarray | None = None) -> Recipients:
     if (rows < 0).any():
         unknown = str(ids[np.argmax(rows < 0)])
         raise UserError(f"'{dataset.name}' has no user '{unknown}'{nearest(unknown, dataset.user_ids)}")
-    numbers = np.where(data.warm_users, np.arange(dataset.n_users), -1)
-    query_users = QueryUsers(numbers, run.model.history(run.support("test")), data.user_attributes).rows(rows)
+    query_users = data.query_users(run.support("test")).rows(rows)
     known, held_out = (dataset.matrix(part)[rows] for part in (split.known, split.test))
     return Recipients(dataset.user_ids[rows], query_users, known, held_out, rows)
 
@@ -107,22 +105,6 @@ def new_users(path: Path, run: Run, wanted: np.ndarray | None = None) -> Recipie
     query_users = query_users.rows(rows)
     nothing = sp.csr_array(query_users.history.shape, dtype=np.float32)
     return Recipients(ids[rows], query_users, query_users.history, nothing, None)
-
-
-def scorer_of(run: Run, recipients: Recipients, new_items: NewItems | None = None) -> Scorer:
-    """Scores of the recipients by place, over the catalogue and, behind it, the new items."""
-    own = type(run.model).scorer is not Model.scorer
-    if own and new_items is None and recipients.numbers is not None:
-        scorer, numbers = run.model.scorer(run.support("test")), recipients.numbers
-
-        class Chosen:
-            n_items, device = scorer.n_items, scorer.device
-
-            def __call__(self, users: np.ndarray) -> torch.Tensor:
-                return scorer(numbers[users])
-
-        return Chosen()
-    return run.model.serve(recipients.query_users, new_items)
 
 
 def top_k(scores: torch.Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -189,15 +171,15 @@ def recommend(run: Run, asked: RecommendRequest) -> Recommendations:
         ids = np.concatenate([ids, new_items.ids])
         attributes = pd.concat([attributes, _named(new_items.attributes, new_items.ids)])
     recipients = recipients_of(run, asked)
-    scorer = scorer_of(run, recipients, new_items)
-    if new_items is not None and (blind := int(model.blind(new_items).sum())):
+    scorer = model.scorer(recipients.query_users, new_items)
+    if new_items is not None and (without := int(model.without_content(new_items).sum())):
         notes.append(
-            f"{blind:,} of {len(new_items):,} new items have none of the content that {run.config.model} reads: they "
+            f"{without:,} of {len(new_items):,} new items have none of the content that {run.config.model} reads: they "
             "fall back to popularity, the score of an average item"
         )
     if strangers := int((np.diff(recipients.query_users.history.indptr) == 0).sum()):
         which = "a ranking by their attributes, or the average user's where the model reads none"
-        if isinstance(scorer, FallbackScorer):
+        if model.popular_without_history:
             which = "the ranking by popularity" + (", where new items tie" if new_items else "")
         notes.append(f"{strangers:,} of {len(recipients.ids):,} users have no interactions: they get {which}")
     new_only = new_items is not None and asked.pool != "all"

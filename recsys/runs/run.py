@@ -153,7 +153,7 @@ def execute(
     checked = run.data.ledger.audit(run.split.cold_users, run.split.cold_items)
     scored = time.perf_counter()
     evaluator = make_evaluator(run.dataset, run.split, run.data, "test", metrics=run.config.wanted_metrics())
-    evaluation = evaluator.evaluate(run.model.scorer(run.support("test")))
+    evaluation = evaluator.evaluate(run.model.scorer(run.data.query_users(run.support("test"))))
     timing = {
         "graph": run.graph_seconds,
         "train_epoch_median": trained.pop("train_epoch_median"),
@@ -205,14 +205,14 @@ def validator(dataset: Dataset, split: Split, data: TrainingData, metric: str) -
     such group. With `calibrating`, which asks a hundred times, on at most `SETTLED_ON` users."""
     whole = make_evaluator(dataset, split, data, "valid")
     few = cache(lambda: make_evaluator(dataset, split, data, "valid", CALIBRATION_USERS))
-    support = support_of(dataset, split, "valid")
+    users = data.query_users(support_of(dataset, split, "valid"))
 
     def validate(model: Model, group: str = OVERALL, calibrating: bool = False) -> float:
         evaluator = few() if calibrating else whole
         if group not in evaluator.groups:
             return math.nan
         groups = () if group == OVERALL else (group,)
-        found = evaluator.evaluate(model.scorer(support), metrics=(metric,), groups=groups)
+        found = evaluator.evaluate(model.scorer(users), metrics=(metric,), groups=groups)
         return found.metrics[group][metric]
 
     return validate

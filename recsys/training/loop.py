@@ -12,7 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 import pytorch_lightning as pl
@@ -24,9 +24,9 @@ from safetensors.torch import load_file, save_file
 from recsys.errors import LeakError, UserError
 from recsys.files import atomic, write_text
 from recsys.inputs.sampler import Batch, Sampler, derived_seed
+from recsys.inputs.train_settings import TrainSettings
 from recsys.models.base import Model
 from recsys.objectives.diagnostics import embedding_diagnostics, sample
-from recsys.settings import Settings, setting
 from recsys.training.distributed import Distributed, hush
 from recsys.training.filenames import HISTORY_FILE, MODEL_FILE, RESUME_FILE
 
@@ -34,27 +34,6 @@ DIAGNOSED = 2048
 """So many users, items and pairs are looked at by `diagnostics`."""
 LOST = ("onnection closed", "onnection reset", "onnection refused", "roken pipe", "NCCL")
 """What the transports between processes say where one is gone."""
-
-
-class TrainSettings(Settings):
-    """How a model is trained; a model may have its own defaults (`train_defaults`)."""
-
-    max_epochs: int = setting(1000, "epochs at most", low=1)
-    batch_size: int = setting(2048, "positives a step", low=1, search=[512, 1024, 2048, 4096])
-    learning_rate: float = setting(1e-3, "Adam's step size", low=0, high=10, search=(5e-4, 5e-3), log=True)
-    decay: float = setting(1.0, "factor on the learning rate each epoch", low=0.01, high=1)
-    weight_decay: float = setting(0.0, "Adam's decoupled decay of all parameters", low=0)
-    negatives: int = setting(1, "negatives for each positive", low=1, high=4096)
-    sample_by: Literal["pairs", "users", "rows"] = setting(
-        "pairs", "what an epoch visits: all pairs; users, drawn for as many batches; or each user's row once"
-    )
-    eval_every: int = setting(1, "epochs between validations", low=1)
-    patience: int = setting(20, "validations without a better one before training stops", low=1)
-    monitor: str = setting("ndcg@20", "validation metric that chooses the epoch")
-    logger: Literal["csv", "tensorboard", "mlflow"] = setting("csv", "where curves go besides history.csv")
-    diagnostics: bool = setting(
-        False, "whether each validation notes alignment, uniformity, effective rank and modality gaps"
-    )
 
 
 Validate = Callable[..., float]

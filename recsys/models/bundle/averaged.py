@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 import torch
 from torch import Tensor
 
 from recsys.datasets.dataset import Modality
 from recsys.errors import UserError
-from recsys.evaluation.scorers import FallbackScorer, VectorScorer
 from recsys.graphs.normalise import row_normalise
 from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.inputs.sampler import Batch
@@ -32,6 +32,8 @@ class Averaged(Model):
 
     Settings = AveragedSettings
     train_defaults = {"learning_rate": 5e-3}  # noqa: RUF012
+    exports_vectors = False
+    popular_without_history = True
 
     def __init__(self, settings: AveragedSettings, data: TrainingData, seed: int):
         from recsys.models import MODELS
@@ -41,7 +43,7 @@ class Averaged(Model):
         if other.closed_form or issubclass(other, Averaged):
             raise UserError(f"averaged needs a recommender that is trained; '{settings.of}' is not")
         self.inner = other(build(other.Settings, settings.options, settings.of), data, seed)
-        self.ranks_cold_items = other.ranks_cold_items
+        self.reads_content, self.ranks_cold_items = self.inner.reads_content, self.inner.ranks_cold_items
 
     def start_epoch(self, epoch: int, generator: torch.Generator) -> None:
         self.inner.start_epoch(epoch, generator)
@@ -49,29 +51,34 @@ class Averaged(Model):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         return self.inner.loss(batch)
 
-    def unranked_items(self) -> np.ndarray | None:
-        return self.inner.unranked_items()
+    def cannot_score(self) -> np.ndarray:
+        return self.inner.cannot_score()
 
     def forward(self) -> Vectors:
         items = self.inner().items
         return Vectors(self._means(self.data.interactions, items), items)
 
     def _means(self, history: sp.csr_array, items: Tensor) -> Tensor:
-        known = history
-        if (unranked := self.unranked_items()) is not None:
-            known = history @ sp.diags_array((~unranked).astype(np.float32))
+        cannot_score, known = self.cannot_score(), history
+        if cannot_score.any() or not self.ranks_cold_items:
+            known = history @ sp.diags_array((~cannot_score).astype(np.float32))
         return torch.from_numpy(row_normalise(sp.csr_matrix(known)) @ items.detach().cpu().numpy()).to(items)
 
     @torch.no_grad()
-    def user_vectors_for(self, history: sp.csr_array, vectors: Vectors | None = None) -> Tensor:
+    def encode_users(
+        self, history: sp.csr_array, attributes: pd.DataFrame | None = None, vectors: Vectors | None = None
+    ) -> Tensor:
         return self._means(history, (vectors or self.forward()).items)
 
     @torch.no_grad()
-    def scorer_for(self, query_users: QueryUsers, new_items: NewItems | None = None) -> FallbackScorer:
-        history, items = query_users.history, self.inner().items
-        users, items = self._means(history, items), self.with_new_items(items, new_items)
-        return self.with_popularity(VectorScorer(users, items, self.unranked(new_items)), history, new_items)
+    def embed(self, users: QueryUsers, new_items: NewItems | None = None) -> tuple[Tensor, Tensor]:
+        """Every user, known or not, is the mean of what they bring along."""
+        items = self.inner().items
+        rows = self._means(users.history, items)
+        if new_items is None:
+            return rows, items
+        return rows, torch.cat([items, self.encode_items(new_items.modalities, new_items.attributes)])
 
     @torch.no_grad()
-    def item_vectors_for(self, features: Mapping[str, Modality]) -> Tensor:
-        return self.inner.item_vectors_for(features)
+    def encode_items(self, content: Mapping[str, Modality], attributes: pd.DataFrame | None = None) -> Tensor:
+        return self.inner.encode_items(content, attributes)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
-from recsys.evaluation.ranking import LOWEST
-from recsys.evaluation.scorers import FallbackScorer
+from recsys.evaluation.scorers import Scorer
 from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
@@ -34,20 +34,15 @@ class SetScorer:
     """Scores of sets against the catalogue, each block of sets encoded when it is asked for."""
 
     def __init__(self, model: SetModel, history: sp.csr_array, new_items: NewItems | None = None):
-        self.model, self.history = model.over(new_items), history
-        unranked = model.unranked(new_items)
-        self.items = model.with_new_items(model.decode().detach(), new_items)
-        self.n_items = len(self.items)
-        self.device = self.items.device
-        self._unranked = None
-        if unranked is not None and unranked.any():
-            self._unranked = torch.as_tensor(np.flatnonzero(unranked), device=self.device)
+        self.model, self.history, self.items = model.over(new_items), history, model.decode().detach()
+        if new_items is not None:
+            new = model.encode_items(new_items.modalities, new_items.attributes)
+            self.items = torch.cat([self.items, new])
+        self.n_items, self.device = len(self.items), self.items.device
 
     @torch.no_grad()
     def __call__(self, users: np.ndarray) -> Tensor:
-        rows = self.history[users]
-        scores = self.model.scores(rows, self.items)
-        return scores if self._unranked is None else scores.index_fill_(1, self._unranked, LOWEST)
+        return self.model.score_sets(self.history[users], self.items)
 
 
 class SetModel(Model):
@@ -58,6 +53,8 @@ class SetModel(Model):
     """
 
     Settings: ClassVar[type[Settings]] = SetSettings
+    exports_vectors = False
+    popular_without_history = True
     train_defaults: ClassVar[dict[str, Any]] = {
         "sample_by": "rows",
         "batch_size": 256,
@@ -80,20 +77,21 @@ class SetModel(Model):
         raise NotImplementedError
 
     def over(self, new_items: NewItems | None) -> SetModel:
-        """The model that scores sets over the catalogue and, behind it, new items; itself, where `scores` reads
+        """The model that scores sets over the catalogue and, behind it, new items; itself, where `score_sets` reads
         nothing of an item but its vector."""
         return self
 
-    def scores(self, rows: sp.csr_array, items: Tensor) -> Tensor:
+    def score_sets(self, rows: sp.csr_array, items: Tensor) -> Tensor:
         """(b, n_items) float32 scores of the rows' sets, given all items' vectors."""
         sets = padded(self._known(rows), self.settings.max_length)
         return self.encode(Sets(*(t.to(items.device) for t in sets))) @ items.T
 
     def _known(self, rows: sp.csr_array) -> sp.csr_array:
-        """The rows without items that the model can say nothing of."""
-        if (unranked := self.unranked_items()) is None:
+        """The rows without items that the model cannot score."""
+        cannot_score = self.cannot_score()
+        if self.ranks_cold_items and not cannot_score.any():
             return rows
-        kept = sp.csr_array(rows @ sp.diags_array((~unranked).astype(np.float32)))
+        kept = sp.csr_array(rows @ sp.diags_array((~cannot_score).astype(np.float32)))
         kept.eliminate_zeros()
         return kept
 
@@ -138,10 +136,12 @@ class SetModel(Model):
     @torch.no_grad()
     def forward(self) -> Vectors:
         items = self.decode()
-        return Vectors(self.user_vectors_for(self.data.interactions), items)
+        return Vectors(self.encode_users(self.data.interactions), items)
 
     @torch.no_grad()
-    def user_vectors_for(self, history: sp.csr_array, vectors: Vectors | None = None) -> Tensor:
+    def encode_users(
+        self, history: sp.csr_array, attributes: pd.DataFrame | None = None, vectors: Vectors | None = None
+    ) -> Tensor:
         known, device = self._known(history), self._device()
         parts = []
         for low in range(0, known.shape[0], _ROWS):
@@ -149,10 +149,11 @@ class SetModel(Model):
             parts.append(self.encode(Sets(*(t.to(device) for t in sets))))
         return torch.cat(parts) if parts else torch.empty(0, self.settings.width)
 
-    @torch.no_grad()
-    def scorer_for(self, query_users: QueryUsers, new_items: NewItems | None = None) -> FallbackScorer:
-        history = self._known(query_users.history)
-        return self.with_popularity(SetScorer(self, history, new_items), history, new_items)
+    def scores(self, users: QueryUsers, new_items: NewItems | None) -> Scorer:
+        return SetScorer(self, self._known(users.history), new_items)
+
+    def cannot_rank_for(self, users: QueryUsers) -> np.ndarray:
+        return np.diff(self._known(users.history).indptr) == 0
 
     def _device(self) -> torch.device:
         return next(self.parameters()).device

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -104,6 +104,7 @@ class CLHE(SetModel):
     """
 
     Settings = CLHESettings
+    reads_content = True
     ranks_cold_items = True
 
     def __init__(self, settings: CLHESettings, data: TrainingData, seed: int):
@@ -125,10 +126,9 @@ class CLHE(SetModel):
         self.project = linear(settings.width, settings.width, self.init_generator)
         data.ledger.record("softmax", "candidates", None, data.warm_items)
 
-    def unranked_items(self) -> np.ndarray | None:
-        """Items that no slot tells anything of."""
-        known = self._known_items().cpu().numpy()
-        return None if known.all() else ~known
+    def cannot_score(self) -> np.ndarray:
+        """(n_items,) bool, the items without any of the features."""
+        return ~self._known_items().cpu().numpy()
 
     def _known_items(self) -> Tensor:
         content = torch.zeros_like(self.warm)
@@ -199,10 +199,9 @@ class CLHE(SetModel):
         return Sets(torch.where(kept, sets.items, drawn.to(sets.items.device)) * sets.present, sets.present)
 
     @torch.no_grad()
-    def item_vectors_for(self, features: Mapping[str, Modality]) -> Tensor:
+    def encode_items(self, content: Mapping[str, Modality], attributes: pd.DataFrame | None = None) -> Tensor:
         if not self.content:
-            return super().item_vectors_for(features)
-        content = nn.ModuleDict({name: ContentRows(features[name]) for name in self.content})
-        content = content.to(self.vectors.device)
+            return super().encode_items(content)
+        rows = nn.ModuleDict({name: ContentRows(content[name]) for name in self.content})
         known = self.warm, self.vectors, self.held
-        return self.decoder.join(*self.decoder.features(content, known, None, None))
+        return self.decoder.join(*self.decoder.features(rows.to(self.vectors.device), known, None, None))

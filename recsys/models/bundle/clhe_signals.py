@@ -116,11 +116,10 @@ class CLHESignals(CLHE):
         if self.second is not None:
             self.second.weight.zero_()
 
-    def unranked_items(self) -> np.ndarray | None:
-        """Items in no training bundle that no modality tells anything of."""
+    def cannot_score(self) -> np.ndarray:
+        """(n_items,) bool, the items in no training bundle and without content."""
         content = [rows.present for rows in self.content.values()]
-        known = torch.stack([self.warm, *content]).any(0).cpu().numpy()
-        return None if known.all() else ~known
+        return ~torch.stack([self.warm, *content]).any(0).cpu().numpy()
 
     def weighed(self, signals: Tensor) -> Tensor:
         """(b, c) scores of signals (b, c, s) with the weights learnt."""
@@ -177,7 +176,7 @@ class CLHESignals(CLHE):
         first = signals.to(self.scale.device) @ self.prior
         return first.lerp(self.weighed(signals), self.learnt)
 
-    def scores(self, rows: sp.csr_array, items: Tensor) -> Tensor:
+    def score_sets(self, rows: sp.csr_array, items: Tensor) -> Tensor:
         every, given = np.arange(len(self.signals.counts)), rows.copy()
         given.resize(rows.shape[0], len(every))
         step = max(1, _SIGNALS // (len(every) * len(self.signals.names)))
@@ -185,4 +184,4 @@ class CLHESignals(CLHE):
             self._mixed(self.signals(given[low : low + step], every)) for low in range(0, rows.shape[0], step)
         ]
         scores = torch.cat(blocks)
-        return scores + self.learnt * super().scores(rows, items) if self.encoded else scores
+        return scores + self.learnt * super().score_sets(rows, items) if self.encoded else scores

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import scipy.sparse as sp
 
-from recsys.evaluation.scorers import FallbackScorer, HistoryScorer, SumScorer
+from recsys.evaluation.scorers import HistoryScorer, Scorer, SumScorer
 from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.models.base import Model
 from recsys.models.closed_form.contentknn import ContentKNN, ContentKNNSettings
@@ -22,17 +22,17 @@ def cooccurrences(rows: sp.csr_array) -> sp.csr_array:
 class Cooccurrence(Model):
     """score = in how many training rows an item occurs with the given ones, summed over these."""
 
-    closed_form = True
     Settings = Settings
+    closed_form = True
+    exports_vectors = False
+    popular_without_history = True
 
     def fit(self) -> None:
         """Nothing to learn: the counts are the model. They are recorded here, before the audit."""
         self.data.graph("co-occurrence", cooccurrences(self.data.interactions), "items", "items")
 
-    def scorer_for(self, query_users: QueryUsers, new_items: NewItems | None = None) -> FallbackScorer:
-        history = query_users.history
-        counts = cooccurrences(self.data.interactions)
-        return self.with_popularity(HistoryScorer(history, counts, self.unranked_items()), history)
+    def scores(self, users: QueryUsers, new_items: NewItems | None) -> Scorer:
+        return HistoryScorer(users.history, cooccurrences(self.data.interactions))
 
 
 class CooccurrenceContentSettings(ContentKNNSettings):
@@ -48,10 +48,8 @@ class CooccurrenceContent(ContentKNN):
         """Nothing to learn; what is counted is recorded."""
         self.data.graph("co-occurrence", cooccurrences(self.data.interactions), "items", "items")
 
-    def scorer_for(self, query_users: QueryUsers, new_items: NewItems | None = None) -> FallbackScorer:
-        history = query_users.history
-        content = super().scorer_for(query_users, new_items).scorer
+    def scores(self, users: QueryUsers, new_items: NewItems | None) -> Scorer:
+        content = super().scores(users, new_items)
         graph = cooccurrences(self.data.interactions)
-        graph.resize(graph.shape[0], content.n_items)  # an new item has occurred with nothing
-        scorer = SumScorer([HistoryScorer(history, graph), content], [1.0, self.settings.content])
-        return self.with_popularity(scorer, history, new_items)
+        graph.resize(graph.shape[0], content.n_items)  # a new item has occurred with nothing
+        return SumScorer([HistoryScorer(users.history, graph), content], [1.0, self.settings.content])

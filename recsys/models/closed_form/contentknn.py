@@ -9,9 +9,9 @@ import scipy.sparse as sp
 import torch
 
 from recsys.errors import UserError, nearest
-from recsys.evaluation.scorers import FallbackScorer, HistoryScorer, SumScorer, VectorScorer
+from recsys.evaluation.scorers import HistoryScorer, Scorer, SumScorer, VectorScorer
 from recsys.graphs.knn import knn, neighbour_graph
-from recsys.inputs.content import below, choose, unit_rows
+from recsys.inputs.content import below, choose, unit_rows, without_content
 from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model
@@ -29,13 +29,15 @@ class ContentKNN(Model):
 
     The floor that a multimodal model must pass on cold items. With k = 0 every similarity counts, and the sum
     is taken through the user's summed content, so that no items-by-items matrix exists; with k > 0 only each
-    candidate's k nearest training items count (many scores are then zero: ties count as what they are worth
-    on average). A user without interactions gets the popularity ranking.
+    candidate's k nearest training items count (many scores are then zero: ties count as they do on average). A user without interactions gets the popularity ranking.
     """
 
     Settings = ContentKNNSettings
     closed_form = True
+    reads_content = True
     ranks_cold_items = True
+    exports_vectors = False
+    popular_without_history = True
 
     def __init__(self, settings: ContentKNNSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
@@ -47,14 +49,13 @@ class ContentKNN(Model):
     def fit(self) -> None:
         """Nothing to learn: the content is the model."""
 
-    def unranked_items(self) -> np.ndarray:
-        return ~np.any([modality.mask for modality in self.modalities.values()], axis=0)
+    def cannot_score(self) -> np.ndarray:
+        return without_content(self.modalities, self.data.n_items)
 
-    def scorer_for(self, query_users: QueryUsers, new_items: NewItems | None = None) -> FallbackScorer:
-        history = query_users.history
-        scorers = [self._similarity(name, history, new_items) for name in self.modalities]
+    def scores(self, users: QueryUsers, new_items: NewItems | None) -> Scorer:
+        scorers = [self._similarity(name, users.history, new_items) for name in self.modalities]
         weights = [self.settings.weights.get(name, 1.0) for name in self.modalities]
-        return self.with_popularity(SumScorer(scorers, weights, self.unranked(new_items)), history, new_items)
+        return SumScorer(scorers, weights)
 
     def _similarity(
         self, name: str, history: sp.csr_array, new_items: NewItems | None
@@ -92,7 +93,7 @@ class ContentKNN(Model):
         """(n, n_items) CSR: cosines of `rows` to their k nearest training items."""
         warm = self.modalities[name].mask & self.data.warm_items
         base = self.content[name]
-        found, similarities = knn(
+        numbers, similarities = knn(
             rows, base, self.settings.k, query_mask=mask, base_mask=warm, exclude_self=exclude_self
         )
-        return sp.csr_array(neighbour_graph(found, similarities, self.data.n_items))
+        return sp.csr_array(neighbour_graph(numbers, similarities, self.data.n_items))

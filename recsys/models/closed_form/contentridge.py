@@ -8,8 +8,8 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from recsys.evaluation.scorers import FallbackScorer, KernelScorer
-from recsys.inputs.content import all_weights, below, choose, unit_rows
+from recsys.evaluation.scorers import KernelScorer, Scorer
+from recsys.inputs.content import all_weights, below, choose, unit_rows, without_content
 from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model
@@ -32,7 +32,7 @@ class ContentRidge(Model):
     regression is one for each user, all with the same matrix: "Kernel Methods for Pattern Analysis", Shawe-Taylor
     and Cristianini, 2004, section 7.3. Content-KNN is its limit for a large lambda; a small one discounts what a
     user's items have in common with one another, and with everything. A warm item that the user did not take was
-    fitted to be worth 0; it gets what the regression without it gives: s / (1 - h), h its diagonal entry of
+    fitted to a score of 0; it gets what the regression without it gives: s / (1 - h), h its diagonal entry of
     K (K + lambda I)^-1.
 
     One float64 matrix of warm items by warm items is held while fitting, one float32 matrix afterwards. A user
@@ -41,7 +41,10 @@ class ContentRidge(Model):
 
     Settings = ContentRidgeSettings
     closed_form = True
+    reads_content = True
     ranks_cold_items = True
+    exports_vectors = False
+    popular_without_history = True
 
     def __init__(self, settings: ContentRidgeSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
@@ -72,10 +75,10 @@ class ContentRidge(Model):
         left[torch.from_numpy(warm)] = 1 / (penalty * self.inverse.diagonal())
         self.register_buffer("leave_out", left)
 
-    def unranked_items(self) -> np.ndarray:
-        return ~np.any([modality.mask for modality in self.modalities.values()], axis=0)
+    def cannot_score(self) -> np.ndarray:
+        return without_content(self.modalities, self.data.n_items)
 
-    def scorer_for(self, query_users: QueryUsers, new_items: NewItems | None = None) -> FallbackScorer:
+    def scores(self, users: QueryUsers, new_items: NewItems | None) -> Scorer:
         warm, content, scale = np.flatnonzero(self.data.warm_items), self.content, self.leave_out
         if new_items is not None:
             scale = torch.cat([scale, scale.new_ones(len(new_items))])
@@ -84,7 +87,4 @@ class ContentRidge(Model):
                 for name, rows in content.items()
             }
         pairs = [(rows[warm], rows) for rows in content.values()]
-        scorer = KernelScorer(
-            query_users.history[:, warm], self.inverse, pairs, scale, self.unranked(new_items)
-        )
-        return self.with_popularity(scorer, query_users.history, new_items)
+        return KernelScorer(users.history[:, warm], self.inverse, pairs, scale)

@@ -9,7 +9,7 @@ from scipy.linalg import lapack
 
 from recsys.coldstart.cold_items import ColdItems
 from recsys.errors import UserError
-from recsys.evaluation.scorers import FallbackScorer, HistoryScorer, JoinedScorer
+from recsys.evaluation.scorers import HistoryScorer, JoinedScorer, Scorer
 from recsys.inputs.content import choose, shares, unit_rows
 from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.inputs.training_data import TrainingData
@@ -61,10 +61,12 @@ class EASE(Model):
 
     Settings = EASESettings
     closed_form = True
+    exports_vectors = False
+    popular_without_history = True
 
     def __init__(self, settings: EASESettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
-        self.ranks_cold_items = settings.content > 0
+        self.reads_content = self.ranks_cold_items = settings.content > 0
         self.modalities, self.cold = {}, None
         if self.ranks_cold_items:
             self.modalities = choose(data.modalities, [], "EASE with content")
@@ -91,17 +93,12 @@ class EASE(Model):
         weights[warm] *= torch.from_numpy(of_item).float()[:, None]
         self.register_buffer("weights", weights)
 
-    def scorer_for(self, query_users: QueryUsers, new_items: NewItems | None = None) -> FallbackScorer:
-        history = query_users.history
-        if self.cold is None:
-            scorer = HistoryScorer(history, self.weights, self.unranked_items())
-        else:
-            scorer = HistoryScorer(history, self.weights)
-            scorer = JoinedScorer(scorer, *self.cold.joined(new_items), self.unranked(new_items))
-        return self.with_popularity(scorer, history, new_items)
+    def scores(self, users: QueryUsers, new_items: NewItems | None) -> Scorer:
+        scorer = HistoryScorer(users.history, self.weights)
+        return scorer if self.cold is None else JoinedScorer(scorer, *self.cold.joined(new_items))
 
-    def unranked_items(self) -> np.ndarray | None:
-        return super().unranked_items() if self.cold is None else self.cold.blind
+    def cannot_score(self) -> np.ndarray:
+        return super().cannot_score() if self.cold is None else self.cold.without_content
 
 
 BLOCK = 1024

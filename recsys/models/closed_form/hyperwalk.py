@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from recsys.coldstart.cold_items import ColdItems
-from recsys.evaluation.scorers import FallbackScorer, JoinedScorer, WalkScorer
+from recsys.evaluation.scorers import JoinedScorer, Scorer, WalkScorer
 from recsys.graphs.knn import item_graph
 from recsys.graphs.normalise import degrees, inverse_power, scale
 from recsys.inputs.content import shares
@@ -50,11 +50,15 @@ class HyperWalk(Model):
 
     Settings = HyperWalkSettings
     closed_form = True
+    reads_content = True
+    ranks_cold_items = True
+    exports_vectors = False
+    popular_without_history = True
 
     def __init__(self, settings: HyperWalkSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
         self.modalities = data.modalities
-        self.ranks_cold_items = bool(self.modalities)
+        self.reads_content = self.ranks_cold_items = bool(self.modalities)
         self.weights = shares(self.modalities, settings.weights, "HyperWalk") if self.modalities else {}
         self.cold = ColdItems(data, self.modalities, settings.k, self.weights) if self.modalities else None
 
@@ -73,17 +77,15 @@ class HyperWalk(Model):
         ]
         return sp.csr_array(item_graph(graphs, list(self.weights.values())))
 
-    def scorer_for(self, query_users: QueryUsers, new_items: NewItems | None = None) -> FallbackScorer:
-        history, s = query_users.history, self.settings
+    def scores(self, users: QueryUsers, new_items: NewItems | None) -> Scorer:
+        history, settings = users.history, self.settings
         rows = sp.csr_matrix(self.data.interactions)
-        items, users = degrees(rows, 0), degrees(rows, 1)
-        up = scale(rows, inverse_power(users, 1.0), inverse_power(items, s.leave))
-        down = scale(rows, None, inverse_power(items, s.reach)).T.tocsr()
-        given = history if self.start is None else history + s.content * (history @ self.start)
-        scorer = WalkScorer(given, up, down, s.hops, self.unranked_items() if self.cold is None else None)
-        if self.cold is not None:
-            scorer = JoinedScorer(scorer, *self.cold.joined(new_items), self.unranked(new_items))
-        return self.with_popularity(scorer, history, new_items)
+        of_item, of_user = degrees(rows, 0), degrees(rows, 1)
+        up = scale(rows, inverse_power(of_user, 1.0), inverse_power(of_item, settings.leave))
+        down = scale(rows, None, inverse_power(of_item, settings.reach)).T.tocsr()
+        start = history if self.start is None else history + settings.content * (history @ self.start)
+        scorer = WalkScorer(start, up, down, settings.hops)
+        return scorer if self.cold is None else JoinedScorer(scorer, *self.cold.joined(new_items))
 
-    def unranked_items(self) -> np.ndarray:
-        return ~self.data.warm_items if self.cold is None else self.cold.blind
+    def cannot_score(self) -> np.ndarray:
+        return super().cannot_score() if self.cold is None else self.cold.without_content

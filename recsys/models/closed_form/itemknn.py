@@ -6,7 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from recsys.evaluation.scorers import FallbackScorer, HistoryScorer
+from recsys.evaluation.scorers import HistoryScorer, Scorer
 from recsys.graphs.cooccurrence import cooccurrence_graph
 from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.models.base import Model
@@ -27,6 +27,8 @@ class ItemKNN(Model):
 
     Settings = ItemKNNSettings
     closed_form = True
+    exports_vectors = False
+    popular_without_history = True
 
     def fit(self) -> None:
         graph = cooccurrence_graph(self.data.interactions, self.settings.k)
@@ -35,9 +37,7 @@ class ItemKNN(Model):
         self.register_buffer("indices", torch.from_numpy(graph.indices.astype(np.int32)))
         self.register_buffer("similarities", torch.from_numpy(graph.data.astype(np.float32)))
 
-    def scorer_for(self, query_users: QueryUsers, new_items: NewItems | None = None) -> FallbackScorer:
+    def scores(self, users: QueryUsers, new_items: NewItems | None) -> Scorer:
         arrays = (self.similarities.numpy(), self.indices.numpy(), self.indptr.numpy())
         graph = sp.csr_array(arrays, shape=(self.data.n_items, self.data.n_items))
-        history = query_users.history
-        scorer = HistoryScorer(history, sp.csr_array(graph.T), self.unranked_items())
-        return self.with_popularity(scorer, history)
+        return HistoryScorer(users.history, sp.csr_array(graph.T))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
+import pandas as pd
+import scipy.sparse as sp
 import torch
 from torch import Tensor
 
 from recsys.coldstart.popularity import ContentPopularity
 from recsys.datasets.dataset import Modality
-from recsys.inputs.content import choose
+from recsys.inputs.content import choose, without_content
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model, Vectors
 from recsys.settings import Settings, setting
@@ -39,10 +40,11 @@ class Pop(Model):
 
     Settings = PopSettings
     closed_form = True
+    personal = False
 
     def __init__(self, settings: PopSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
-        self.ranks_cold_items = settings.ridge > 0
+        self.reads_content = self.ranks_cold_items = settings.ridge > 0
         self.modalities, self.expected = {}, None
         if self.ranks_cold_items:
             self.modalities = choose(data.modalities, [], "Pop with a ridge regression")
@@ -62,20 +64,19 @@ class Pop(Model):
         ordered = {name: contents[name] for name in self.modalities}
         return self.expected(ordered).expm1().clamp(min=0).pow(self.settings.power)
 
-    def unranked_items(self) -> np.ndarray | None:
-        unranked = super().unranked_items()
-        if unranked is not None:
-            return unranked
-        return ~self.data.warm_items & ~np.any([m.mask for m in self.modalities.values()], axis=0)
+    def cannot_score(self) -> np.ndarray:
+        return ~self.data.warm_items & without_content(self.modalities, self.data.n_items)
 
     def forward(self) -> Vectors:
         return Vectors(self.counts.new_ones(self.data.n_users, 1), self.counts.unsqueeze(1))
 
-    def item_vectors_for(self, features: Mapping[str, Modality]) -> Tensor:
+    def encode_items(self, content: Mapping[str, Modality], attributes: pd.DataFrame | None = None) -> Tensor:
         """(n, 1): how popular content leads to expect items to be."""
         if self.expected is None:
-            return super().item_vectors_for(features)
-        return self._expected(features).unsqueeze(1)
+            return super().encode_items(content)
+        return self._expected(content).unsqueeze(1)
 
-    def user_vectors_for(self, history, vectors=None):
+    def encode_users(
+        self, history: sp.csr_array, attributes: pd.DataFrame | None = None, vectors: Vectors | None = None
+    ) -> Tensor:
         return self.counts.new_ones(history.shape[0], 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 import torch
 from torch import Tensor
@@ -36,20 +37,22 @@ class WMF(Model):
     closed_form = True
 
     def fit(self) -> None:
-        s = self.settings
-        options = {"confidence": s.confidence, "reg": s.reg}
-        _, items = weighted_factors(self.data.interactions, s.width, sweeps=s.sweeps, seed=None, **options)
+        settings, rows = self.settings, self.data.interactions
+        options = {"confidence": settings.confidence, "reg": settings.reg}
+        _, items = weighted_factors(rows, settings.width, sweeps=settings.sweeps, seed=None, **options)
         self.register_buffer("items", torch.from_numpy(items))
-        users = folded_in(self.data.interactions, items, **options)
+        users = folded_in(rows, items, **options)
         self.register_buffer("users", torch.from_numpy(users))
 
     def forward(self) -> Vectors:
         return Vectors(self.users, self.items)
 
     @torch.no_grad()
-    def user_vectors_for(self, history: sp.csr_array, vectors: Vectors | None = None) -> Tensor:
+    def encode_users(
+        self, history: sp.csr_array, attributes: pd.DataFrame | None = None, vectors: Vectors | None = None
+    ) -> Tensor:
         users, items = (x.cpu().numpy() for x in (vectors or self.forward())[:2])
-        found = folded_in(history, items, confidence=self.settings.confidence, reg=self.settings.reg)
+        rows = folded_in(history, items, confidence=self.settings.confidence, reg=self.settings.reg)
         known = history @ self.data.warm_items.astype(np.float32)
-        found[known == 0] = users[self.data.warm_users].mean(axis=0)
-        return torch.from_numpy(found).to(self.users.device)
+        rows[known == 0] = users[self.data.warm_users].mean(axis=0)
+        return torch.from_numpy(rows).to(self.users.device)

@@ -17,17 +17,17 @@ from recsys.coldstart.popularity import ContentPopularity
 from recsys.datasets.dataset import Modality
 from recsys.encoders.fields import DAYS, HOURS, AttributeFields, context_fields
 from recsys.encoders.gated_fusion import ContentFields, FieldFusion, FieldRows, Gates, HistoryField
+from recsys.encoders.moving_average import MovingAverage
 from recsys.errors import UserError
 from recsys.evaluation.evaluator import COLD, OVERALL, WARM
-from recsys.inputs.content import choose
-from recsys.inputs.requests import NewItems, QueryUsers
+from recsys.inputs.content import choose, without_content
+from recsys.inputs.requests import NewItems
 from recsys.inputs.sampler import Batch
 from recsys.inputs.support_query import SupportQuerySampler
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model, Vectors, calibrate_at
 from recsys.objectives.contrastive.infonce import infonce
 from recsys.settings import Settings, setting
-from recsys.training.ema import MovingAverage
 
 CONTRASTED = 512
 """Users, items and pairs of a batch that the contrastive terms look at, at most."""
@@ -141,6 +141,7 @@ class AFF(Model):
         "eval_every": 4,
         "patience": 8,
     }
+    reads_content = True
     ranks_cold_items = True
 
     def __init__(self, settings: AFFSettings, data: TrainingData, seed: int):
@@ -372,41 +373,31 @@ class AFF(Model):
             )
 
     @torch.no_grad()
-    def new_user_vectors(self, query_users: QueryUsers, vectors: Vectors) -> Tensor:
-        keys, n = vectors.extras["keys"], len(query_users)
-        attributes = self.user_columns.read(query_users.attributes, n)
-        content = self.user_content.encode(attributes, n, keys.device)
-        fields = self._user_fields(content, keys, query_users.history)
-        return self._scored_users(self._without_id(fields, n))
-
-    @torch.no_grad()
-    def user_vectors_for(self, history: sp.csr_array, vectors: Vectors | None = None) -> Tensor:
-        nothing = QueryUsers(np.full(history.shape[0], -1), history, pd.DataFrame())
-        return self.new_user_vectors(nothing, vectors or self.forward())
+    def encode_users(
+        self, history: sp.csr_array, attributes: pd.DataFrame | None = None, vectors: Vectors | None = None
+    ) -> Tensor:
+        keys, n = (vectors or self.forward()).extras["keys"], history.shape[0]
+        content = self.user_content.encode(self.user_columns.read(attributes, n), n, keys.device)
+        return self._scored_users(self._without_id(self._user_fields(content, keys, history), n))
 
     def _contents(
-        self, features: Mapping[str, Modality], attributes: pd.DataFrame, n: int
+        self, content: Mapping[str, Modality], attributes: pd.DataFrame | None, n: int
     ) -> dict[str, Modality]:
         """The fields of n items but for the ID."""
-        return self.item_columns.read(attributes, n) | {name: features[name] for name in self.modalities}
+        return self.item_columns.read(attributes, n) | {name: content[name] for name in self.modalities}
 
     @torch.no_grad()
-    def new_item_vectors(self, new_items: NewItems) -> Tensor:
-        n = len(new_items)
-        contents = self._contents(new_items.modalities, new_items.attributes, n)
+    def encode_items(self, content: Mapping[str, Modality], attributes: pd.DataFrame | None = None) -> Tensor:
+        n = len(next(iter(content.values())).mask) if content else len(attributes)
+        contents = self._contents(content, attributes, n)
         fields = self.item_content.encode(contents, n, self.place.device)
         items = self._items(self._without_id(fields, n))
         usual = self.forward().extras["usual"] if self.settings.ridge else items.bias.new_zeros(0)
         return self._scored_items(items, torch.ones_like(items.bias[:, 0], dtype=torch.bool), usual, contents)
 
-    @torch.no_grad()
-    def item_vectors_for(self, features: Mapping[str, Modality]) -> Tensor:
-        n = len(next(iter(features.values())).mask)
-        return self.new_item_vectors(NewItems(np.empty(n, dtype=str), features, pd.DataFrame()))
-
-    def blind(self, new_items: NewItems) -> np.ndarray:
+    def without_content(self, new_items: NewItems) -> np.ndarray:
         contents = self._contents(new_items.modalities, new_items.attributes, len(new_items))
-        return ~np.any([*(m.mask for m in contents.values()), np.zeros(len(new_items), dtype=bool)], axis=0)
+        return without_content(contents, len(new_items))
 
     def _without_id(self, fields: FieldRows, n: int) -> FieldRows:
         if not self.settings.ids:
@@ -434,7 +425,7 @@ class AFF(Model):
             support: (n_users, n_items) CSR of interactions that cold users bring along.
         """
         items = self._item_fields()
-        users = self._known_users(self._items(items).keys, self.history(support))
+        users = self._known_users(self._items(items).keys, self.data.query_users(support).history)
         found = {
             "user": (self.user_fusion(users)[1], users.present, self.data.warm_users),
             "item": (self.item_fusion(items)[1], items.present, self.data.warm_items),

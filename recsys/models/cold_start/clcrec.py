@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, embedding, leaky_relu, normalize
@@ -57,6 +58,7 @@ class CLCRec(Model):
 
     Settings = CLCRecSettings
     train_defaults: ClassVar = {"batch_size": 1024, "negatives": 128}
+    reads_content = True
     ranks_cold_items = True
 
     def __init__(self, settings: CLCRecSettings, data: TrainingData, seed: int):
@@ -111,9 +113,9 @@ class CLCRec(Model):
         }
 
     @torch.no_grad()
-    def item_vectors_for(self, features: Mapping[str, Modality]) -> Tensor:
-        content = nn.ModuleList(ContentRows(features[name]) for name in self.modalities)
-        return self._encode(content.to(self.item_table.device))
+    def encode_items(self, content: Mapping[str, Modality], attributes: pd.DataFrame | None = None) -> Tensor:
+        rows = nn.ModuleList(ContentRows(content[name]) for name in self.modalities)
+        return self._encode(rows.to(self.item_table.device))
 
 
 def dots(x: Tensor, y: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
@@ -74,6 +75,7 @@ class DropoutNet(Model):
     """
 
     Settings = DropoutNetSettings
+    reads_content = True
     ranks_cold_items = True
 
     def __init__(self, settings: DropoutNetSettings, data: TrainingData, seed: int):
@@ -163,17 +165,19 @@ class DropoutNet(Model):
         return drawn.to(self.item_factors.device)
 
     @torch.no_grad()
-    def user_vectors_for(self, history: sp.csr_array, vectors: Vectors | None = None) -> Tensor:
+    def encode_users(
+        self, history: sp.csr_array, attributes: pd.DataFrame | None = None, vectors: Vectors | None = None
+    ) -> Tensor:
         """(n, width): f_U of the mean V of each row's warm items; of zero, the mean, where it has none."""
         means, trained = self._mean_items(history), self._mean_items(self.data.interactions)
         held = means.any(1)
         return self.users(_standardised(means, trained[self._warm()[0]], held), [])
 
     @torch.no_grad()
-    def item_vectors_for(self, features: Mapping[str, Modality]) -> Tensor:
-        content = [ContentRows(features[name]).to(self.item_factors.device) for name in self.modalities]
-        n = len(content[0].present)
-        return self._item_tower(self.item_factors.new_zeros(n, self.settings.width), nn.ModuleList(content))
+    def encode_items(self, content: Mapping[str, Modality], attributes: pd.DataFrame | None = None) -> Tensor:
+        rows = nn.ModuleList(ContentRows(content[name]) for name in self.modalities)
+        nothing = self.item_factors.new_zeros(len(rows[0].present), self.settings.width)
+        return self._item_tower(nothing, rows.to(nothing.device))
 
     def load_arrays(self, arrays: Mapping[str, Tensor]) -> None:
         super().load_arrays(arrays)

@@ -13,7 +13,7 @@ import torch
 
 from recsys.encoders.fields import AttributeFields, Numbers, context_fields
 from recsys.errors import UserError
-from recsys.evaluation.scorers import AverageScorer, Scorer
+from recsys.evaluation.scorers import Scorer
 from recsys.inputs.content import below, choose, unit_rows
 from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.inputs.training_data import TrainingData
@@ -59,6 +59,8 @@ class LambdaRank(Model):
 
     Settings = LambdaRankSettings
     closed_form = True
+    exports_vectors = False
+    reads_content = True
     ranks_cold_items = True
     settings: LambdaRankSettings
     objective: ClassVar[dict[str, Any]] = {"objective": "lambdarank", "deterministic": True, "verbosity": -1}
@@ -140,14 +142,14 @@ class LambdaRank(Model):
                 parts.append(np.where(modality.mask[:, None], modality.features, np.nan))
         return np.concatenate(parts, axis=1, dtype=np.float32)
 
-    def scorer_for(self, query_users: QueryUsers, new_items: NewItems | None = None) -> Scorer:
+    def scores(self, users: QueryUsers, new_items: NewItems | None) -> Scorer:
         """Scores by the trees, a block of users by all items at a time."""
         data = self.data
         content = [self._content(data.item_attributes, data.modalities, data.n_items)]
         counts = np.where(data.warm_items, data.item_counts(), np.nan)
         units = {n: unit_rows(m.features) for n, m in self.modalities.items()}
         masks = {n: m.mask for n, m in self.modalities.items()}
-        history = {n: _Profile(query_users.history, units[n], masks[n]) for n in units}
+        history = {n: _Profile(users.history, units[n], masks[n]) for n in units}
         if new_items is not None:
             content.append(self._content(new_items.attributes, new_items.modalities, len(new_items)))
             counts = np.append(counts, np.full(len(new_items), np.nan))
@@ -155,19 +157,16 @@ class LambdaRank(Model):
                 new = new_items.modalities[name]
                 units[name] = below(units[name], unit_rows(new.features))
                 masks[name] = np.append(masks[name], new.mask)
-        users = [_table(self.user_columns, query_users.attributes, len(query_users))]
-        users.append(np.diff(query_users.history.indptr)[:, None])
+        columns = [_table(self.user_columns, users.attributes, len(users))]
+        columns.append(np.diff(users.history.indptr)[:, None])
         if self.context is not None:
-            found, often = np.unique(self.context, axis=0, return_counts=True)
-            users.append(np.tile(found[often.argmax()], (len(query_users), 1)))
-        by_user = np.concatenate(users, axis=1, dtype=np.float32)
+            moments, often = np.unique(self.context, axis=0, return_counts=True)
+            columns.append(np.tile(moments[often.argmax()], (len(users), 1)))
+        by_user = np.concatenate(columns, axis=1, dtype=np.float32)
         by_item = np.concatenate([np.concatenate(content), counts[:, None]], axis=1, dtype=np.float32)
         near = [(history[n], units[n], masks[n]) for n in units]
         text = self.booster.cpu().numpy().tobytes().decode()
-        scorer: Scorer = _TreeScorer(self.library.Booster(model_str=text), by_user, by_item, near)
-        if new_items is not None and (blind := self.blind(new_items)).any():
-            return AverageScorer(scorer, data.n_items + np.flatnonzero(blind), self._average_items())
-        return scorer
+        return _TreeScorer(self.library.Booster(model_str=text), by_user, by_item, near)
 
 
 class _Profile:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from recsys.datasets.dataset import Modality
 from recsys.encoders.content import ContentRows
 from recsys.encoders.linear import linear
 from recsys.encoders.sphere import unit
-from recsys.inputs.content import choose, shares
+from recsys.inputs.content import choose, shares, without_content
 from recsys.inputs.requests import NewItems
 from recsys.inputs.sampler import Batch
 from recsys.inputs.support_query import SupportQuerySampler
@@ -95,6 +96,7 @@ class TwoTower(Model):
         "patience": 5,
         "max_epochs": 100,
     }
+    reads_content = True
     ranks_cold_items = True
 
     def __init__(self, settings: TwoTowerSettings, data: TrainingData, seed: int):
@@ -164,16 +166,18 @@ class TwoTower(Model):
         return {name: self.content[name](layer) for name, layer in self.vectors.layers.items()}
 
     @torch.no_grad()
-    def user_vectors_for(self, history: sp.csr_array, vectors: Vectors | None = None) -> Tensor:
+    def encode_users(
+        self, history: sp.csr_array, attributes: pd.DataFrame | None = None, vectors: Vectors | None = None
+    ) -> Tensor:
         return self._users(sp.csr_array(history))
 
     @torch.no_grad()
-    def item_vectors_for(self, features: Mapping[str, Modality]) -> Tensor:
-        content = {name: ContentRows(m) for name, m in self._content(features).items()}
-        return self._items(nn.ModuleDict(content).to(self.bias.device), None)
+    def encode_items(self, content: Mapping[str, Modality], attributes: pd.DataFrame | None = None) -> Tensor:
+        rows = {name: ContentRows(modality) for name, modality in self._content(content).items()}
+        return self._items(nn.ModuleDict(rows).to(self.bias.device), None)
 
-    def blind(self, new_items: NewItems) -> np.ndarray:
-        return ~np.any([m.mask for m in self._content(new_items.modalities).values()], axis=0)
+    def without_content(self, new_items: NewItems) -> np.ndarray:
+        return without_content(self._content(new_items.modalities), len(new_items))
 
 
 def _learnable(modality: Modality, warm: np.ndarray) -> np.ndarray | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
@@ -39,7 +40,7 @@ class AutoRec(Model):
 
     Settings = AutoRecSettings
     train_defaults: ClassVar = {"batch_size": 256, "sample_by": "rows"}
-    loss_is_mean = True
+    trains_in_shares = True
 
     def __init__(self, settings: AutoRecSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
@@ -71,16 +72,20 @@ class AutoRec(Model):
         return Vectors(torch.cat([hidden, torch.ones_like(hidden[:, :1])], 1), items)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        s, rows = self.settings, self.data.interactions[batch.users.cpu().numpy()]
+        settings, rows = self.settings, self.data.interactions[batch.users.cpu().numpy()]
         weights, read = embedding(self.warm_ids, self.item_weights), embedding(self.warm_ids, self.item_table)
         made = self.encode(rows) @ weights.T + embedding(self.warm_ids, self.item_bias).T
         users, items = (torch.from_numpy(ids.astype(np.int64)).to(made.device) for ids in rows.nonzero())
         taken = made[users, self.place[items]]
         # (r_hat - r)^2 summed: all as if r were 0, then what the ones make of it.
-        error = made.square().sum() + ((1 + s.confidence) * (taken - 1).square() - taken.square()).sum()
+        error = (
+            made.square().sum() + ((1 + settings.confidence) * (taken - 1).square() - taken.square()).sum()
+        )
         norms = weights.square().sum() + read.square().sum()
-        return {"error": error / len(batch.users), "norm": s.reg / 2 * norms}
+        return {"error": error / len(batch.users), "norm": settings.reg / 2 * norms}
 
     @torch.no_grad()
-    def user_vectors_for(self, history: sp.csr_array, vectors: Vectors | None = None) -> Tensor:
+    def encode_users(
+        self, history: sp.csr_array, attributes: pd.DataFrame | None = None, vectors: Vectors | None = None
+    ) -> Tensor:
         return self._vectors(self.encode(history)).users

@@ -27,7 +27,7 @@ class BPR(Model):
     """
 
     Settings = BPRSettings
-    loss_is_mean = True
+    trains_in_shares = True
 
     def __init__(self, settings: BPRSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)

@@ -32,7 +32,7 @@ class LightGCN(Model):
     """
 
     Settings = LightGCNSettings
-    loss_is_mean = True
+    trains_in_shares = True
 
     def __init__(self, settings: LightGCNSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import scipy.sparse as sp
+import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, embedding
@@ -52,6 +52,7 @@ class BM3(Model):
     """
 
     Settings = BM3Settings
+    reads_content = True
     ranks_cold_items = True
 
     def __init__(self, settings: BM3Settings, data: TrainingData, seed: int):
@@ -115,8 +116,8 @@ class BM3(Model):
         return rows.detach() * (drawn >= self.settings.dropout)
 
     @torch.no_grad()
-    def item_vectors_for(self, features: Mapping[str, Modality]) -> Tensor:
-        graph: sp.csr_array = self.cold.neighbours.graph(features)
+    def encode_items(self, content: Mapping[str, Modality], attributes: pd.DataFrame | None = None) -> Tensor:
+        graph = self.cold.neighbours.graph(content)
         return self.cold.neighbours.attach(graph, self.predict(self._propagate()[1]))
 
 

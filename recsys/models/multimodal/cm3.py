@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
@@ -77,6 +78,7 @@ class CM3(Model):
     """
 
     Settings = CM3Settings
+    reads_content = True
     ranks_cold_items = True
 
     def __init__(self, settings: CM3Settings, data: TrainingData, seed: int):
@@ -170,6 +172,6 @@ class CM3(Model):
         return own + self.cold.neighbours.attach(graph, others)
 
     @torch.no_grad()
-    def item_vectors_for(self, features: Mapping[str, Modality]) -> Tensor:
-        graph = self.cold.neighbours.graph(features)
-        return self._from_content(features, graph, self._propagate(0.5))
+    def encode_items(self, content: Mapping[str, Modality], attributes: pd.DataFrame | None = None) -> Tensor:
+        graph = self.cold.neighbours.graph(content)
+        return self._from_content(content, graph, self._propagate(0.5))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import pandas as pd
 import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
@@ -53,6 +54,7 @@ class FREEDOM(Model):
     """
 
     Settings = FREEDOMSettings
+    reads_content = True
     ranks_cold_items = True
 
     def __init__(self, settings: FREEDOMSettings, data: TrainingData, seed: int):
@@ -116,9 +118,9 @@ class FREEDOM(Model):
         return Vectors(users, final)
 
     @torch.no_grad()
-    def item_vectors_for(self, features: Mapping[str, Modality]) -> Tensor:
+    def encode_items(self, content: Mapping[str, Modality], attributes: pd.DataFrame | None = None) -> Tensor:
         _, items, before, _ = self._propagate(self.full)
-        return self.cold.neighbours.attach(self.cold.neighbours.graph(features), items + before)
+        return self.cold.neighbours.attach(self.cold.neighbours.graph(content), items + before)
 
 
 def content_bpr(users: Tensor, content: ContentRows, layer: nn.Linear, batch: Batch) -> Tensor:

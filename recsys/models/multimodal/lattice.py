@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
@@ -73,8 +74,9 @@ class LATTICE(Model):
 
     Settings = LATTICESettings
     train_defaults: ClassVar[Mapping[str, Any]] = {"batch_size": 1024, "learning_rate": 5e-4}
+    reads_content = True
     ranks_cold_items = True
-    loss_is_mean = True
+    trains_in_shares = True
     idle_parameters = True  # the item graph is learned in an epoch's first step alone
 
     def __init__(self, settings: LATTICESettings, data: TrainingData, seed: int):
@@ -196,6 +198,6 @@ class LATTICE(Model):
         return sp.csr_array(total)
 
     @torch.no_grad()
-    def item_vectors_for(self, features: Mapping[str, Modality]) -> Tensor:
+    def encode_items(self, content: Mapping[str, Modality], attributes: pd.DataFrame | None = None) -> Tensor:
         _, items, before, _ = self._scored()
-        return self._from_content(features, self.cold.neighbours.graph(features), items, before)
+        return self._from_content(content, self.cold.neighbours.graph(content), items, before)

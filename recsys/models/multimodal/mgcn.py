@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
@@ -89,6 +90,7 @@ class MGCN(Model):
 
     Settings = MGCNSettings
     train_defaults: ClassVar = {"decay": 0.96 ** (1 / 50)}
+    reads_content = True
     ranks_cold_items = True
 
     def __init__(self, settings: MGCNSettings, data: TrainingData, seed: int):
@@ -187,5 +189,5 @@ class MGCN(Model):
         return self._vectors(Views(attach(graph, items.behaviour), modal, missing))
 
     @torch.no_grad()
-    def item_vectors_for(self, features: Mapping[str, Modality]) -> Tensor:
-        return self._new_items(features, self.cold.neighbours.graph(features), self._views()[1])
+    def encode_items(self, content: Mapping[str, Modality], attributes: pd.DataFrame | None = None) -> Tensor:
+        return self._new_items(content, self.cold.neighbours.graph(content), self._views()[1])

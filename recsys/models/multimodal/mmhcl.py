@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 import torch
 from torch import Tensor
@@ -89,8 +90,9 @@ class MMHCL(Model):
         "decay": 0.96 ** (1 / 50),
         "sample_by": "users",
     }
+    reads_content = True
     ranks_cold_items = True
-    loss_is_mean = True
+    trains_in_shares = True
 
     def __init__(self, settings: MMHCLSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
@@ -196,6 +198,6 @@ class MMHCL(Model):
         return self.cold.neighbours.attach(neighbours, state.first_items) + normalize(second, dim=1)
 
     @torch.no_grad()
-    def item_vectors_for(self, features: Mapping[str, Modality]) -> Tensor:
-        graph = self.cold.neighbours.graph(features)
-        return self._from_content(graph, self._memberships(features), self._propagate())
+    def encode_items(self, content: Mapping[str, Modality], attributes: pd.DataFrame | None = None) -> Tensor:
+        graph = self.cold.neighbours.graph(content)
+        return self._from_content(graph, self._memberships(content), self._propagate())

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
@@ -94,6 +95,7 @@ class SIGE(Model):
     """
 
     Settings = SIGESettings
+    reads_content = True
     ranks_cold_items = True
 
     def __init__(self, settings: SIGESettings, data: TrainingData, seed: int):
@@ -203,8 +205,8 @@ class SIGE(Model):
         return parts.behaviour + parts.fused
 
     @torch.no_grad()
-    def item_vectors_for(self, features: Mapping[str, Modality]) -> Tensor:
-        return self._new_items(features, self.cold.neighbours.graph(features), self._parts()[1])
+    def encode_items(self, content: Mapping[str, Modality], attributes: pd.DataFrame | None = None) -> Tensor:
+        return self._new_items(content, self.cold.neighbours.graph(content), self._parts()[1])
 
 
 def enhanced_graph(

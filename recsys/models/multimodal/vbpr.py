@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -38,8 +39,9 @@ class VBPR(Model):
     """
 
     Settings = VBPRSettings
+    reads_content = True
     ranks_cold_items = True
-    loss_is_mean = True
+    trains_in_shares = True
 
     def __init__(self, settings: VBPRSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
@@ -79,8 +81,7 @@ class VBPR(Model):
         }
 
     @torch.no_grad()
-    def item_vectors_for(self, features: Mapping[str, Modality]) -> Tensor:
-        content = nn.ModuleDict({name: ContentRows(features[name]) for name in self.modalities})
-        content = content.to(self.item_table.device)
-        first = self.item_table.new_zeros(len(features[next(iter(content))].mask), self.item_table.shape[1])
-        return self._items(content, first, 0.0)
+    def encode_items(self, content: Mapping[str, Modality], attributes: pd.DataFrame | None = None) -> Tensor:
+        rows = nn.ModuleDict({name: ContentRows(content[name]) for name in self.modalities})
+        identity = self.item_table.new_zeros(len(next(iter(content.values())).mask), self.item_table.shape[1])
+        return self._items(rows.to(identity.device), identity, 0.0)

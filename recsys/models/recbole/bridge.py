@@ -13,8 +13,7 @@ from pydantic import create_model
 from torch import Tensor, nn
 
 from recsys.errors import UserError
-from recsys.evaluation.ranking import LOWEST
-from recsys.evaluation.scorers import AverageScorer, Scorer
+from recsys.evaluation.scorers import Scorer
 from recsys.graphs.knn import knn
 from recsys.graphs.normalise import row_normalise
 from recsys.inputs.requests import NewItems, QueryUsers
@@ -58,6 +57,7 @@ class RecBole(Model):
     losses by which it draws its time steps.
     """
 
+    exports_vectors = False
     name: ClassVar[str]
     inner_class: ClassVar[type]
     context: ClassVar[bool]
@@ -68,6 +68,7 @@ class RecBole(Model):
         super().__init__(settings, data, seed)
         self.loan = Loan(seed)
         self.users, self.items = make_sides(data, settings.attributes if self.context else None)
+        self.reads_content = self.context
         self.ranks_cold_items = len(self.items) > 1
         data.ledger.record("fields", f"RecBole's {self.name}", data.warm_users, data.warm_items)
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
@@ -166,20 +167,20 @@ class RecBole(Model):
         raise UserError(f"recbole:{self.name} gives scores, and no vectors of users and items")
 
     @torch.no_grad()
-    def scorer_for(self, query_users: QueryUsers, new_items: NewItems | None = None) -> Scorer:
+    def scores(self, users: QueryUsers, new_items: NewItems | None) -> Scorer:
         for name in self._caches:
             setattr(self.inner, name, None)
         if self.context:
             self._fill_unknown()
-        scorer = BridgeScorer(self, query_users, new_items)
-        if self.context:
-            blind = np.flatnonzero(self.blind(new_items)) if new_items is not None else ()
-            places = self.data.n_items + np.asarray(blind, dtype=np.int64)
-            return AverageScorer(scorer, places, self._average_items()) if len(blind) else scorer
-        known = (query_users.numbers >= 0) | (np.diff(scorer.neighbours.indptr) > 0)
-        return self.with_popularity(scorer, sp.csr_array(known[:, None]), new_items)
+        return BridgeScorer(self, users, new_items)
 
-    def blind(self, new_items: NewItems) -> np.ndarray:
+    def cannot_rank_for(self, users: QueryUsers) -> np.ndarray | None:
+        """(m,) bool: of a model that knows ids alone, users without an id and without neighbours that have one."""
+        if not self.popular_without_history:
+            return None
+        return (users.numbers < 0) & (np.diff(_nearest(users, self.data).indptr) == 0)
+
+    def without_content(self, new_items: NewItems) -> np.ndarray:
         table = self.items.coded(new_items.attributes, torch.zeros(len(new_items), dtype=torch.long))
         return ~np.any([t.reshape(len(t), -1).numpy().any(1) for t in table.values()], axis=0)
 
@@ -191,7 +192,7 @@ class RecBole(Model):
                 for rows in module.weight.data.split(sizes):
                     rows[0] = rows[1:].mean(0)
 
-    def scores(self, users: Table, items: Table) -> Tensor:
+    def score_tables(self, users: Table, items: Table) -> Tensor:
         """(b, n) of b users and n items; 0 for items without an id where the model knows ids alone."""
         b, n = len(users["user_id"]), len(items["item_id"])
         ranked = torch.arange(n) if self.context else items["item_id"].nonzero().squeeze(1)
@@ -252,7 +253,7 @@ class RecBole(Model):
 
 
 class BridgeScorer:
-    """A RecBole model's scores for an query users.
+    """A RecBole model's scores for users to rank for.
 
     A user whom training has not seen is scored as the training users most like the user's history are on average,
     and where there is no history under the unknown id.
@@ -269,26 +270,23 @@ class BridgeScorer:
             self.items = {name: torch.cat([values, new[name]]) for name, values in self.items.items()}
         self.n_items = len(self.items["item_id"])
         self.neighbours = _nearest(query_users, model.data)
-        self._unranked = model.unranked(new_items)
 
     def __call__(self, users: np.ndarray) -> Tensor:
         users = np.asarray(users)
         borrowing = np.diff(self.neighbours.indptr)[users] > 0
         scores = torch.empty(len(users), self.n_items, device=self.device)
         if len(own := np.flatnonzero(~borrowing)):
-            scores[torch.from_numpy(own)] = self.model.scores(self._table(users[own]), self.items)
+            scores[torch.from_numpy(own)] = self.model.score_tables(self._table(users[own]), self.items)
         # Twenty neighbours for each: a few users at a time, so that a block stays small.
         for rows in np.array_split(np.flatnonzero(borrowing), -(-borrowing.sum() // BORROWERS) or 1):
             weights = self.neighbours[users[rows]]
             who, place = np.unique(weights.indices, return_inverse=True)
             mixed = sp.csr_array((weights.data, place, weights.indptr), shape=(len(rows), len(who)))
             if len(who):
-                lent = self.model.scores(
+                lent = self.model.score_tables(
                     {n: v[torch.from_numpy(who)] for n, v in self.users.items()}, self.items
                 )
                 scores[torch.from_numpy(rows)] = torch.from_numpy(mixed.toarray()).to(lent) @ lent
-        if self._unranked is not None:
-            scores[:, torch.from_numpy(self._unranked)] = LOWEST
         return scores
 
     def _table(self, places: np.ndarray) -> Table:
@@ -333,6 +331,8 @@ def recbole_model(name: str) -> type[RecBole]:
         # NCEPLRec does not say so, and has nothing to train either.
         "closed_form": inner.type is ModelType.TRADITIONAL or name == "NCEPLRec",
         "idle_parameters": True,
+        "reads_content": context,
+        "popular_without_history": not context,
         "name": name,
         "inner_class": inner,
         "context": context,

@@ -10,7 +10,7 @@ import torch
 from recsys.datasets.dataset import Modality
 from recsys.datasets.splits import head_items, make_split
 from recsys.errors import DataError, UserError
-from recsys.inputs.corruption import ContentCorruption, corrupt, reads_content
+from recsys.inputs.corruption import ContentCorruption, corrupt
 from recsys.models import MODELS
 from recsys.runs.config import RunConfig
 from recsys.runs.run import execute, load_run, prepare
@@ -169,9 +169,7 @@ def test_a_data_set_without_content_cannot_be_altered(toy):
 
 
 def test_which_models_read_content():
-    told = {
-        name: reads_content(MODELS.get(name)) for name in ("pop", "bpr", "lightgcn", "vbpr", "contentknn")
-    }
+    told = {name: MODELS.get(name).reads_content for name in ("pop", "bpr", "lightgcn", "vbpr", "contentknn")}
     assert told == {"pop": False, "bpr": False, "lightgcn": False, "vbpr": True, "contentknn": True}
 
 

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from recsys.training.ema import MovingAverage
+from recsys.encoders.moving_average import MovingAverage
 
 
 def model_of(value):
