@@ -133,7 +133,7 @@ def resolve_settings(model_class: type[Model], values: Mapping[str, Any]) -> tup
     name = model_class.__name__
     groups: dict[str, type[Settings]] = {"model": model_class.Settings}
     if not model_class.closed_form:
-        from recsys.training.loop import TrainSettings
+        from recsys.inputs.train_settings import TrainSettings
 
         groups["train"] = TrainSettings
     parts = divide(values, **groups)

@@ -29,7 +29,8 @@ class ContentKNN(Model):
 
     The floor that a multimodal model must pass on cold items. With k = 0 every similarity counts, and the sum
     is taken through the user's summed content, so that no items-by-items matrix exists; with k > 0 only each
-    candidate's k nearest training items count (many scores are then zero: ties count as they do on average). A user without interactions gets the popularity ranking.
+    candidate's k nearest training items count (many scores are then zero, and tie). A user without interactions
+    gets the popularity ranking.
     """
 
     Settings = ContentKNNSettings

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from recsys.errors import UserError
 from recsys.evaluation.evaluator import Evaluator
 from recsys.evaluation.ranking import LOWEST
-from recsys.evaluation.scorers import VectorScorer
+from recsys.evaluation.scorers import LowestScorer, VectorScorer
 
 NAMES = ("recall", "ndcg", "precision", "hr", "mrr", "map")
 N_USERS, N_ITEMS = 5, 6
@@ -196,10 +196,9 @@ def test_masked_items_are_never_recommended():
 
 
 def test_items_that_cannot_be_scored_tie_below_all_others():
-    # Item 2 would score highest; unranked, it ties with item 3 for the last two of four places.
-    scorer = VectorScorer(
-        torch.ones(1, 1), torch.tensor([[1.0], [0.5], [9.0], [8.0]]), np.array([0, 0, 1, 1], bool)
-    )
+    # Item 2 would score highest; as one that cannot be scored it ties with item 3 for the last two of four places.
+    vectors = VectorScorer(torch.ones(1, 1), torch.tensor([[1.0], [0.5], [9.0], [8.0]]))
+    scorer = LowestScorer(vectors, np.array([0, 0, 1, 1], bool))
     got = Evaluator(sp.csr_array(np.array([[0, 0, 1, 0]])), metrics=at(2, 3, 4, names=["recall"])).evaluate(
         scorer
     )

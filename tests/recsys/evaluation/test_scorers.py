@@ -10,7 +10,7 @@ from recsys.errors import UserError
 from recsys.evaluation.evaluator import Evaluator
 from recsys.evaluation.ranking import LOWEST
 from recsys.evaluation.recommendations import evaluate_recommendations
-from recsys.evaluation.scorers import HistoryScorer, StandardScorer, VectorScorer
+from recsys.evaluation.scorers import HistoryScorer, LowestScorer, StandardScorer, VectorScorer
 
 USERS = np.array([2, 0, 2])
 
@@ -25,7 +25,8 @@ def test_vector_scores_are_inner_products():
 
 def test_standard_scores_have_mean_0_and_deviation_1_over_what_is_counted():
     """1 and 5: mean 3, deviation 2. The unscored item and the first unknown one are lowest, the other the mean."""
-    inner = VectorScorer(torch.ones(1, 1), torch.tensor([[1.0], [5.0], [9.0], [7.0]]), np.arange(4) == 3)
+    vectors = VectorScorer(torch.ones(1, 1), torch.tensor([[1.0], [5.0], [9.0], [7.0]]))
+    inner = LowestScorer(vectors, np.arange(4) == 3)
     scorer = StandardScorer([inner], np.array([True, True, False, False]), unknown=np.array([True, False]))
     assert scorer(np.array([0])).tolist() == [[-1, 1, 3, -1, -1, 0]] and scorer.n_items == 6
 
@@ -40,12 +41,9 @@ def test_history_scores_are_sums_of_weights(kind):
     rng = np.random.default_rng(0)
     history = (rng.random((4, 7)) < 0.4).astype(np.float32)
     weights = rng.random((7, 7), dtype=np.float32) * (rng.random((7, 7)) < 0.5).astype(np.float32)
-    unranked = np.arange(7) == 3
-    scores = HistoryScorer(sp.csr_array(history), kind(weights), unranked)(USERS)
-    wanted = history[USERS] @ weights
-    wanted[:, 3] = LOWEST
+    scores = HistoryScorer(sp.csr_array(history), kind(weights))(USERS)
     assert scores.dtype == torch.float32
-    np.testing.assert_allclose(scores.numpy(), wanted, rtol=1e-6)
+    np.testing.assert_allclose(scores.numpy(), history[USERS] @ weights, rtol=1e-6)
 
 
 def test_a_block_may_be_overwritten():
@@ -54,9 +52,13 @@ def test_a_block_may_be_overwritten():
     assert scorer(USERS).tolist() == [[0, 0, 1], [1, 0, 0], [0, 0, 1]]
 
 
-def test_unranked_of_another_length_is_refused():
-    with pytest.raises(ValueError, match="unranked"):
-        VectorScorer(torch.ones(2, 2), torch.ones(3, 2), np.ones(2, bool))
+def test_items_that_cannot_be_scored_are_lowest_and_those_behind_them_stay():
+    scorer = LowestScorer(
+        VectorScorer(torch.ones(3, 1), torch.tensor([[1.0], [2.0], [3.0]])), np.array([0, 1], bool)
+    )
+    assert scorer(USERS).tolist() == 3 * [[1, LOWEST, 3]]
+    with pytest.raises(ValueError, match="names 4 items, and there are 3"):
+        LowestScorer(scorer, np.ones(4, bool))
 
 
 TRUTH = sp.csr_array(np.array([[0, 0, 1, 0], [1, 0, 0, 0]]))

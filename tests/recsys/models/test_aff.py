@@ -11,7 +11,6 @@ import torch
 from recsys.datasets.splits import make_split
 from recsys.encoders.fields import time_fields
 from recsys.errors import UserError
-from recsys.inputs.requests import QueryUsers
 from recsys.inputs.training_data import TrainingData
 from recsys.models.cold_start.aff import AFF, AFFSettings
 from recsys.objectives.contrastive.infonce import infonce
@@ -143,7 +142,7 @@ def test_a_ridge_draws_what_cold_items_are_worth_to_the_usual_user(told, share):
     np.testing.assert_allclose(own[1], own[0], atol=1e-4)
     new = {k: type(m)(m.features[cold], m.mask[cold]) for k, m in told.modalities.items()}
     torch.testing.assert_close(
-        drawn.item_vectors_for(new), drawn().items[torch.from_numpy(cold)], atol=1e-5, rtol=0
+        drawn.encode_items(new), drawn().items[torch.from_numpy(cold)], atol=1e-5, rtol=0
     )
 
 
@@ -209,9 +208,9 @@ def test_new_users_are_placed_by_their_attributes_too(told):
     nobody = sp.csr_array((2, told.n_items), dtype=np.float32)
     frame = pd.DataFrame({"colour": ["red", "blue"], "age": [1.0, 47.0]})
     vectors = model()
-    two = model.new_user_vectors(QueryUsers(np.array([-1, -1]), nobody, frame), vectors)
+    two = model.encode_users(nobody, frame, vectors)
     assert not torch.allclose(two[0], two[1])
-    plain = model.user_vectors_for(nobody, vectors)
+    plain = model.encode_users(nobody, vectors=vectors)
     assert torch.equal(plain[0], plain[1]) and torch.isfinite(plain).all()
 
 
@@ -246,5 +245,5 @@ def test_the_lift_of_cold_items_is_what_validation_likes_best(told, by, expected
     assert gained[cold, 4] == pytest.approx(expected) and not gained[~cold].any()
     new = {k: type(m)(m.features[cold], m.mask[cold]) for k, m in told.modalities.items()}
     torch.testing.assert_close(
-        model.item_vectors_for(new), model().items[torch.from_numpy(cold)], atol=1e-5, rtol=0
+        model.encode_items(new), model().items[torch.from_numpy(cold)], atol=1e-5, rtol=0
     )

@@ -50,7 +50,7 @@ def test_a_new_users_row_is_rebuilt_without_the_items_that_training_never_saw(to
     with_cold = row.copy()
     with_cold[cold[:2]] = 1
     history = sp.csr_array(np.stack([row, with_cold, 0 * row]).astype(np.float32))
-    vectors = model.user_vectors_for(history)
+    vectors = model.encode_users(history)
     scores = (vectors @ model().items.T).detach().numpy()
     expected = rebuilt(naive.parameters(model), row, model.data.warm_items)
     np.testing.assert_allclose(scores[0], expected, rtol=1e-5)

@@ -77,7 +77,7 @@ def test_cold_items_enter_by_content_and_new_users_by_their_items(toy, naive):
     history = model.data.interactions[[5, 7]].tolil()
     history[1, :] = 0
     history = history.tocsr()
-    found = model.user_vectors_for(history).numpy()
+    found = model.encode_users(history).numpy()
     np.testing.assert_allclose(found[0], tower(model.users, means[5]), atol=1e-4)
     np.testing.assert_allclose(found[1], tower(model.users, np.zeros(3)), atol=1e-5)
 

@@ -59,7 +59,7 @@ def test_scores_are_the_walk_taken_edge_by_edge(toy, hops):
                 reached[u, held] += arrived / degree[held] ** 0.3
         state = reached
     state[:, ~warm] = state @ model.cold.graph.toarray().T
-    scored = ~model.unranked_items() if model.unranked_items() is not None else np.ones(toy.n_items, bool)
+    scored = ~model.cannot_score()
     np.testing.assert_allclose(
         model.scorer()(np.arange(toy.n_users)).numpy()[:, scored], state[:, scored], rtol=1e-4, atol=1e-7
     )

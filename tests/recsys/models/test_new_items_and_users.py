@@ -16,7 +16,6 @@ from recsys.datasets.dataset import Modality
 from recsys.errors import UserError
 from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.models import MODELS
-from recsys.models.base import Model
 from recsys.runs.config import RunConfig
 from recsys.runs.run import execute, prepare
 
@@ -103,16 +102,15 @@ def ranks_new_items(run):
     if run.model.ranks_cold_items:
         return True
     with pytest.raises(UserError, match="cannot rank new items"):
-        run.model.serve(everybody(run), arrivals_of(run, np.arange(2)))
+        run.model.scorer(everybody(run), as_new_items(run, np.arange(2)))
     return False
 
 
 def everybody(run):
-    numbers = np.where(run.data.warm_users, np.arange(run.data.n_users), -1)
-    return QueryUsers(numbers, run.data.interactions, run.data.user_attributes)
+    return run.data.query_users()
 
 
-def arrivals_of(run, rows, modalities=None):
+def as_new_items(run, rows, modalities=None):
     """Items of the catalogue, by number, as if they were new."""
     dataset = run.dataset
     modalities = take(modalities or dataset.modalities, rows)
@@ -122,7 +120,7 @@ def arrivals_of(run, rows, modalities=None):
 
 
 def scores(run, query_users, new_items=None):
-    return run.model.serve(query_users, new_items)(np.arange(len(query_users))).numpy()
+    return run.model.scorer(query_users, new_items)(np.arange(len(query_users))).numpy()
 
 
 def new_scores(run, new_items):
@@ -135,7 +133,7 @@ def test_a_new_item_scores_what_it_would_in_the_catalogue(variant, item_runs):
     if not ranks_new_items(run):
         return
     cold = np.flatnonzero(run.split.cold_items)
-    every = scores(run, everybody(run), arrivals_of(run, cold))
+    every = scores(run, everybody(run), as_new_items(run, cold))
     old = run.data.n_items
     np.testing.assert_allclose(every[:, old:], every[:, cold], atol=1e-5, rtol=1e-5)
     catalogue = run.model.scorer()(np.arange(run.data.n_users)).numpy()
@@ -148,11 +146,11 @@ def test_the_other_new_items_and_their_order_do_not_matter(variant, item_runs):
     if not ranks_new_items(run):
         return
     cold = np.flatnonzero(run.split.cold_items)
-    together = new_scores(run, arrivals_of(run, cold))
+    together = new_scores(run, as_new_items(run, cold))
     order = np.random.default_rng(0).permutation(len(cold))
-    np.testing.assert_allclose(new_scores(run, arrivals_of(run, cold[order])), together[:, order], atol=1e-5)
+    np.testing.assert_allclose(new_scores(run, as_new_items(run, cold[order])), together[:, order], atol=1e-5)
     for place in (0, len(cold) - 1):
-        alone = new_scores(run, arrivals_of(run, cold[[place]]))
+        alone = new_scores(run, as_new_items(run, cold[[place]]))
         np.testing.assert_allclose(alone, together[:, [place]], atol=1e-5)
 
 
@@ -167,14 +165,13 @@ def test_masked_modalities_leave_finite_scores(variant, item_runs):
         name: Modality(np.zeros_like(m.features), np.zeros_like(m.mask)) for name, m in modalities.items()
     }
     for gone in modalities:
-        found = new_scores(run, arrivals_of(run, cold, {**modalities, gone: masked[gone]}))
+        found = new_scores(run, as_new_items(run, cold, {**modalities, gone: masked[gone]}))
         assert np.isfinite(found).all() and (np.abs(found) < 1e6).all()
-    nothing = arrivals_of(run, cold, masked)
+    nothing = as_new_items(run, cold, masked)
     nothing.attributes.loc[:] = ""
-    assert run.model.blind(nothing).all()
+    assert run.model.without_content(nothing).all()
     every = scores(run, everybody(run), nothing)
-    unranked = run.model.unranked_items()
-    counted = run.data.warm_items if unranked is None else run.data.warm_items & ~unranked
+    counted = run.data.warm_items & ~run.model.cannot_score()
     average = every[:, : run.data.n_items][:, counted].mean(axis=1, keepdims=True)
     expected = np.broadcast_to(average, (len(every), len(cold)))
     np.testing.assert_allclose(every[:, run.data.n_items :], expected, atol=1e-5, rtol=1e-4)
@@ -196,22 +193,23 @@ def test_a_new_user_scores_as_a_cold_user_of_the_catalogue(variant, user_runs):
     new = QueryUsers(np.full(len(cold), -1), history, attributes)
     place = np.zeros((run.data.n_users, len(cold)), dtype=np.float32)
     place[cold, np.arange(len(cold))] = 1
-    expected = run.model.scorer(sp.csr_array(place) @ history)(cold).numpy()
-    found = scores(run, new)
-    assert np.isfinite(found).all()
-    np.testing.assert_allclose(found, expected, atol=1e-5, rtol=1e-5)
+    catalogue = run.data.query_users(sp.csr_array(place) @ history)
+    expected = scores(run, catalogue)[cold]
+    as_new = scores(run, new)
+    assert np.isfinite(as_new).all()
+    np.testing.assert_allclose(as_new, expected, atol=1e-5, rtol=1e-5)
     order = np.random.default_rng(0).permutation(len(cold))[:5]
-    np.testing.assert_allclose(scores(run, new.rows(order)), found[order], atol=1e-5, rtol=1e-5)
+    np.testing.assert_allclose(scores(run, new.rows(order)), as_new[order], atol=1e-5, rtol=1e-5)
 
 
-def test_a_model_that_scores_by_itself_says_that_it_cannot(item_runs):
-    run = item_runs("vbpr")
+def test_users_whom_a_model_does_not_serve_get_the_popularity_ranking(user_runs):
+    run = user_runs("bpr")
 
-    class Own(type(run.model)):
-        def scorer(self, support=None):
-            return Model.scorer(self, support)
+    class OwnUsersOnly(type(run.model)):
+        serves_new_users = False
 
-    own = Own(run.model.settings, run.data, 0)
-    with pytest.raises(UserError, match="ranks the users and items of its training alone"):
-        own.serve(everybody(run), arrivals_of(run, np.arange(2)))
-    assert own.scorer()(np.arange(2)).shape == (2, run.data.n_items)
+    model = OwnUsersOnly(run.model.settings, run.data, 0)
+    cold, warm = run.split.cold_users, run.data.warm_users
+    every = model.scorer()(np.arange(run.data.n_users)).numpy()
+    np.testing.assert_array_equal(every[cold], np.tile(run.data.item_counts(), (cold.sum(), 1)))
+    np.testing.assert_array_equal(every[warm], (model.user_table @ model.item_table.T).detach().numpy()[warm])

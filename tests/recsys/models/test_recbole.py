@@ -151,7 +151,7 @@ def test_a_general_model_ranks_cold_items_lowest(shop, tmp_path):
     cold = run.split.cold_items
     assert (scores[:, cold] < scores[:, ~cold].min()).all()
     with pytest.raises(UserError, match="BPR cannot rank new items"):
-        run.model.serve(
+        run.model.scorer(
             QueryUsers(np.array([0]), run.data.interactions[:1], shop.user_attributes[:1]), new_items(shop)
         )
 
@@ -172,11 +172,11 @@ def test_a_context_aware_model_ranks_cold_items_by_their_attributes(shop, tmp_pa
     cold = np.flatnonzero(run.split.cold_items)
     users = np.arange(shop.n_users)
     query_users = QueryUsers(users, run.data.interactions, shop.user_attributes)
-    scores = run.model.serve(query_users, new_items(shop, cold))(users)
+    scores = run.model.scorer(query_users, new_items(shop, cold))(users)
     torch.testing.assert_close(scores[:, shop.n_items :], scores[:, cold], atol=1e-5, rtol=0)
     blank = new_items(shop, cold[:1], genres="never seen", shape="")
-    assert run.model.blind(blank).tolist() == [True]
-    scores = run.model.serve(query_users, blank)(users)
+    assert run.model.without_content(blank).tolist() == [True]
+    scores = run.model.scorer(query_users, blank)(users)
     average = scores[:, torch.from_numpy(np.flatnonzero(run.data.warm_items))].mean(1)
     torch.testing.assert_close(scores[:, -1], average)
 
@@ -229,7 +229,7 @@ def test_new_users_are_ranked_by_what_they_bring(name, shop, tmp_path):
     frame = shop.user_attributes.assign(height=0.0)
     nothing = sp.csr_array(run.data.interactions.shape, dtype=np.float32)
     alone = QueryUsers(np.full(len(frame), -1), nothing, frame)
-    by_job = run.model.scorer_for(alone)
+    by_job = run.model.scorer(alone)
     torch.testing.assert_close(by_job(same), by_job(same[:1]).expand(len(same), -1))
     assert not torch.allclose(by_job(same[:1]), by_job(other[:1]))
 
@@ -244,7 +244,7 @@ def test_a_new_user_is_scored_as_the_neighbours_are_on_average(shop, tmp_path):
     near = near[cosine[near] > 0]
     scores = run.model.scorer()(near).numpy()
     expected = cosine[near] / cosine[near].sum() @ scores
-    np.testing.assert_allclose(run.model.scorer(support)(user)[0], expected, rtol=1e-4)
+    np.testing.assert_allclose(run.model.scorer(run.data.query_users(support))(user)[0], expected, rtol=1e-4)
 
 
 def test_negatives_are_repeated_as_recbole_does(shop):

@@ -91,7 +91,7 @@ def test_a_tag_that_one_item_holds_is_left_out(data):
     only = sp.csr_array(np.array([[0, 0, 0, 0, 0, 1]], dtype=np.float32))
     nothing = Modality(np.zeros((1, 3), dtype=np.float32), np.zeros(1, bool))
     new_items = NewItems(np.array(["x"]), {"tags": Modality(only, np.ones(1, bool)), "image": nothing}, None)
-    assert model.blind(new_items).tolist() == [True]
+    assert model.without_content(new_items).tolist() == [True]
 
 
 def test_the_weights_alone_are_dropped_and_in_training_alone(data):

@@ -15,7 +15,6 @@ import torch
 from recsys.cli.app import main
 from recsys.datasets.convert import convert
 from recsys.datasets.dataset import Modality
-from recsys.models.base import Model
 from recsys.runs.new_files import read_new_items, read_new_users
 from recsys.runs.recommend import RecommendRequest, recommend, top_k
 from recsys.runs.run import load_run
@@ -298,22 +297,6 @@ def test_items_without_any_content_fall_back_and_say_so(of, tmp_path):
         assert status == 0 and "4 of 4 new items" in out and "popularity" in out
         frame = pd.read_csv("out.csv")
         assert len(frame) == 4 and frame["score"].nunique() == 1 and np.isfinite(frame["score"]).all()
-
-
-def test_a_model_with_scores_of_its_own_still_ranks_for_its_users(root):
-    run = load_run(root / "vbpr", str(root))
-    expected = recommend(run, RecommendRequest(user="u7")).frame
-
-    class Own(type(run.model)):
-        def scorer(self, support=None):
-            return Model.scorer(self, support)
-
-        def scorer_for(self, query_users, new_items=None):
-            assert len(query_users) == self.data.n_users, "asked of `scorer` alone"
-            return super().scorer_for(query_users, new_items)
-
-    run.model.__class__ = Own
-    pd.testing.assert_frame_equal(recommend(run, RecommendRequest(user="u7")).frame, expected)
 
 
 def test_a_run_on_controls_or_fillings_refuses_what_it_cannot_follow(root, tmp_path):

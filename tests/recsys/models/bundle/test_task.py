@@ -155,7 +155,7 @@ def test_the_improved_form_starts_at_rates_and_the_likeness_of_what_is_rare(bund
     likeness = np.mean([x @ x.T for x in content], axis=0) * (0.5 / (0.5 + count))
     pairs = 4 * together / np.maximum(count, 1)[:, None] + likeness
     expected = PRIOR * (support[tested] @ pairs) / np.diff(support.indptr)[tested][:, None]
-    scores = run.model.eval().scorer(support)(tested).numpy()
+    scores = run.model.eval().scorer(run.data.query_users(support))(tested).numpy()
     offered = np.arange(36)
     np.testing.assert_allclose(scores[:, offered], expected[:, offered], atol=1e-3)
 
