@@ -132,6 +132,7 @@ class Confluence(Model):
     """
 
     Settings = ConfluenceSettings
+    paper = "None: this engine's sum of models' standardised scores"
     train_defaults: ClassVar[Mapping[str, Any]] = {"batch_size": 2048, "patience": 10}
     reads_content = True
     ranks_cold_items = True

@@ -31,6 +31,7 @@ class Averaged(Model):
     on the rows as if each were a user."""
 
     Settings = AveragedSettings
+    paper = "None: the mean of a bundle's item vectors, those of another model"
     train_defaults = {"learning_rate": 5e-3}  # noqa: RUF012
     exports_vectors = False
     popular_without_history = True

@@ -105,6 +105,10 @@ class CLHE(SetModel):
     """
 
     Settings = CLHESettings
+    paper = (
+        "CLHE: Leveraging Multimodal Features and Item-level User Feedback for Bundle "
+        "Construction, WSDM 2024, arXiv 2310.18770"
+    )
     reads_content = True
     ranks_cold_items = True
 

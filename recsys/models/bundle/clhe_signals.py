@@ -73,6 +73,7 @@ class CLHESignals(CLHE):
     """
 
     Settings = CLHESignalsSettings
+    paper = "None: this engine's, CLHE with counts and cosines as signals"
     train_defaults = CLHE.train_defaults | {
         "batch_size": 64,
         "learning_rate": 1e-3,

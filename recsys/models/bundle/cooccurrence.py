@@ -23,6 +23,7 @@ class Cooccurrence(Model):
     """score = in how many training rows an item occurs with the given ones, summed over these."""
 
     Settings = Settings
+    paper = "None: how often items stand in one bundle"
     closed_form = True
     exports_vectors = False
     popular_without_history = True
@@ -43,6 +44,7 @@ class CooccurrenceContent(ContentKNN):
     """The sum of co-occurrence counts and content similarities: the bar that bundle models must pass."""
 
     Settings = CooccurrenceContentSettings
+    paper = "None: co-occurrence and the cosine of content, the floor for models of bundles"
 
     def fit(self) -> None:
         """Nothing to learn; what is counted is recorded."""

@@ -17,6 +17,8 @@ class SetTransformer(SetModel):
     positions: a bundle has no order). Items in no training row score lowest.
     """
 
+    paper = "Attention Is All You Need, NeurIPS 2017, arXiv 1706.03762"
+
     def __init__(self, settings: SetSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
         self.table("item_table", data.n_items, settings.width)

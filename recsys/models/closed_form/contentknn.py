@@ -34,6 +34,7 @@ class ContentKNN(Model):
     """
 
     Settings = ContentKNNSettings
+    paper = "None: the cosine of items' content, the floor for models that read content"
     closed_form = True
     reads_content = True
     ranks_cold_items = True

@@ -40,6 +40,7 @@ class ContentRidge(Model):
     """
 
     Settings = ContentRidgeSettings
+    paper = "Kernel Methods for Pattern Analysis, Cambridge University Press 2004, section 7.3"
     closed_form = True
     reads_content = True
     ranks_cold_items = True

@@ -60,6 +60,7 @@ class EASE(Model):
     """
 
     Settings = EASESettings
+    paper = "Embarrassingly Shallow Autoencoders for Sparse Data, WWW 2019, arXiv 1905.03375"
     closed_form = True
     exports_vectors = False
     popular_without_history = True

@@ -49,6 +49,7 @@ class HyperWalk(Model):
     """
 
     Settings = HyperWalkSettings
+    paper = "None: this engine's; after Paudel et al., ACM TiiS 7(1), 2017"
     closed_form = True
     reads_content = True
     ranks_cold_items = True

@@ -26,6 +26,7 @@ class ItemKNN(Model):
     """
 
     Settings = ItemKNNSettings
+    paper = "Item-based top-N recommendation algorithms, TOIS 2004"
     closed_form = True
     exports_vectors = False
     popular_without_history = True

@@ -40,6 +40,7 @@ class Pop(Model):
     """
 
     Settings = PopSettings
+    paper = "None: how often an item was taken"
     closed_form = True
     personal = False
 

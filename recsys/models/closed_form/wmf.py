@@ -33,6 +33,7 @@ class WMF(Model):
     """
 
     Settings = WMFSettings
+    paper = "Collaborative Filtering for Implicit Feedback Datasets, ICDM 2008"
     settings: WMFSettings
     closed_form = True
 

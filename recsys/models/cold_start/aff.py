@@ -133,6 +133,7 @@ class AFF(Model):
     """
 
     Settings = AFFSettings
+    paper = "Adaptive feature fusion for cold start, arXiv 2502.03664, 2025"
     settings: AFFSettings
     train_defaults: ClassVar = {
         "batch_size": 256,

@@ -57,6 +57,7 @@ class CLCRec(Model):
     """
 
     Settings = CLCRecSettings
+    paper = "Contrastive Learning for Cold-Start Recommendation, ACM MM 2021, arXiv 2107.05315"
     train_defaults: ClassVar = {"batch_size": 1024, "negatives": 128}
     reads_content = True
     ranks_cold_items = True

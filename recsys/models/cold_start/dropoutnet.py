@@ -75,6 +75,7 @@ class DropoutNet(Model):
     """
 
     Settings = DropoutNetSettings
+    paper = "DropoutNet: Addressing Cold Start in Recommender Systems, NeurIPS 2017"
     reads_content = True
     ranks_cold_items = True
 

@@ -58,6 +58,7 @@ class LambdaRank(Model):
     """
 
     Settings = LambdaRankSettings
+    paper = "From RankNet to LambdaRank to LambdaMART: An Overview, MSR-TR-2010-82"
     closed_form = True
     exports_vectors = False
     reads_content = True

@@ -88,6 +88,7 @@ class TwoTower(Model):
     """
 
     Settings = TwoTowerSettings
+    paper = "Deep Neural Networks for YouTube Recommendations, RecSys 2016, section 3"
     settings: TwoTowerSettings
     train_defaults: ClassVar = {
         "batch_size": 256,

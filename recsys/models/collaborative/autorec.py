@@ -39,6 +39,7 @@ class AutoRec(Model):
     """
 
     Settings = AutoRecSettings
+    paper = "AutoRec: Autoencoders Meet Collaborative Filtering, WWW 2015"
     train_defaults: ClassVar = {"batch_size": 256, "sample_by": "rows"}
     trains_in_shares = True
 

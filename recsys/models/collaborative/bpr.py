@@ -27,6 +27,7 @@ class BPR(Model):
     """
 
     Settings = BPRSettings
+    paper = "BPR: Bayesian Personalized Ranking from Implicit Feedback, UAI 2009, arXiv 1205.2618"
     trains_in_shares = True
 
     def __init__(self, settings: BPRSettings, data: TrainingData, seed: int):

@@ -32,6 +32,10 @@ class LightGCN(Model):
     """
 
     Settings = LightGCNSettings
+    paper = (
+        "LightGCN: Simplifying and Powering Graph Convolution Network for Recommendation, SIGIR "
+        "2020, arXiv 2002.02126"
+    )
     trains_in_shares = True
 
     def __init__(self, settings: LightGCNSettings, data: TrainingData, seed: int):

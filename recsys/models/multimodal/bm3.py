@@ -52,6 +52,7 @@ class BM3(Model):
     """
 
     Settings = BM3Settings
+    paper = "Bootstrap Latent Representations for Multi-modal Recommendation, WWW 2023, arXiv 2207.05969"
     reads_content = True
     ranks_cold_items = True
 

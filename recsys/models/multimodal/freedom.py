@@ -54,6 +54,10 @@ class FREEDOM(Model):
     """
 
     Settings = FREEDOMSettings
+    paper = (
+        "A Tale of Two Graphs: Freezing and Denoising Graph Structures for Multimodal "
+        "Recommendation, ACM MM 2023, arXiv 2211.06924"
+    )
     reads_content = True
     ranks_cold_items = True
 

@@ -89,6 +89,9 @@ class MGCN(Model):
     """
 
     Settings = MGCNSettings
+    paper = (
+        "Multi-View Graph Convolutional Network for Multimedia Recommendation, ACM MM 2023, arXiv 2308.03588"
+    )
     train_defaults: ClassVar = {"decay": 0.96 ** (1 / 50)}
     reads_content = True
     ranks_cold_items = True

@@ -57,6 +57,10 @@ class RecBole(Model):
     losses by which it draws its time steps.
     """
 
+    paper = (
+        "RecBole: Towards a Unified, Comprehensive and Efficient Framework for Recommendation Algorithms, "
+        "CIKM 2021, arXiv 2011.01731"
+    )
     exports_vectors = False
     name: ClassVar[str]
     inner_class: ClassVar[type]
