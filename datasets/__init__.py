@@ -1,1 +1,30 @@
-"""Datasets, readers, cards, features and splits."""
+"""Dataset, cards, readers, checks and splits. Splits by name: `SPLITS`; cards of data sets: `CARDS`."""
+
+from pathlib import Path
+
+from recsys.registry import Registry
+
+SPLITS = Registry(
+    "split",
+    "recsys.splits",
+    {
+        "predefined": "recsys.datasets.splits:predefined",
+        "random": "recsys.datasets.splits:random",
+        "temporal": "recsys.datasets.splits:temporal",
+        "leave-one-out": "recsys.datasets.splits:leave_one_out",
+        "cold-item": "recsys.datasets.splits:cold_item",
+        "cold-user": "recsys.datasets.splits:cold_user",
+        "bundle:predefined": "recsys.datasets.bundle_splits:predefined",
+        "bundle:random": "recsys.datasets.bundle_splits:random",
+        "bundle:cold-item": "recsys.datasets.bundle_splits:cold_item",
+    },
+)
+"""A split is a function `split(dataset, rng, *, options) -> parts`; see `recsys.datasets.splits`. Those of bundles have
+the prefix `bundle:`, and are asked for without it."""
+
+CARDS = Registry(
+    "data set",
+    "recsys.datasets",
+    {path.stem: path for path in sorted(Path(__file__).with_name("cards").glob("*.yaml"))},
+)
+"""A data set is a `recsys.datasets.cards.Card`, or the path of its YAML file; its files may lie beside it."""

@@ -6,12 +6,17 @@ one item has nothing to hold out, and only trains.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
 
 from recsys.datasets.bundles import BundleView
 from recsys.datasets.dataset import TEST, TRAIN, VALID
 from recsys.datasets.splits import UNUSED, _check_shares, _draw_cold, _parts, _rank_within
 from recsys.errors import DataError
+
+ValidBundles = Annotated[float, "share of the bundles that validate"]
+TestBundles = Annotated[float, "share of the bundles that test"]
 
 
 def predefined(view: BundleView, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -25,9 +30,9 @@ def random(
     view: BundleView,
     rng: np.random.Generator,
     *,
-    valid: float = 0.1,
-    test: float = 0.1,
-    given: float = 0.5,
+    valid: ValidBundles = 0.1,
+    test: TestBundles = 0.1,
+    given: Annotated[float, "share of a held-out bundle's items that are given"] = 0.5,
 ) -> dict[str, np.ndarray]:
     """Bundles at random: shares `valid` and `test`, the rest train. Of a held-out bundle's n items,
     floor(given * n), but at least one and not all, are given."""
@@ -43,9 +48,9 @@ def cold_item(
     view: BundleView,
     rng: np.random.Generator,
     *,
-    share: float = 0.2,
-    valid: float = 0.1,
-    test: float = 0.1,
+    share: Annotated[float, "share of the items that are cold"] = 0.2,
+    valid: ValidBundles = 0.1,
+    test: TestBundles = 0.1,
 ) -> dict[str, np.ndarray]:
     """Held-out items that occur in no training bundle: a share of the items is cold, half of them for
     validation, half for test, and leaves the training bundles. Of a held-out bundle its part's cold items are
@@ -65,9 +70,6 @@ def cold_item(
         "valid_pool": valid_pool,
         "test_pool": test_pool,
     }
-
-
-BUNDLE_PROTOCOLS = {"predefined": predefined, "random": random, "cold-item": cold_item}
 
 
 def _draw_bundles(view: BundleView, rng: np.random.Generator, valid: float, test: float) -> np.ndarray:

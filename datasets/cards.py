@@ -2,27 +2,26 @@
 data set's name to a Dataset.
 
 A card is found, in this order: the YAML file itself where a path is given; `<data root>/<name>/card.yaml`; the
-cards shipped here; entry points of the group `recsys.datasets` (a Card, or the path of a YAML); and a folder
-`<data root>/<name>/` whose files look like those of a known reader.
+cards in `recsys.datasets.CARDS`, shipped here or by entry points of the group `recsys.datasets` (a Card, or the path of
+a YAML file, whose data may lie beside it in the package); and a folder `<data root>/<name>/` that a reader recognises.
 """
 
 from __future__ import annotations
 
 import os
-from importlib.metadata import entry_points
+import sys
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
+from recsys.datasets import CARDS
 from recsys.datasets.dataset import Dataset
 from recsys.datasets.files import one_line, read_text, sha256
-from recsys.datasets.readers import READERS, get_reader, guess_reader
+from recsys.datasets.readers import READERS, guess_reader
 from recsys.errors import DataError, nearest
 
-BUILTIN = Path(__file__).with_name("cards")
-GROUP = "recsys.datasets"
 CHECKED_ON_LOAD = 256 * 2**20
 """Files above this many bytes are hashed by `verify` alone, so that loading stays fast."""
 
@@ -124,13 +123,9 @@ def data_folder(data_root: str | Path | None) -> Path | None:
     return Path(root) if root else None
 
 
-def _third_party() -> dict[str, Any]:
-    return {point.name: point for point in entry_points(group=GROUP)}
-
-
 def known_names(data_root: str | Path | None = None) -> list[str]:
-    """Names of the shipped and third-party cards and of the readable folders under the data root, sorted."""
-    names = {path.stem for path in BUILTIN.glob("*.yaml")} | set(_third_party())
+    """Names of the registered cards and of the readable folders under the data root, sorted."""
+    names = set(CARDS)
     root = data_folder(data_root)
     if root and root.is_dir():
         for folder in root.iterdir():
@@ -145,21 +140,38 @@ def find_card(name: str, data_root: str | Path | None = None) -> Card:
     Raises:
         DataError: no such data set (with the nearest names), or a faulty card.
     """
+    return _locate(name, data_root)[0]
+
+
+def _locate(name: str, data_root: str | Path | None) -> tuple[Card, Path | None]:
+    """A card, and the folder that it lies in, which may hold its data; None of one that lies in no file."""
     if name.endswith((".yaml", ".yml")):
-        return read_card(Path(name))
+        return read_card(Path(name)), Path(name).parent
     root = data_folder(data_root)
     folder = root / name if root and is_plain(name) else None
     if folder and (folder / "card.yaml").is_file():
-        return read_card(folder / "card.yaml")
-    if is_plain(name) and (BUILTIN / f"{name}.yaml").is_file():
-        return read_card(BUILTIN / f"{name}.yaml")
-    if point := _third_party().get(name):
-        found = point.load()
-        return found if isinstance(found, Card) else read_card(Path(found))
+        return read_card(folder / "card.yaml"), folder
+    if name in CARDS:
+        return _registered(name)
     if folder and (reader := guess_reader(folder)):
-        return Card(name=name, reader=reader, title=f"{name}, read as {reader}")
+        return Card(name=name, reader=reader, title=f"{name}, read as {reader}"), folder
     where = f" under {root}" if root else ""
     raise DataError(f"there is no data set '{name}'{where}{nearest(name, known_names(data_root))}")
+
+
+def _registered(name: str) -> tuple[Card, Path | None]:
+    found = CARDS.get(name)
+    if isinstance(found, Card):
+        module = (CARDS.target(name) or "").partition(":")[0]
+        file = getattr(sys.modules.get(module), "__file__", None)
+        card, folder = found, Path(file).parent if file else None
+    else:
+        card, folder = read_card(Path(found)), Path(found).parent
+    if card.name != name:
+        raise DataError(
+            f"the card of {CARDS.origin(name)} for '{name}' says name: {card.name}; make them one"
+        )
+    return card, folder
 
 
 def find_folder(card: Card, data_root: str | Path | None = None, beside: Path | None = None) -> Path:
@@ -204,8 +216,7 @@ def _check_files(card: Card, folder: Path, largest: float) -> dict[str, str]:
 
 
 def _find(name: str, data_root: str | Path | None) -> tuple[Card, Path]:
-    card = find_card(name, data_root)
-    beside = Path(name).parent if name.endswith((".yaml", ".yml")) else None
+    card, beside = _locate(name, data_root)
     return card, find_folder(card, data_root, beside)
 
 
@@ -230,7 +241,7 @@ def load_dataset(name: str, data_root: str | Path | None = None) -> Dataset:
     """
     card, folder = _find(name, data_root)
     _check_files(card, folder, CHECKED_ON_LOAD)
-    dataset = get_reader(card.reader)(folder, card)
+    dataset = READERS.get(card.reader)(folder, card)
     if missing := [m for m in card.modalities if m not in dataset.modalities]:
         found = ", ".join(dataset.modalities) or "none"
         raise DataError(f"{folder}: no modality {', '.join(missing)}; the card names it, found {found}")

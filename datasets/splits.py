@@ -1,24 +1,50 @@
 """Splits: which interactions train, validate and test, and which users and items are cold.
 
-A protocol is a function of a Dataset and a seed. Every split proves itself before anyone sees it: no pair in
-two parts, no cold user or item in train, no empty part.
+A protocol is a function `split(dataset, rng, *, options) -> parts`, found by name in `recsys.datasets.SPLITS`. Parts
+are row numbers of the interactions: `train`, `valid`, `test`, and where they are needed `valid_support`,
+`test_support`, `valid_pool`, `test_pool` (see `Split`). An option is a keyword with a default, annotated with its
+meaning. Every split proves itself before anyone sees it: no pair in two parts, no cold user or item in train, no empty
+part.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from typing import Annotated, Any, get_args, get_type_hints
 
 import numpy as np
+from pydantic import BeforeValidator
 
+from recsys.datasets import SPLITS
 from recsys.datasets.bundles import BundleView
 from recsys.datasets.dataset import TEST, TRAIN, VALID, Dataset
 from recsys.errors import DataError, nearest
 
 NO_ROWS = np.empty(0, dtype=np.int64)
+OF_BUNDLES = "bundle:"
+"""Prefix of the names of protocols that split a bundle view."""
+PARTS = ("train", "valid", "test", "valid_support", "test_support")
+POOLS = ("valid_pool", "test_pool")
 UNUSED = -1
 """Part number of a row that no part holds."""
+ValidShare = Annotated[float, "share of the interactions that validate"]
+TestShare = Annotated[float, "share of the interactions that test"]
+
+
+def _number(value: Any) -> Any:
+    """YAML reads 1e-3 as text; a number is meant."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+SplitOption = Annotated[bool | float | str, BeforeValidator(_number)]
+"""The value of an option of a protocol, in configurations."""
+WarmValidShare = Annotated[float, "share of the warm interactions that validate; 0 for none"]
+WarmTestShare = Annotated[float, "share of the warm interactions that test; 0 for none"]
 HEAD_SHARE = 0.2
 """Head items are the most popular fifth of the warm items; tail items are the other warm ones."""
 
@@ -100,13 +126,13 @@ def predefined(dataset: Dataset, rng: np.random.Generator) -> dict[str, np.ndarr
     if "label" not in dataset.interactions:
         raise DataError(
             f"'{dataset.name}' has no predefined split; use one of: "
-            + ", ".join(p for p in PROTOCOLS if p != "predefined")
+            + ", ".join(p for p in protocols(dataset) if p != "predefined")
         )
     return _parts(dataset.interactions["label"].to_numpy())
 
 
 def random(
-    dataset: Dataset, rng: np.random.Generator, *, valid: float = 0.1, test: float = 0.1
+    dataset: Dataset, rng: np.random.Generator, *, valid: ValidShare = 0.1, test: TestShare = 0.1
 ) -> dict[str, np.ndarray]:
     """Each user's interactions at random: share `valid`, share `test`, the rest trains.
 
@@ -118,7 +144,7 @@ def random(
 
 
 def temporal(
-    dataset: Dataset, rng: np.random.Generator, *, valid: float = 0.1, test: float = 0.1
+    dataset: Dataset, rng: np.random.Generator, *, valid: ValidShare = 0.1, test: TestShare = 0.1
 ) -> dict[str, np.ndarray]:
     """One cut in time for everybody: the last share `test` tests, the share `valid` before it validates.
 
@@ -149,11 +175,13 @@ def cold_item(
     dataset: Dataset,
     rng: np.random.Generator,
     *,
-    share: float = 0.2,
-    support: int = 0,
-    reserved: int = 0,
-    valid: float = 0.1,
-    test: float = 0.1,
+    share: Annotated[float, "share of the items that are cold"] = 0.2,
+    support: Annotated[int, "training interactions that a cold item keeps"] = 0,
+    reserved: Annotated[
+        int, "first interactions of a cold item that are never answers; `support` at least"
+    ] = 0,
+    valid: WarmValidShare = 0.1,
+    test: WarmTestShare = 0.1,
 ) -> dict[str, np.ndarray]:
     """A share of the items loses every training interaction, or all but `support`: half of them validate, half test.
 
@@ -183,11 +211,13 @@ def cold_user(
     dataset: Dataset,
     rng: np.random.Generator,
     *,
-    share: float = 0.2,
-    support: int = 5,
-    reserved: int = 0,
-    valid: float = 0.1,
-    test: float = 0.1,
+    share: Annotated[float, "share of the users that are cold"] = 0.2,
+    support: Annotated[int, "interactions of a cold user that are handed over at evaluation"] = 5,
+    reserved: Annotated[
+        int, "first interactions of a cold user that are never answers; `support` at least"
+    ] = 0,
+    valid: WarmValidShare = 0.1,
+    test: WarmTestShare = 0.1,
 ) -> dict[str, np.ndarray]:
     """A share of the users loses every training interaction: half of them validate, half test.
 
@@ -217,23 +247,22 @@ def cold_user(
     }
 
 
-PROTOCOLS: dict[str, Callable[..., dict[str, np.ndarray]]] = {
-    "predefined": predefined,
-    "random": random,
-    "temporal": temporal,
-    "leave-one-out": leave_one_out,
-    "cold-item": cold_item,
-    "cold-user": cold_user,
-}
+def protocols(dataset: Dataset) -> list[str]:
+    """Names of the protocols that can be asked for: of a bundle view those that split by bundle."""
+    if isinstance(dataset, BundleView):
+        return [name.removeprefix(OF_BUNDLES) for name in SPLITS if name.startswith(OF_BUNDLES)]
+    return [name for name in SPLITS if not name.startswith(OF_BUNDLES)]
 
 
-def protocols(dataset: Dataset) -> dict[str, Callable[..., dict[str, np.ndarray]]]:
-    """The protocols by name that split this data set: of a bundle view those that split by bundle."""
-    if not isinstance(dataset, BundleView):
-        return PROTOCOLS
-    from recsys.datasets.bundle_splits import BUNDLE_PROTOCOLS
-
-    return BUNDLE_PROTOCOLS
+def split_options(function: Callable[..., Any]) -> dict[str, tuple[Any, str]]:
+    """Options of a protocol: name -> its default and its meaning."""
+    hints = get_type_hints(function, include_extras=True)
+    options = {}
+    for option in inspect.signature(function).parameters.values():
+        if option.kind is option.KEYWORD_ONLY:
+            noted = [note for note in get_args(hints.get(option.name))[1:] if isinstance(note, str)]
+            options[option.name] = (option.default, noted[0] if noted else "")
+    return options
 
 
 def default_protocol(dataset: Dataset) -> str:
@@ -241,21 +270,22 @@ def default_protocol(dataset: Dataset) -> str:
     return "predefined" if "label" in dataset.interactions else "random"
 
 
-def make_split(dataset: Dataset, protocol: str, seed: int = 0, **options: float) -> Split:
+def make_split(dataset: Dataset, protocol: str, seed: int = 0, **options: Any) -> Split:
     """Split `dataset` by the named protocol; the same seed gives the same split.
 
     Raises:
         DataError: an unknown protocol or option, a part without rows, or a split that does not prove itself.
     """
-    if protocol not in (known_protocols := protocols(dataset)):
-        what = "split of bundles" if isinstance(dataset, BundleView) else "split"
-        raise DataError(f"there is no {what} '{protocol}'{nearest(protocol, known_protocols)}")
-    function = known_protocols[protocol]
-    known = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    bundles = isinstance(dataset, BundleView)
+    if protocol not in (known := protocols(dataset)):
+        what = "split of bundles" if bundles else "split"
+        raise DataError(f"there is no {what} '{protocol}'{nearest(protocol, known)}")
+    function = SPLITS.get(OF_BUNDLES + protocol if bundles else protocol)
+    known_options = split_options(function)
     for key in options:
-        if key not in known:
-            raise DataError(f"split '{protocol}' has no option '{key}'{nearest(key, known)}")
-    parts = function(dataset, np.random.default_rng(seed), **options)
+        if key not in known_options:
+            raise DataError(f"split '{protocol}' has no option '{key}'{_options_near(key, known_options)}")
+    parts = _checked(function(dataset, np.random.default_rng(seed), **options), protocol, dataset)
     users = dataset.interactions["user"].to_numpy()[parts["train"]]
     items = dataset.interactions["item"].to_numpy()[parts["train"]]
     cold_users = np.bincount(users, minlength=dataset.n_users) == 0
@@ -264,6 +294,37 @@ def make_split(dataset: Dataset, protocol: str, seed: int = 0, **options: float)
     split = Split(protocol, seed, cold_users=cold_users, cold_items=cold_items, **(pools | parts))
     split.check(dataset)
     return split
+
+
+def _options_near(key: str, known: Iterable[str]) -> str:
+    return nearest(key, known) if known else "; it has none"
+
+
+def _checked(parts: Any, protocol: str, dataset: Dataset) -> dict[str, np.ndarray]:
+    """What a protocol gave, as sorted int64 row numbers and bool pools.
+
+    Raises:
+        DataError: a part is missing, unknown, or not what its name says.
+    """
+    if not isinstance(parts, Mapping) or not {"train", "valid", "test"} <= parts.keys():
+        raise DataError(f"split '{protocol}' must give a dict of row numbers with train, valid and test")
+    if unknown := sorted(parts.keys() - {*PARTS, *POOLS}):
+        raise DataError(f"split '{protocol}' gave a part '{unknown[0]}'{nearest(unknown[0], PARTS + POOLS)}")
+    checked = {}
+    for name, value in parts.items():
+        value = np.asarray(value)
+        if name in POOLS and (value.dtype != bool or value.shape != (dataset.n_items,)):
+            raise DataError(f"split '{protocol}': {name} must be bool of shape ({dataset.n_items},)")
+        if name in PARTS:
+            if value.ndim != 1 or (value.size and not np.issubdtype(value.dtype, np.integer)):
+                raise DataError(f"split '{protocol}': {name} must be row numbers of the interactions")
+            value = np.sort(value.astype(np.int64))
+            if len(value) and not 0 <= value[0] <= value[-1] < len(dataset.interactions):
+                raise DataError(
+                    f"split '{protocol}': {name} holds a row number that the interactions do not have"
+                )
+        checked[name] = value
+    return checked
 
 
 def _parts(part: np.ndarray) -> dict[str, np.ndarray]:

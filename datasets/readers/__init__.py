@@ -1,59 +1,73 @@
 """One file per format; each turns files into a Dataset: `read(folder, card) -> Dataset`.
 
-A reader is registered here by name and imported only when a card asks for it.
+A reader is registered by name in `READERS` and imported only when a card asks for it, or a folder without a card is
+to be recognised.
 """
 
 from __future__ import annotations
 
-import importlib
+import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
-READERS = {
-    "atomic": "recsys.datasets.readers.atomic:read",
-    "bundle-csv": "recsys.datasets.readers.bundle_csv:read",
-    "citeulike": "recsys.datasets.readers.citeulike:read",
-    "clhe": "recsys.datasets.readers.clhe:read",
-    "diffmm": "recsys.datasets.readers.diffmm:read",
-    "lattice": "recsys.datasets.readers.lattice:read",
-    "mmrec": "recsys.datasets.readers.mmrec:read",
-    "movielens": "recsys.datasets.readers.movielens:read",
-    "table": "recsys.datasets.readers.table:read",
-}
+from recsys.errors import UserError
+from recsys.registry import Registry
+
+log = logging.getLogger(__name__)
+Read = TypeVar("Read", bound=Callable)
+
+READERS = Registry(
+    "reader",
+    "recsys.readers",
+    {
+        "mmrec": "recsys.datasets.readers.mmrec:read",
+        "atomic": "recsys.datasets.readers.atomic:read",
+        "lattice": "recsys.datasets.readers.lattice:read",
+        "diffmm": "recsys.datasets.readers.diffmm:read",
+        "movielens": "recsys.datasets.readers.movielens:read",
+        "bundle-csv": "recsys.datasets.readers.bundle_csv:read",
+        "clhe": "recsys.datasets.readers.clhe:read",
+        "citeulike": "recsys.datasets.readers.citeulike:read",
+        "table": "recsys.datasets.readers.table:read",
+    },
+)
+"""A reader is a function `read(folder: Path, card: Card) -> Dataset`. One that `recognised_by` marks is offered folders
+without a card."""
 
 
-def get_reader(name: str) -> Callable:
-    """The reader registered under `name` (KeyError where there is none)."""
-    module, _, attribute = READERS[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)
+def recognised_by(rule: Callable[[Path], bool]) -> Callable[[Read], Read]:
+    """Declare how a reader knows a folder that is made for it: `rule(folder) -> bool`, cheap and never an error.
+
+    Example:
+        @recognised_by(lambda folder: (folder / "clicks.log").is_file())
+        def read(folder, card): ...
+    """
+
+    def mark(read: Read) -> Read:
+        read.recognises = rule  # type: ignore[attr-defined]
+        return read
+
+    return mark
 
 
-def _first_line(path: Path) -> str:
+def guess_reader(folder: Path) -> str | None:
+    """The first reader that recognises a folder without a card, built-in ones first; None where none does."""
+    for name in (*READERS.builtin, *(n for n in READERS if n not in READERS.builtin)):
+        try:
+            rule = getattr(READERS.get(name), "recognises", None)
+        except UserError as error:  # a broken package; the other readers go on
+            log.warning("%s", error)
+            continue
+        if rule is not None and rule(folder):
+            return name
+    return None
+
+
+def first_line(path: Path) -> str:
+    """The first line of a text file; empty where it cannot be read."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.readline(10_000)
     except OSError:
         return ""
-
-
-def guess_reader(folder: Path) -> str | None:
-    """The reader that a folder without a card looks made for; None where it looks like none of them."""
-    for path in sorted(folder.glob("*.inter")):
-        header = _first_line(path)
-        if "userID" in header.split():
-            return "mmrec"
-        if ":token" in header:
-            return "atomic"
-    if (folder / "train.json").is_file() or (folder / "5-core" / "train.json").is_file():
-        return "lattice"
-    if (folder / "trnMat.pkl").is_file():
-        return "diffmm"
-    if "::" in _first_line(folder / "ratings.dat"):
-        return "movielens"
-    if (folder / "bundle_item.csv").is_file():
-        return "bundle-csv"
-    if (folder / "count.json").is_file() and any(folder.glob("bi_train.*")):
-        return "clhe"
-    if (folder / "users.dat").is_file():
-        return "citeulike"
-    return None

@@ -26,10 +26,13 @@ from recsys.datasets.checks import (
     to_numbers,
     to_tokens,
 )
+from recsys.datasets.content import CONTENT
+from recsys.datasets.content.features import facts_modality
+from recsys.datasets.content.texts import TextEncoder
 from recsys.datasets.dataset import Dataset, Modality
-from recsys.datasets.features import facts_modality, text_modality
 from recsys.datasets.files import read_delimited
-from recsys.datasets.readers.mmrec import inter_file
+from recsys.datasets.readers import recognised_by
+from recsys.datasets.readers.mmrec import inter_file, inter_header
 from recsys.errors import DataError
 
 TYPES = ("token", "token_seq", "float", "float_seq")
@@ -42,6 +45,7 @@ class AtomicOptions(BaseModel):
         positive_from: keep interactions rated at least this; all where None.
         rename: attribute columns, file's name -> ours (`title` is what is printed of an item).
         text: item columns (our names) whose words make the modality `text`.
+        text_encoder: name of the content encoder of `text`.
         knowledge: make the modality `knowledge` of `.kg` and `.link`.
         width, seed: of the truncated SVD.
     """
@@ -51,6 +55,7 @@ class AtomicOptions(BaseModel):
     positive_from: float | None = None
     rename: dict[str, str] = {}
     text: tuple[str, ...] = ()
+    text_encoder: TextEncoder = "tfidf"
     knowledge: bool = False
     width: PositiveInt = 64
     seed: int = 0
@@ -129,12 +134,20 @@ def _modalities(stem: Path, item_ids: np.ndarray, items: pd.DataFrame, types: di
     if options.text:
         need_columns(items.columns, options.text, source)
         texts = items[list(options.text)].astype(str).agg(" ".join, axis=1)
-        modalities["text"] = text_modality(texts.tolist(), options.width, options.seed, source)
+        encoder = CONTENT.get(options.text_encoder)
+        modalities["text"] = encoder(texts.tolist(), width=options.width, seed=options.seed, source=source)
     if options.knowledge:
         modalities["knowledge"] = _knowledge(stem, item_ids, options)
     return modalities, notes
 
 
+def recognises(folder: Path) -> bool:
+    """A `.inter` file whose header has RecBole's types."""
+    columns = inter_header(folder)
+    return bool(columns) and "userID" not in columns
+
+
+@recognised_by(recognises)
 def read(folder: Path, card: Card) -> Dataset:
     """The folder as a Dataset, ids in sorted order. DataError where anything is amiss."""
     options = card.options_as(AtomicOptions)

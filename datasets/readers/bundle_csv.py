@@ -9,11 +9,9 @@ counted in a note; bundles of one item stay (they can only train).
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 from pydantic import BaseModel, ConfigDict
 
 from recsys.datasets.bundles import Bundles, checked_items, known_positions
@@ -22,16 +20,17 @@ from recsys.datasets.checks import (
     Attributes,
     align,
     assemble,
-    make_modality,
     need_columns,
     number_ids,
     positions,
     to_numbers,
     to_tokens,
 )
-from recsys.datasets.dataset import Dataset, Modality
-from recsys.datasets.features import sentence_modality, text_modality
+from recsys.datasets.content import CONTENT
+from recsys.datasets.content.texts import TextEncoder
+from recsys.datasets.dataset import Dataset
 from recsys.datasets.files import read_delimited
+from recsys.datasets.readers import recognised_by
 from recsys.errors import DataError
 
 BUNDLE, ITEM, USER = "bundle ID", "item ID", "user ID"
@@ -43,14 +42,14 @@ class BundleOptions(BaseModel):
 
     Attributes:
         width: columns of each text modality; 0 keeps the sparse TF-IDF itself.
-        text: how texts become vectors; `sentence` needs `pip install recsys[text]`.
+        text: name of the content encoder; `sentence` needs `pip install recsys[text]`.
         seed: of the reduction.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     width: int = 256
-    text: Literal["tfidf", "sentence"] = "tfidf"
+    text: TextEncoder = "tfidf"
     seed: int = 0
 
 
@@ -69,16 +68,6 @@ def _texts(folder: Path, ids: np.ndarray) -> pd.DataFrame:
             rows = align(table[[ITEM, column]], ITEM, ids, str(folder / file))
             made[name] = rows[column].str.strip("[]") if name == "category" else rows[column]
     return pd.DataFrame(made, index=range(len(ids)))
-
-
-def _modality(texts: pd.Series, options: BundleOptions, source: str) -> Modality:
-    if options.text == "sentence":
-        return sentence_modality(texts.tolist(), source)
-    if options.width:
-        return text_modality(texts.tolist(), options.width, options.seed, source)
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    return make_modality(sp.csr_array(TfidfVectorizer().fit_transform(texts)), source)[0]
 
 
 def _catalogue(folder: Path, pairs: pd.DataFrame, feedback: pd.DataFrame) -> np.ndarray:
@@ -117,6 +106,12 @@ def _bundles(
     return Bundles(frame, ids, owned.drop_duplicates(ignore_index=True), attributes), notes
 
 
+def recognises(folder: Path) -> bool:
+    """A file bundle_item.csv."""
+    return (folder / "bundle_item.csv").is_file()
+
+
+@recognised_by(recognises)
 def read(folder: Path, card: Card) -> Dataset:
     """The folder as a Dataset: the users' items as interactions, and its bundles. DataError where anything is
     amiss."""
@@ -134,7 +129,16 @@ def read(folder: Path, card: Card) -> Dataset:
         columns["timestamp"] = to_numbers(feedback["timestamp"], source)
     bundles, notes = _bundles(folder, pairs, items, users)
     texts = _texts(folder, items)
-    modalities = {name: _modality(texts[name], options, str(folder / TEXTS[name][0])) for name in texts}
+    encoder = CONTENT.get(options.text)
+    modalities = {
+        name: encoder(
+            texts[name].tolist(),
+            width=options.width,
+            seed=options.seed,
+            source=str(folder / TEXTS[name][0]),
+        )
+        for name in texts
+    }
     return assemble(
         card.name,
         pd.DataFrame(columns, index=feedback.index),

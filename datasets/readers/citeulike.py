@@ -15,9 +15,10 @@ import scipy.sparse as sp
 
 from recsys.datasets.cards import Card, NoOptions
 from recsys.datasets.checks import Catalogue, assemble_rows, check_catalogue, row_numbers
+from recsys.datasets.content.features import normalise_rows
 from recsys.datasets.dataset import Dataset
-from recsys.datasets.features import normalise_rows
 from recsys.datasets.files import read_text
+from recsys.datasets.readers import recognised_by
 from recsys.errors import DataError
 
 
@@ -76,6 +77,12 @@ def _citations(folder: Path) -> sp.csr_array:
     return normalise_rows(links)
 
 
+def recognises(folder: Path) -> bool:
+    """A file users.dat."""
+    return (folder / "users.dat").is_file()
+
+
+@recognised_by(recognises)
 def read(folder: Path, card: Card) -> Dataset:
     """The folder as a Dataset without labels. DataError where anything is amiss."""
     card.options_as(NoOptions)

@@ -20,6 +20,7 @@ from recsys.datasets.cards import Card, NoOptions
 from recsys.datasets.checks import Catalogue, assemble, make_modality, row_numbers
 from recsys.datasets.dataset import TEST, TRAIN, VALID, Dataset
 from recsys.datasets.files import load_npy, one_line, read_text
+from recsys.datasets.readers import recognised_by
 from recsys.errors import DataError
 
 FEATURES = {"content": "content_feature.pt", "description": "description_feature.pt"}
@@ -82,6 +83,12 @@ def _features(path: Path, n_items: int) -> np.ndarray:
     return tensor.float().numpy()
 
 
+def recognises(folder: Path) -> bool:
+    """A file count.json and training bundles."""
+    return (folder / "count.json").is_file() and any(folder.glob("bi_train.*"))
+
+
+@recognised_by(recognises)
 def read(folder: Path, card: Card) -> Dataset:
     """The folder as a Dataset with its bundles and their published split. DataError where anything is amiss."""
     card.options_as(NoOptions)

@@ -17,6 +17,7 @@ from recsys.datasets.cards import Card, NoOptions
 from recsys.datasets.checks import assemble_rows, check_catalogue, row_numbers
 from recsys.datasets.dataset import Dataset
 from recsys.datasets.files import feature_files, need_file, one_line
+from recsys.datasets.readers import recognised_by
 from recsys.errors import DataError
 
 FILES = ("trnMat.pkl", "valMat.pkl", "tstMat.pkl")
@@ -113,6 +114,12 @@ def load_pairs(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
             raise DataError(f"{path}: not a whole pickled sparse matrix ({one_line(error)})") from None
 
 
+def recognises(folder: Path) -> bool:
+    """A file trnMat.pkl."""
+    return (folder / "trnMat.pkl").is_file()
+
+
+@recognised_by(recognises)
 def read(folder: Path, card: Card) -> Dataset:
     """The folder as a Dataset with the publisher's split as labels. DataError where anything is amiss."""
     card.options_as(NoOptions)

@@ -13,6 +13,7 @@ from recsys.datasets.cards import Card, NoOptions
 from recsys.datasets.checks import Catalogue, assemble_rows, check_catalogue, row_numbers
 from recsys.datasets.dataset import Dataset
 from recsys.datasets.files import feature_files, read_json
+from recsys.datasets.readers import recognised_by
 from recsys.errors import DataError
 
 FILES = ("train.json", "val.json", "test.json")
@@ -36,6 +37,12 @@ def _read_part(path: Path, label: int, catalogue: Catalogue | None) -> tuple[pd.
     return frame.assign(label=label), int(users.max(initial=-1)) + 1
 
 
+def recognises(folder: Path) -> bool:
+    """A file train.json, here or in 5-core."""
+    return (folder / "train.json").is_file() or (folder / "5-core" / "train.json").is_file()
+
+
+@recognised_by(recognises)
 def read(folder: Path, card: Card) -> Dataset:
     """The folder as a Dataset with the publisher's split as labels. DataError where anything is amiss."""
     card.options_as(NoOptions)

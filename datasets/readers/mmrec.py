@@ -20,6 +20,7 @@ from recsys.datasets.checks import (
 )
 from recsys.datasets.dataset import Dataset
 from recsys.datasets.files import feature_files, read_delimited
+from recsys.datasets.readers import first_line, recognised_by
 from recsys.errors import DataError
 
 
@@ -35,6 +36,21 @@ def inter_file(folder: Path, name: str) -> Path:
     return found[0]
 
 
+def inter_header(folder: Path) -> list[str]:
+    """Columns of the folder's first `.inter` file that is of MMRec or of RecBole; empty where there is none."""
+    for path in sorted(folder.glob("*.inter")):
+        columns = first_line(path).split()
+        if "userID" in columns or any(":token" in column for column in columns):
+            return columns
+    return []
+
+
+def recognises(folder: Path) -> bool:
+    """A `.inter` file with a column userID."""
+    return "userID" in inter_header(folder)
+
+
+@recognised_by(recognises)
 def read(folder: Path, card: Card) -> Dataset:
     """The folder as a Dataset; each `X_feat.npy` is the modality `X`. DataError where anything is amiss."""
     card.options_as(NoOptions)

@@ -10,9 +10,10 @@ from pydantic import BaseModel, ConfigDict, PositiveInt
 
 from recsys.datasets.cards import Card
 from recsys.datasets.checks import Attributes, align, assemble, number_ids, positions, to_numbers, to_tokens
+from recsys.datasets.content.texts import tfidf
 from recsys.datasets.dataset import Dataset
-from recsys.datasets.features import text_modality
 from recsys.datasets.files import one_line, read_text
+from recsys.datasets.readers import first_line, recognised_by
 from recsys.errors import DataError
 
 COLUMNS = {
@@ -61,6 +62,12 @@ def _movies(folder: Path) -> pd.DataFrame:
     return movies.assign(title=parts["title"], year=parts["year"].fillna(""), genres=genres)
 
 
+def recognises(folder: Path) -> bool:
+    """A file ratings.dat with columns between `::`."""
+    return "::" in first_line(folder / "ratings.dat")
+
+
+@recognised_by(recognises)
 def read(folder: Path, card: Card) -> Dataset:
     """The folder as a Dataset, ids in numeric order; users and movies without a positive rating stay.
 
@@ -80,7 +87,7 @@ def read(folder: Path, card: Card) -> Dataset:
     if options.positive_from is not None:
         frame = frame[frame["rating"] >= options.positive_from]
     texts = (attributes[1]["title"] + " " + attributes[1]["genres"]).tolist()
-    text = text_modality(texts, options.width, options.seed, str(folder / "movies.dat"))
+    text = tfidf(texts, width=options.width, seed=options.seed, source=str(folder / "movies.dat"))
     return assemble(
         card.name,
         frame,

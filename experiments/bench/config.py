@@ -18,9 +18,9 @@ from typing import Any
 
 from recsys.datasets.cards import load_dataset
 from recsys.datasets.dataset import Dataset
-from recsys.datasets.splits import default_protocol, make_split
+from recsys.datasets.splits import SplitOption, default_protocol, make_split
 from recsys.errors import UserError, nearest
-from recsys.evaluation.metrics import LIST_METRICS, parse_metric
+from recsys.evaluation.metrics import parse_metric
 from recsys.experiments.bench.sweep import Missing, check_missing, check_steps, config_title
 from recsys.files import read_yaml
 from recsys.inputs.corruption import ContentCorruption
@@ -41,7 +41,7 @@ class Splitting(Settings):
     """One way to split, and its seeds."""
 
     protocol: str = setting("", "split protocol; empty: predefined where the data set has one, else random")
-    options: dict[str, float] = setting({}, "options of the protocol")
+    options: dict[str, SplitOption] = setting({}, "options of the protocol")
     sweep: dict[str, list[float]] = setting({}, "option -> the values that it takes one after another")
     seeds: list[int] = setting([0], "seeds of the split")
 
@@ -299,12 +299,12 @@ def _check(experiment: Experiment, where: str) -> None:
         if group and group not in GROUPS:
             raise UserError(f"column '{column}' of {where}: no group '{group}'{nearest(group, GROUPS)}")
         try:
-            name = parse_metric(metric).name
+            parsed = parse_metric(metric)
         except UserError as error:
             raise UserError(f"column '{column}' of {where}: {error}") from None
-        if name in LIST_METRICS:
+        if parsed.of_all_lists:
             raise UserError(
-                f"column '{column}' of {where}: {name} is of all lists together, not of each user"
+                f"column '{column}' of {where}: {parsed.name} is of all lists together, not of each user"
             )
     for label in experiment.models:
         experiment.config(label)

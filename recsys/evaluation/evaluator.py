@@ -10,9 +10,10 @@ import pandas as pd
 import scipy.sparse as sp
 
 from recsys.errors import UserError, nearest
+from recsys.evaluation import METRICS
 from recsys.evaluation.candidates import Candidates, ChunkOfLists
 from recsys.evaluation.lists import ListStatistics
-from recsys.evaluation.metrics import LIST_METRICS, METRICS, MetricName, parse_metric
+from recsys.evaluation.metrics import MetricName, parse_metric
 from recsys.evaluation.ranking import RankedHits, TopK, constant_hits
 from recsys.evaluation.scorers import Scorer
 
@@ -35,7 +36,7 @@ class Evaluation:
 
     Attributes:
         metrics: group -> metric -> mean over the group's users; a group without users is left out.
-            The metrics of all lists together (coverage, popularity) stand under "overall" only.
+            The metrics of all lists together (such as coverage) stand under "overall" only.
         users: group -> number of users averaged, 0 for a group that was left out.
         per_user: frame with columns `user`, `group` and one column a metric, the values averaged.
         chance: group -> metric -> expected value of a random order of the same candidates.
@@ -87,7 +88,7 @@ class Evaluator:
         user_groups: name -> (n_users,) bool. Averages over these users only.
         pool: (n_items,) bool. Adds the group "cold_pool": only these items are ranked, and only they count.
         item_counts: (n_items,) training interactions of each item, for popularity; None counts `seen`.
-        metrics: names such as "ndcg@20".
+        metrics: names of registered metrics at any cut-off, such as "ndcg@20".
 
     Raises:
         UserError: a metric is unknown, there is no ground truth, or a pair is both in truth and in seen.
@@ -172,13 +173,13 @@ class Evaluator:
         block_size = block_size or min(1024, max(16, _BLOCK // self.n_items))
         wanted = _parse(self.metrics if metrics is None else metrics)
         chosen = self._choose(groups)
-        per_user = [name for name in wanted if name.name not in LIST_METRICS]
-        lists = ListStatistics(sorted({m.k for m in wanted if m.name in LIST_METRICS}), self._item_counts)
+        per_user = [metric for metric in wanted if not metric.of_all_lists]
+        of_lists = [metric for metric in wanted if metric.of_all_lists]
+        lists = ListStatistics(sorted({metric.k for metric in of_lists}), self._item_counts)
         values = self._measure(scorer, chosen, per_user, lists, max(m.k for m in wanted), block_size)
         means = {g: _means(v, per_user) for g, v in values.items() if len(v)}
-        for metric in wanted:
-            if metric.name in LIST_METRICS:
-                means[OVERALL][str(metric)] = getattr(lists, metric.name)()[metric.k]
+        for metric in of_lists:
+            means[OVERALL][str(metric)] = float(METRICS.get(metric.name)(lists, metric.k))
         return Evaluation(
             metrics=means,
             users={g: len(v) for g, v in values.items()},
@@ -261,7 +262,13 @@ def _parse(metrics: Iterable[str]) -> list[MetricName]:
 def _values(hits: RankedHits, metrics: list[MetricName]) -> np.ndarray:
     values = np.empty((len(hits.n_relevant), len(metrics)))
     for column, metric in enumerate(metrics):
-        values[:, column] = METRICS.get(metric.name)(hits, metric.k)
+        value = np.asarray(METRICS.get(metric.name)(hits, metric.k))
+        if value.shape != hits.n_relevant.shape:
+            raise UserError(
+                f"metric '{metric.name}' gave values of shape {value.shape}, expected one for each of the "
+                f"{len(hits.n_relevant)} users; a metric of all lists together is marked with of_all_lists"
+            )
+        values[:, column] = value
     return values
 
 

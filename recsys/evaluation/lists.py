@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
 
 from recsys.evaluation.ranking import TopK, equal_rows
 
+Metric = TypeVar("Metric", bound=Callable)
+
+
+def of_all_lists(metric: Metric) -> Metric:
+    """Mark a metric as one of all lists together: `metric(lists: ListStatistics, k: int) -> float`."""
+    metric.of_all_lists = True  # type: ignore[attr-defined]
+    return metric
+
 
 class ListStatistics:
-    """Gathers over blocks; ties count with the probability that an item enters the list.
-
-    coverage@k: expected share of the catalogue that stands in at least one user's top k
-    (Herlocker et al., Evaluating collaborative filtering recommender systems, ACM TOIS 22, 2004), tied items
-    being ordered independently for each user.
-    popularity@k: mean over users of the mean training count of the items in their top k.
+    """What metrics of all lists together read. Gathers over blocks of users; ties count with the probability that an
+    item enters the list, tied items being ordered independently for each user.
 
     Args:
         ks: the cut-offs.
@@ -27,6 +32,7 @@ class ListStatistics:
         self.ks = tuple(ks)
         self._counts = np.asarray(item_counts, dtype=np.float64)
         self._log_miss = np.zeros((len(self.ks), len(self._counts)))
+        self._exposure = np.zeros((len(self.ks), len(self._counts)))
         self._popularity = np.zeros(len(self.ks))
         self._n_users = 0
 
@@ -43,11 +49,13 @@ class ListStatistics:
             weight = np.where(listed, enters, 0.0)
             with np.errstate(divide="ignore"):  # log 0: an item that is surely listed
                 np.add.at(self._log_miss[n], top.items[listed], np.log1p(-enters[listed]))
+            self._exposure[n] += np.bincount(top.items[listed], enters[listed], minlength=len(self._counts))
             per_user = (weight * self._counts[top.items]).sum(axis=1)
             if crossing is not None:
                 # The crossing group is larger than the places left to it, so this probability is below 1.
                 share = enters[top.crossing, -1]
                 self._log_miss[n] += np.log1p(-share) @ crossing
+                self._exposure[n] += share @ crossing
                 per_user[top.crossing] += share * (crossing @ self._counts)
             self._popularity[n] += (per_user / np.maximum(length[:, k - 1], 1)).sum()
 
@@ -56,10 +64,32 @@ class ListStatistics:
             return None
         return equal_rows(scores, top.crossing, top.values[top.crossing, -1]).cpu().numpy().astype(np.float64)
 
-    def coverage(self) -> dict[int, float]:
-        """k -> expected share of the catalogue listed."""
-        return dict(zip(self.ks, (1.0 - np.exp(self._log_miss)).mean(axis=1).tolist(), strict=True))
+    @property
+    def item_counts(self) -> np.ndarray:
+        """(n_items,) float64: training interactions of each item."""
+        return self._counts
 
-    def popularity(self) -> dict[int, float]:
-        """k -> mean training count of a listed item."""
-        return dict(zip(self.ks, (self._popularity / self._n_users).tolist(), strict=True))
+    def listed(self, k: int) -> np.ndarray:
+        """(n_items,) float64: probability that the item stands in at least one user's top k."""
+        return 1.0 - np.exp(self._log_miss[self.ks.index(k)])
+
+    def exposure(self, k: int) -> np.ndarray:
+        """(n_items,) float64: expected number of users whose top k holds the item."""
+        return self._exposure[self.ks.index(k)]
+
+    def mean_count(self, k: int) -> float:
+        """Mean over users of the mean training count of the items in their top k."""
+        return float(self._popularity[self.ks.index(k)] / self._n_users)
+
+
+@of_all_lists
+def coverage(lists: ListStatistics, k: int) -> float:
+    """Expected share of the catalogue that stands in at least one user's top k.
+    Herlocker et al., Evaluating collaborative filtering recommender systems, ACM TOIS 22 (2004)."""
+    return float(lists.listed(k).mean())
+
+
+@of_all_lists
+def popularity(lists: ListStatistics, k: int) -> float:
+    """Mean over users of the mean training count of the items in their top k."""
+    return lists.mean_count(k)

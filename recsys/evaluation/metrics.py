@@ -1,4 +1,4 @@
-"""Ranking metrics: each a few lines over `RankedHits`, one value a user, the expected value over tied orders.
+"""Metrics of a user's list: each a few lines over `RankedHits`, one value a user, the expected value over tied orders.
 
 Notation: R relevant items of the user; rel_t is 1 if the item at rank t is relevant; the sums run over the
 ranks t = 1..k. Every metric lies in [0, 1].
@@ -11,19 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsys.errors import UserError, nearest
+from recsys.evaluation import METRICS
 from recsys.evaluation.ranking import RankedHits
-from recsys.registry import Registry
-
-METRICS = Registry(
-    "metric",
-    "recsys.metrics",
-    {name: f"recsys.evaluation.metrics:{name}" for name in ("recall", "ndcg", "precision", "hr", "mrr")}
-    | {"map": "recsys.evaluation.metrics:average_precision"},
-)
-"""Metrics by name: `metric(hits: RankedHits, k: int) -> (b,) float64`."""
-
-LIST_METRICS = ("coverage", "popularity")
-"""Properties of all top-k lists together rather than of a user's hits; see `recsys.evaluation.lists`."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +25,17 @@ class MetricName:
     def __str__(self) -> str:
         return f"{self.name}@{self.k}"
 
+    @property
+    def of_all_lists(self) -> bool:
+        """Whether it is a property of all lists together, with no value for each user."""
+        return getattr(METRICS.get(self.name), "of_all_lists", False)
+
 
 def parse_metric(text: str) -> MetricName:
     """Read "ndcg@20". UserError where there is no such metric or the cut-off is not a positive integer."""
     name, at, cut = text.partition("@")
-    known = [*METRICS.names(), *LIST_METRICS]
-    if name not in known:
-        raise UserError(f"there is no metric '{name}'{nearest(name, known)}")
+    if name not in METRICS:
+        raise UserError(f"there is no metric '{name}'{nearest(name, METRICS)}")
     if not at or not cut.isascii() or not cut.isdigit() or int(cut) < 1:
         raise UserError(f"metric '{text}' needs a positive integer cut-off, such as '{name}@20'")
     return MetricName(name, int(cut))

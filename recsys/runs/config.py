@@ -17,7 +17,7 @@ from pydantic import Field, field_validator
 
 from recsys.datasets.cards import load_dataset
 from recsys.datasets.dataset import Dataset
-from recsys.datasets.splits import default_protocol
+from recsys.datasets.splits import SplitOption, default_protocol
 from recsys.errors import UserError
 from recsys.evaluation.metrics import parse_metric
 from recsys.files import read_yaml, write_text
@@ -49,7 +49,7 @@ class RunConfig(Settings):
     dataset: str = setting(meaning="name of the data set, or path of its card")
     task: TaskName = setting("recommend", "rank items for users, or to complete bundles")
     split: str = setting("", "split protocol; empty: predefined where the data set has one, else random")
-    split_options: dict[str, float] = setting({}, "options of the protocol")
+    split_options: dict[str, SplitOption] = setting({}, "options of the protocol")
     split_seed: int = setting(0, "seed of the split", low=0)
     seed: int = setting(0, "seed of the model and its training", low=0)
     content: ContentCorruption = setting(ContentCorruption(), "what is done to the content that models see")

@@ -134,15 +134,15 @@ def info_tables(name: str, data_root: Path | None, seed: int) -> list[Table]:
     """What a data set holds, and what each split that it allows makes of it."""
     from recsys.datasets.cards import find_card, load_dataset
     from recsys.datasets.describe import describe
-    from recsys.datasets.splits import PROTOCOLS, make_split
-    from recsys.errors import DataError
+    from recsys.datasets.splits import make_split, protocols
+    from recsys.errors import UserError
 
     dataset, card = load_dataset(name, data_root), find_card(name, data_root)
     splits, impossible = {}, []
-    for protocol in PROTOCOLS:
+    for protocol in protocols(dataset):
         try:
             splits[protocol] = make_split(dataset, protocol, seed)
-        except DataError as error:
+        except UserError as error:
             impossible.append(str(error))
     told = describe(dataset, splits)
     facts = make_table(f"{dataset.name}: {card.title}", ["what", "value"], "; ".join(told["notes"]) or None)

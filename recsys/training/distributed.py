@@ -51,7 +51,7 @@ class Distributed:
         """UserError where one model cannot be trained by several processes."""
         if self.processes == 1 or MODELS.get(model).trains_in_shares:
             return
-        able = ", ".join(name for name in MODELS if MODELS.get(name).trains_in_shares)
+        able = ", ".join(name for name in sorted(MODELS.builtin) if MODELS.get(name).trains_in_shares)
         raise UserError(
             f"{model} is not trained by several processes: its loss is no mean over a batch's rows; use "
             f"--devices 1, or one of {able}"

@@ -8,7 +8,7 @@ import torch
 from recsys.datasets.bundles import Bundles, bundle_view, without_features
 from recsys.datasets.cards import Card, load_dataset
 from recsys.datasets.dataset import Dataset, Modality
-from recsys.datasets.readers import get_reader
+from recsys.datasets.readers import READERS
 from recsys.datasets.splits import default_protocol, make_split, protocols
 from recsys.errors import DataError
 
@@ -160,7 +160,7 @@ def write_csv(folder, bundle_item="b1,1\nb1,2\nb2,2\n", user_bundle="u,b1\nu,b9\
 
 
 def read_csv(folder, **options):
-    return get_reader("bundle-csv")(folder, Card(name="tiny", reader="bundle-csv", options=options))
+    return READERS.get("bundle-csv")(folder, Card(name="tiny", reader="bundle-csv", options=options))
 
 
 def test_empty_bundles_are_left_out_and_single_ones_counted(tmp_path):
@@ -200,7 +200,7 @@ def write_clhe(folder, test_gt="3,4\n"):
 
 def test_clhe_keeps_its_published_split(tmp_path):
     write_clhe(tmp_path)
-    dataset = get_reader("clhe")(tmp_path, Card(name="tiny", reader="clhe"))
+    dataset = READERS.get("clhe")(tmp_path, Card(name="tiny", reader="clhe"))
     view = bundle_view(dataset)
     split = make_split(view, default_protocol(view))
     assert split.protocol == "predefined"
@@ -222,10 +222,10 @@ def test_clhe_keeps_its_published_split(tmp_path):
 def test_clhe_faults_are_named(tmp_path):
     write_clhe(tmp_path, test_gt="3,1\n")
     with pytest.raises(DataError, match="bundle 3 with item 1 lies in two parts"):
-        get_reader("clhe")(tmp_path, Card(name="tiny", reader="clhe"))
+        READERS.get("clhe")(tmp_path, Card(name="tiny", reader="clhe"))
     write_clhe(tmp_path, test_gt="3,9\n")
     with pytest.raises(DataError, match=r"bi_test_gt\.txt: line 1: item 9 is beyond the 5 rows of count"):
-        get_reader("clhe")(tmp_path, Card(name="tiny", reader="clhe"))
+        READERS.get("clhe")(tmp_path, Card(name="tiny", reader="clhe"))
 
 
 def test_real_feedback_is_what_the_owners_bundles_hold(shared_data):

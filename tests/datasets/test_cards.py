@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from recsys.datasets import cards
-from recsys.datasets.cards import Card, find_card, known_names, load_dataset, read_card, verify
+from recsys.datasets.cards import find_card, known_names, load_dataset, read_card, verify
 from recsys.datasets.readers import READERS
 from recsys.errors import DataError
 
@@ -37,7 +37,7 @@ def write_guessable(folder: Path) -> None:
 
 
 def test_shipped_cards_are_complete():
-    assert sorted(path.stem for path in cards.BUILTIN.glob("*.yaml")) == SHIPPED
+    assert sorted(cards.CARDS.builtin) == SHIPPED
     for name in SHIPPED:
         card = find_card(name)
         assert card.name == name and card.reader in READERS and card.files
@@ -86,18 +86,27 @@ def test_a_card_by_its_path(tmp_path):
     assert load_dataset(str(path), tmp_path / "root").n_users == 3
 
 
-def test_third_parties_bring_cards(tmp_path, monkeypatch):
-    path = write_card(tmp_path / "theirs")
-    monkeypatch.setattr(cards, "THEIR_PATH", path, raising=False)
-    monkeypatch.setattr(cards, "THEIR_CARD", Card(name="other", reader="mmrec"), raising=False)
-    points = [
-        EntryPoint("theirs", "recsys.datasets.cards:THEIR_PATH", cards.GROUP),
-        EntryPoint("other", "recsys.datasets.cards:THEIR_CARD", cards.GROUP),
-    ]
-    monkeypatch.setattr(cards, "entry_points", lambda group: points if group == "recsys.datasets" else [])
-    assert {"theirs", "other"} <= set(known_names())
-    assert find_card("theirs").reader == "table" and find_card("other").reader == "mmrec"
-    assert load_dataset("theirs", tmp_path).n_users == 2
+def test_third_parties_bring_cards_with_the_data_beside_them(tmp_path, monkeypatch):
+    package = tmp_path / "site" / "theirpackage"
+    path = write_card(package / "theirs", files={"log.csv": None})
+    (package / "log.csv").write_text(LOG + "c,x\n")
+    (package / "__init__.py").write_text(
+        "from pathlib import Path\nfrom recsys.datasets.cards import Card\n"
+        f"THEIRS = {str(path)!r}\n"
+        "OTHER = Card(name='other', reader='table', options={'interactions': 'log.csv'}, files={'log.csv': None})\n"
+        "WRONG = Path(THEIRS)\n"
+    )
+    monkeypatch.syspath_prepend(str(package.parent))
+    names = {"theirs": "THEIRS", "other": "OTHER", "wrong": "WRONG"}
+    points = {n: [EntryPoint(n, f"theirpackage:{v}", "recsys.datasets")] for n, v in names.items()}
+    monkeypatch.setattr(cards.CARDS, "_plugins", points)
+    assert names.keys() <= set(known_names())
+    assert load_dataset("theirs").n_users == 2 and load_dataset("other").n_users == 3
+    write_card(tmp_path / "root" / "theirs")  # the user's own folder comes first
+    (tmp_path / "root" / "theirs" / "log.csv").write_text(LOG + "d,x\ne,x\n")
+    assert load_dataset("theirs", tmp_path / "root").n_users == 4
+    with pytest.raises(DataError, match="for 'wrong' says name: theirs; make them one"):
+        find_card("wrong")
 
 
 @pytest.mark.parametrize(

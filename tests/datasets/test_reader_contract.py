@@ -15,7 +15,7 @@ import pytest
 import scipy.sparse as sp
 
 from recsys.datasets.cards import Card
-from recsys.datasets.readers import READERS, get_reader, guess_reader
+from recsys.datasets.readers import READERS, guess_reader
 from recsys.errors import DataError
 
 ROWS = [(0, 0, 0), (0, 1, 0), (1, 1, 0), (2, 2, 0), (3, 0, 0), (1, 3, 1), (2, 3, 2)]
@@ -391,10 +391,10 @@ FAULTS = ("missing column", "non-integer id", "negative id", "id beyond", "short
 
 def load(folder: Path, reader: str):
     case = CASES[reader]
-    return get_reader(reader)(folder, Card(name="tiny", reader=reader, options=case.options))
+    return READERS.get(reader)(folder, Card(name="tiny", reader=reader, options=case.options))
 
 
-@pytest.fixture(params=sorted(READERS))
+@pytest.fixture(params=READERS.builtin)
 def reader(request) -> str:
     assert request.param in CASES, f"reader '{request.param}' has no line in the contract"
     return request.param
@@ -466,7 +466,7 @@ def test_duplicates_are_merged_and_counted(reader, tiny):
 def test_an_unknown_option_names_its_key(reader, tiny):
     card = Card(name="tiny", reader=reader, options={**CASES[reader].options, "widht": 3})
     with pytest.raises(DataError, match="unknown key 'widht'"):
-        get_reader(reader)(tiny, card)
+        READERS.get(reader)(tiny, card)
 
 
 def test_the_format_is_recognised(reader, tiny):

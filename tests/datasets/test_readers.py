@@ -11,14 +11,14 @@ import scipy.sparse as sp
 
 from recsys.datasets.cards import Card
 from recsys.datasets.checks import assemble, make_modality, number_ids
+from recsys.datasets.content.features import facts_modality
 from recsys.datasets.dataset import Modality
-from recsys.datasets.features import facts_modality
-from recsys.datasets.readers import get_reader
+from recsys.datasets.readers import READERS
 from recsys.errors import DataError
 
 
 def load(folder, reader, **options):
-    return get_reader(reader)(folder, Card(name="tiny", reader=reader, options=options))
+    return READERS.get(reader)(folder, Card(name="tiny", reader=reader, options=options))
 
 
 def write_inter(folder, text="userID\titemID\tx_label\n0\t0\t0\n1\t2\t1\n"):

@@ -7,12 +7,12 @@ import pytest
 import scipy.sparse as sp
 
 from recsys.datasets.cards import Card
-from recsys.datasets.readers import get_reader
+from recsys.datasets.readers import READERS
 from recsys.errors import DataError
 
 
 def load(folder):
-    return get_reader("diffmm")(folder, Card(name="tiny", reader="diffmm"))
+    return READERS.get("diffmm")(folder, Card(name="tiny", reader="diffmm"))
 
 
 def write_pickles(folder, matrix, protocol=4):

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from recsys.datasets.splits import PROTOCOLS, make_split
+from recsys.datasets import SPLITS
+from recsys.datasets.splits import OF_BUNDLES, make_split
 from recsys.experiments.tune.tuning import Tuning, without_test
 from recsys.runs.config import RunConfig
 from recsys.runs.run import execute, prepare
@@ -11,7 +12,9 @@ from recsys.runs.run import execute, prepare
 TINY = {"max_epochs": 2, "batch_size": 64}
 
 
-@pytest.mark.parametrize("protocol", sorted(PROTOCOLS.keys() - {"predefined"}))
+@pytest.mark.parametrize(
+    "protocol", [n for n in SPLITS.builtin if n != "predefined" and not n.startswith(OF_BUNDLES)]
+)
 def test_no_test_row_reaches_a_trial(toy, protocol):
     split = make_split(toy, protocol, 0)
     dataset, blind = without_test(toy, split)

@@ -29,7 +29,7 @@ SETTINGS = {
     "averaged": {"of": "vbpr", "options": {"width": 8}},
     "clhe-signals": {"slots": ["content"]},
 }
-VARIANTS = {name: name for name in MODELS} | {
+VARIANTS = {name: name for name in MODELS.builtin} | {
     "contentknn, k=5": "contentknn",
     "ease, with content": "ease",
     "pop, with content": "pop",

@@ -1,0 +1,49 @@
+"""Item features made at load, from counts and from facts, without looking at any interaction."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+
+from recsys.datasets.dataset import Modality
+
+NEGLIGIBLE = 1e-6
+"""A row whose norm after the reduction is below this share of the largest holds rounding errors only."""
+
+
+def reduced(matrix: sp.csr_array, width: int, seed: int) -> Modality:
+    """(n_items, <= width) dense float32: `matrix` itself where it is that narrow, else its truncated SVD.
+
+    Items whose row is empty, or of which the kept components see nothing, are masked.
+    """
+    if matrix.shape[1] <= width:
+        features = np.asarray(matrix.todense(), dtype=np.float32)
+    else:
+        from sklearn.decomposition import TruncatedSVD
+
+        svd = TruncatedSVD(n_components=min(width, *matrix.shape), random_state=seed)
+        features = svd.fit_transform(matrix).astype(np.float32)
+    norm = np.linalg.norm(features, axis=1)
+    mask = (np.diff(matrix.indptr) > 0) & (norm > NEGLIGIBLE * norm.max(initial=0))
+    features[~mask] = 0
+    return Modality(np.ascontiguousarray(features), mask)
+
+
+def facts_modality(items: np.ndarray, facts: np.ndarray, n_items: int, width: int, seed: int) -> Modality:
+    """Binary items x facts matrix, reduced to `width` columns.
+
+    Args:
+        items, facts: (n,) int64 numbers of the item and the fact of each statement; repeats count once.
+    """
+    ones = np.ones(len(items), dtype=np.float32)
+    matrix = sp.coo_array((ones, (items, facts)), shape=(n_items, int(facts.max(initial=-1)) + 1)).tocsr()
+    matrix.data[:] = 1
+    return reduced(matrix, width, seed)
+
+
+def normalise_rows(matrix: sp.csr_array) -> sp.csr_array:
+    """Rows scaled to unit length; empty rows stay empty."""
+    norm = np.sqrt(matrix.multiply(matrix).sum(axis=1))
+    matrix = matrix.copy()
+    matrix.data /= np.repeat(np.where(norm > 0, norm, 1), np.diff(matrix.indptr)).astype(matrix.dtype)
+    return matrix

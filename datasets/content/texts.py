@@ -1,0 +1,72 @@
+"""Texts to item features: the built-in encoders, each `encoder(texts, *, width, seed, source) -> Modality`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Annotated
+
+import numpy as np
+import scipy.sparse as sp
+from pydantic import AfterValidator
+
+from recsys.datasets.checks import make_modality
+from recsys.datasets.content import CONTENT
+from recsys.datasets.content.features import reduced
+from recsys.datasets.dataset import Modality
+from recsys.errors import DataError, nearest
+
+
+def _known(name: str) -> str:
+    if name not in CONTENT:
+        raise ValueError(f"there is no {CONTENT.kind} '{name}'{nearest(name, CONTENT)}")
+    return name
+
+
+TextEncoder = Annotated[str, AfterValidator(_known)]
+"""Name of a content encoder, in the options of a reader."""
+
+
+def tfidf(texts: Sequence[str], *, width: int, seed: int, source: str) -> Modality:
+    """TF-IDF of the items' texts (rows of unit length), reduced to `width` columns by a truncated SVD; with width 0
+    the sparse TF-IDF itself.
+
+    Raises:
+        DataError: no text holds a word.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    try:
+        weights = sp.csr_array(TfidfVectorizer().fit_transform(texts))
+    except ValueError:
+        raise DataError(f"{source}: the items' texts hold no words to make a text modality of") from None
+    return reduced(weights, width, seed) if width else make_modality(weights, source)[0]
+
+
+def sentence(texts: Sequence[str], *, width: int, seed: int, source: str) -> Modality:
+    """(n_items, 256) unit rows: the mean vector of a text's tokens, by a static sentence encoder; `width` and `seed`
+    have no say.
+
+    WordLlama, whose weights and tokeniser come inside its pip package: nothing is fetched. Items without a text
+    are masked.
+
+    Raises:
+        DataError: the package is not installed.
+    """
+    try:
+        from safetensors.numpy import load_file
+        from tokenizers import Tokenizer
+
+        package = files("wordllama")
+    except ModuleNotFoundError as error:
+        raise DataError(
+            f"{source}: vectors of sentences need a package: pip install recsys[text] ({error})"
+        ) from None
+    (table,) = load_file(str(package / "weights/l2_supercat_256.safetensors")).values()
+    tokenizer = Tokenizer.from_file(str(package / "tokenizers/l2_supercat_tokenizer_config.json"))
+    features = np.zeros((len(texts), table.shape[1]), dtype=np.float32)
+    for row, tokens in enumerate(tokenizer.encode_batch(list(texts), add_special_tokens=False)):
+        if tokens.ids:
+            mean = table[tokens.ids].astype(np.float32).mean(axis=0)
+            features[row] = mean / max(float(np.linalg.norm(mean)), 1e-12)
+    return Modality(features, features.any(axis=1))
