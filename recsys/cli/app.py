@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from recsys.cli.options import console
+from recsys.errors import UserError
 from recsys.registry import Registry
 
 COMMANDS = Registry(
     "command",
     "recsys.commands",
     {
+        "list": "recsys.cli.list:list_parts",
+        "show": "recsys.cli.show:show",
         "train": "recsys.cli.train:train",
         "recommend": "recsys.cli.recommend:recommend",
         "export": "recsys.cli.export:export",
@@ -36,7 +40,10 @@ def make_app() -> typer.Typer:
     )
     app.callback(invoke_without_command=True)(demo)
     for name in COMMANDS:
-        command = COMMANDS.get(name)
+        try:
+            command = COMMANDS.get(name)
+        except UserError as error:
+            command = _broken(str(error))
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=name)
         else:
@@ -44,8 +51,29 @@ def make_app() -> typer.Typer:
     return app
 
 
+def _broken(reason: str) -> Callable[[], None]:
+    """What stands in the place of a command that a package brings and that cannot be imported."""
+
+    def command() -> None:
+        raise UserError(reason)
+
+    command.__doc__ = f"Out of order: {reason}"
+    return command
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from recsys import __version__
+
+        typer.echo(f"recsys {__version__}")
+        raise typer.Exit
+
+
 def demo(
     context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
     out: Annotated[Path, typer.Option(help="Folder of the demo's runs; finished ones are kept.")] = Path(
         "runs/demo"
     ),
@@ -59,8 +87,6 @@ def demo(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line. What a user can mend is one line on standard error and exit status 2."""
-    from recsys.errors import UserError
-
     try:
         make_app()(arguments, standalone_mode=True)
     except UserError as error:

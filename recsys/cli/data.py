@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from recsys.cli import completion
 from recsys.cli.options import DataRoot, console
 
 data = typer.Typer(
@@ -24,7 +25,10 @@ def data_list(data_root: DataRoot = None) -> None:
 
 @data.command("info")
 def data_info(
-    name: Annotated[str, typer.Argument(help="Name of the data set, or path of its card.")],
+    name: Annotated[
+        str,
+        typer.Argument(help="Name of the data set, or path of its card.", autocompletion=completion.datasets),
+    ],
     seed: Annotated[int, typer.Option(help="Seed of the splits.")] = 0,
     data_root: DataRoot = None,
 ) -> None:
@@ -38,7 +42,10 @@ def data_info(
 
 @data.command("verify")
 def data_verify(
-    name: Annotated[str, typer.Argument(help="Name of the data set, or path of its card.")],
+    name: Annotated[
+        str,
+        typer.Argument(help="Name of the data set, or path of its card.", autocompletion=completion.datasets),
+    ],
     data_root: DataRoot = None,
 ) -> None:
     """Check every file against its card's SHA-256."""
@@ -50,7 +57,10 @@ def data_verify(
 
 @data.command("convert")
 def data_convert(
-    source: Annotated[str, typer.Argument(help="Name of a data set, or path of its card.")],
+    source: Annotated[
+        str,
+        typer.Argument(help="Name of a data set, or path of its card.", autocompletion=completion.datasets),
+    ],
     target: Annotated[Path, typer.Argument(help="Folder to make; must not exist.")],
     data_root: DataRoot = None,
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from recsys.cli import completion
 from recsys.cli.options import Dask, DataRoot, Device, Smoke, console
 
 
@@ -23,8 +24,14 @@ def scan(
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,
     storage: Annotated[str, typer.Option(help="postgresql://…; by default a journal file in --out.")] = "",
-    model: Annotated[str | None, typer.Option(help="Model to scan; overrides the file's.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="Data set to scan on; overrides the file's.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Model to scan; overrides the file's.", autocompletion=completion.models),
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Data set to scan on; overrides the file's.", autocompletion=completion.datasets),
+    ] = None,
     dask: Dask = "",
     smoke: Smoke = False,
     data_root: DataRoot = None,

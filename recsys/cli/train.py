@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from recsys.cli import completion
 from recsys.cli.options import DataRoot, console
 
 if TYPE_CHECKING:
@@ -19,23 +20,44 @@ if TYPE_CHECKING:
 
 def train(
     model: Annotated[
-        str, typer.Option(help="Name of the model; by default the engine's own.")
+        str,
+        typer.Option(
+            help="Name of the model; by default the engine's own.", autocompletion=completion.models
+        ),
     ] = "confluence",
-    dataset: Annotated[str, typer.Option(help="Name of a data set, or path of its card.")] = "ml-100k",
+    dataset: Annotated[
+        str,
+        typer.Option(help="Name of a data set, or path of its card.", autocompletion=completion.datasets),
+    ] = "ml-100k",
     task: Annotated[
         str, typer.Option(help="recommend: items for users; bundle: items that complete bundles.")
     ] = "recommend",
     split: Annotated[
-        str, typer.Option(help="Protocol; by default predefined where there is one, else random.")
+        str,
+        typer.Option(
+            help="Protocol; by default predefined where there is one, else random.",
+            autocompletion=completion.splits,
+        ),
     ] = "",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the model and its training.")] = 0,
     split_seed: Annotated[int, typer.Option(min=0, help="Seed of the split.")] = 0,
     assignments: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A setting by name; may be repeated."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="A setting by name; may be repeated.",
+            autocompletion=completion.settings,
+        ),
     ] = None,
     split_options: Annotated[
-        list[str] | None, typer.Option("--split-set", metavar="KEY=VALUE", help="An option of the split.")
+        list[str] | None,
+        typer.Option(
+            "--split-set",
+            metavar="KEY=VALUE",
+            help="An option of the split.",
+            autocompletion=completion.split_options,
+        ),
     ] = None,
     content: Annotated[
         list[str] | None,
@@ -61,8 +83,16 @@ def train(
     ] = False,
     metrics: Annotated[
         list[str] | None,
-        typer.Option("--metric", metavar="NAME@K", help="A metric to report besides; may be repeated."),
+        typer.Option(
+            "--metric",
+            metavar="NAME@K",
+            help="A metric to report besides; may be repeated.",
+            autocompletion=completion.metrics,
+        ),
     ] = None,
+    help_settings: Annotated[
+        bool, typer.Option("--help-settings", help="Print the model's settings, and train nothing.")
+    ] = False,
     data_root: DataRoot = None,
     out: Annotated[
         Path | None, typer.Option(help="The run's folder; by default a new one below runs/.")
@@ -90,6 +120,12 @@ def train(
     from recsys.settings import build, parse_assignments
     from recsys.training.distributed import Distributed
 
+    if help_settings:
+        from recsys.cli.describe import model_settings
+
+        for table in model_settings(model):
+            console().print(table)
+        return
     asked = build(
         RunConfig,
         {

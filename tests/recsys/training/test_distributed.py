@@ -47,7 +47,7 @@ def test_two_processes_give_the_figures_of_one(command, tmp_path, monkeypatch):
     arguments = ["train", "--model", "lightgcn", "--device", "cpu", "--devices", "2", "--strategy", "ddp"]
     arguments += [a for key, value in SETTINGS.items() for a in ("--set", f"{key}={value}")]
     told = subprocess.run(
-        [sys.executable, *command, *arguments, "--no-tuned", "--out", str(tmp_path / "two")],
+        [sys.executable, *command, *arguments, "--out", str(tmp_path / "two")],
         cwd=root,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         check=True,

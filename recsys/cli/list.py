@@ -1,0 +1,28 @@
+"""`recsys list`: what there is to choose from."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from recsys.cli import completion
+from recsys.cli.options import console
+
+
+def list_parts(
+    kind: Annotated[
+        str,
+        typer.Argument(
+            help="models, objectives, content, metrics, readers, splits, datasets or commands.",
+            autocompletion=completion.kinds,
+        ),
+    ] = "",
+) -> None:
+    """The parts of one kind, built in and from installed packages; without a kind, how many of each there are."""
+    from recsys.cli.describe import kinds_table, parts_table
+
+    screen = console()
+    screen.print(parts_table(kind) if kind else kinds_table())
+    if not kind:
+        screen.print("recsys list KIND names them; recsys show KIND NAME describes one")
