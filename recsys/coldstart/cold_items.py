@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 
 import numpy as np
@@ -15,6 +15,10 @@ from recsys.datasets.dataset import Modality
 from recsys.inputs.content import below, without_content
 from recsys.inputs.requests import NewItems
 from recsys.inputs.training_data import TrainingData
+
+Place = Callable[[Mapping[str, Modality], sp.csr_array], Tensor]
+"""A model's rule for items without training interactions: their content, and the graph of their neighbours among the
+training items (n, n_items), give vectors (n, d)."""
 
 
 def take(modalities: Mapping[str, Modality], rows: np.ndarray) -> dict[str, Modality]:
@@ -76,6 +80,16 @@ class ColdItems:
         graph = below(self.graph, self.neighbours.graph(new_items.modalities))
         return torch.cat([self.ids, numbers]), graph
 
-    def put(self, items: Tensor, vectors: Tensor) -> Tensor:
-        """(n_items, d) `items` with the cold items' rows replaced by `vectors` (n, d)."""
-        return items.index_copy(0, self.ids.to(items.device), vectors)
+    def put(self, items: Tensor, place: Place) -> Tensor:
+        """(n_items, d) `items` with the cold items' rows replaced by what `place` gives of them."""
+        if not len(self):
+            return items
+        return items.index_copy(0, self.ids.to(items.device), place(self.features, self.graph))
+
+    def place(self, content: Mapping[str, Modality], place: Place) -> Tensor:
+        """(n, d): what `place` gives of any items, which come with their content."""
+        return place(content, self.neighbours.graph(content))
+
+    def average(self, graph: sp.csr_array, vectors: Tensor) -> Tensor:
+        """(n, d): each row's average of its neighbours' vectors (n_items, d)."""
+        return self.neighbours.attach(graph, vectors)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from recsys.encoders.beta import symmetric_beta
 from recsys.encoders.sphere import unit
 
 
@@ -83,23 +82,3 @@ def _bezier_of_present(points: Tensor, present: Tensor, s: Tensor | float) -> Te
         last = torch.arange(len(points) - 1, device=points.device)[:, None] + level
         points = torch.where((last < degree)[..., None], slerp(points[:-1], points[1:], s), points[:-1])
     return points[0] * (degree > 0)[:, None]
-
-
-class BezierFusion(nn.Module):
-    """`bezier` with s ~ Beta(alpha, alpha) for each item in training and s = 1/2 at evaluation.
-
-    Args:
-        alpha: the paper searches {0.1, 0.5, 0.9}.
-        generator: source of s in training.
-    """
-
-    def __init__(self, alpha: float, generator: torch.Generator):
-        super().__init__()
-        self.alpha = alpha
-        self.generator = generator
-
-    def forward(self, points: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(M, n, d) control points and (M, n) bool mask -> (n, d) unit vectors."""
-        if not self.training:
-            return bezier(points, 0.5, mask)
-        return bezier(points, symmetric_beta(points.shape[1], self.alpha, self.generator).to(points), mask)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
+
 import numpy as np
 import scipy.sparse as sp
 import torch
@@ -9,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recsys.datasets.dataset import Modality
+from recsys.encoders.linear import linear
 from recsys.graphs.operator import SparseOperator
 from recsys.inputs.content import unit_rows
 
@@ -49,3 +52,49 @@ class ContentRows(nn.Module):
         if self.complete:
             return out
         return out * (self.present if rows is None else self.present[rows]).unsqueeze(1)
+
+
+class ItemContent(nn.Module):
+    """The content of some items: the `ContentRows` of several modalities, in order.
+
+    A model makes one of the catalogue, asks it for a layer of each modality (`layers`), and projects through them the
+    catalogue's rows and, with `of`, those of any other items.
+
+    Args:
+        modalities: those to hold, by name.
+        rows: (n,) item numbers to hold; all where None.
+    """
+
+    def __init__(self, modalities: Mapping[str, Modality], rows: np.ndarray | None = None):
+        super().__init__()
+        self.names = list(modalities)
+        self.widths = [modality.width for modality in modalities.values()]
+        self.rows = nn.ModuleList(ContentRows(modality, rows) for modality in modalities.values())
+
+    def __iter__(self) -> Iterator[ContentRows]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def absent(self) -> Tensor:
+        """(n, M) bool: True where an item lacks a modality."""
+        return ~torch.stack([rows.present for rows in self.rows], 1)
+
+    def layers(self, width: int, generator: torch.Generator, *, bias: bool = True) -> nn.ModuleList:
+        """A linear layer to `width` for each modality, drawn in order."""
+        return nn.ModuleList(linear(inputs, width, generator, bias=bias) for inputs in self.widths)
+
+    def of(self, content: Mapping[str, Modality]) -> ItemContent:
+        """The same modalities of other items, on the same device."""
+        other = ItemContent({name: content[name] for name in self.names})
+        return other.to(self.rows[0].present.device)
+
+    def project(self, layers: Iterable[nn.Linear], rows: Tensor | None = None) -> list[Tensor]:
+        """Of each modality (n, d): its layer of all items' rows, or of those numbered `rows`; zero where absent."""
+        return [content(layer, rows) for content, layer in zip(self.rows, layers, strict=True)]
+
+    def by_name(self, layers: Iterable[nn.Linear]) -> dict[str, Tensor]:
+        """`project` by the modality's name."""
+        return dict(zip(self.names, self.project(layers), strict=True))

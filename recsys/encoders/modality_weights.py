@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
-def weigh_channels(vectors: Tensor, logits: Tensor) -> Tensor:
+def weigh_blocks(vectors: Tensor, logits: Tensor) -> Tensor:
     """Each of a row's C blocks times its softmax weight.
 
-    CM3, "Calibrating Multimodal Recommendation", arXiv 2508.01226: per-user weights of the M + 1 channels.
+    CM3, "Calibrating Multimodal Recommendation", arXiv 2508.01226: per-user weights of M + 1 blocks, one
+    for each modality and one that they share.
 
     Args:
-        vectors: (n, C d) concatenated channels.
+        vectors: (n, C d) the blocks side by side.
         logits: (n, C).
     """
     blocks = vectors.view(len(vectors), logits.shape[1], -1)
     return (blocks * logits.softmax(1)[:, :, None]).flatten(1)
-
-
-class ChannelWeights(nn.Module):
-    """A table of channel logits, one row per user; equal weights at the start."""
-
-    def __init__(self, users: int, channels: int):
-        super().__init__()
-        self.logits = nn.Parameter(torch.zeros(users, channels))
-
-    def forward(self, vectors: Tensor) -> Tensor:
-        """(users, C d) -> (users, C d)."""
-        return weigh_channels(vectors, self.logits)

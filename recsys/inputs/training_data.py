@@ -14,8 +14,9 @@ from recsys.datasets.bundles import BundleView, Feedback
 from recsys.datasets.dataset import Dataset, Modality
 from recsys.datasets.splits import Split
 from recsys.errors import LeakError
+from recsys.graphs.bipartite import normalised_interactions
 from recsys.graphs.cache import cached
-from recsys.graphs.knn import knn_graph
+from recsys.graphs.knn import item_graph, knn_graph
 from recsys.inputs.requests import QueryUsers
 
 
@@ -170,6 +171,15 @@ class TrainingData:
             touched[axis] = mask if touched[axis] is None else touched[axis] | mask
         self.ledger.record("graph", name, touched["users"], touched["items"])
         return matrix
+
+    def bipartite_graph(self) -> sp.csr_array:
+        """(n_users, n_items): D_u^-1/2 R D_i^-1/2 of the training interactions, recorded."""
+        return self.graph("bipartite", normalised_interactions(self.interactions), "users", "items")
+
+    def item_graph(self, weights: Mapping[str, float], k: int) -> sp.csr_array:
+        """(n_items, n_items): the sum of the modalities' k-NN graphs over warm items by their weights, recorded."""
+        graphs = [self.neighbour_graph(name, k) for name in weights]
+        return self.graph("item graph", item_graph(graphs, list(weights.values())), "items", "items")
 
     def neighbour_graph(self, name: str, k: int, **how: Any) -> sp.csr_array:
         """The k-NN graph of modality `name` over warm items, recorded; `how` as in `knn_graph`.

@@ -96,6 +96,11 @@ class Model(nn.Module):
         self.register_parameter(name, parameter)
         return parameter
 
+    def add_id_tables(self, width: int) -> None:
+        """A row for each user and each item: parameters `user_table` and `item_table`."""
+        self.table("user_table", self.data.n_users, width)
+        self.table("item_table", self.data.n_items, width)
+
     def id_tables(self) -> dict[str, tuple[nn.Parameter, str]]:
         """Parameters with a row for each user or item, with "users" or "items": their cold rows must never
         take a gradient. Those named `user_*` and `item_*` are found by themselves."""

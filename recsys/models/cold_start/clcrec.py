@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, embedding, leaky_relu, normalize
 
 from recsys.datasets.dataset import Modality
-from recsys.encoders.content import ContentRows
+from recsys.encoders.content import ItemContent
 from recsys.encoders.linear import linear
 from recsys.inputs.content import choose
 from recsys.inputs.sampler import Batch
@@ -65,17 +65,13 @@ class CLCRec(Model):
     def __init__(self, settings: CLCRecSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
         self.modalities = choose(data.modalities, settings.modalities, "CLCRec")
-        self.table("user_table", data.n_users, settings.width)
-        self.table("item_table", data.n_items, settings.width)
-        self.content = nn.ModuleList(ContentRows(m) for m in self.modalities.values())
+        self.add_id_tables(settings.width)
+        self.content = ItemContent(self.modalities)
         present = np.any([m.mask for m in self.modalities.values()], axis=0)
         self.register_buffer("present", torch.from_numpy(present), persistent=False)
         cold = torch.from_numpy(np.flatnonzero(~data.warm_items))
         self.register_buffer("cold", cold, persistent=False)
-        self.first = nn.ModuleList(
-            linear(m.width, settings.hidden, self.init_generator, bias=False)
-            for m in self.modalities.values()
-        )
+        self.first = self.content.layers(settings.hidden, self.init_generator, bias=False)
         self.bias = nn.Parameter(torch.zeros(settings.hidden))
         self.second = linear(settings.hidden, settings.width, self.init_generator)
         self.noise = torch.Generator().manual_seed(seed)
@@ -83,9 +79,8 @@ class CLCRec(Model):
     def start_epoch(self, epoch: int, generator: torch.Generator) -> None:
         self.noise = generator
 
-    def _encode(self, content: nn.ModuleList, rows: Tensor | None = None) -> Tensor:
-        hidden = sum(c(layer, rows) for c, layer in zip(content, self.first, strict=True))
-        return self.second(leaky_relu(hidden + self.bias))
+    def _encode(self, content: ItemContent, rows: Tensor | None = None) -> Tensor:
+        return self.second(leaky_relu(sum(content.project(self.first, rows)) + self.bias))
 
     def forward(self) -> Vectors:
         items = self.item_table
@@ -115,8 +110,7 @@ class CLCRec(Model):
 
     @torch.no_grad()
     def encode_items(self, content: Mapping[str, Modality], attributes: pd.DataFrame | None = None) -> Tensor:
-        rows = nn.ModuleList(ContentRows(content[name]) for name in self.modalities)
-        return self._encode(rows.to(self.item_table.device))
+        return self._encode(self.content.of(content))
 
 
 def dots(x: Tensor, y: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding, mse_loss
 
 from recsys.datasets.dataset import Modality
-from recsys.encoders.content import ContentRows
+from recsys.encoders.content import ItemContent
 from recsys.encoders.linear import linear
 from recsys.graphs.normalise import row_normalise
 from recsys.inputs.content import choose
@@ -82,10 +82,9 @@ class DropoutNet(Model):
     def __init__(self, settings: DropoutNetSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
         self.modalities = choose(data.modalities, settings.modalities, "DropoutNet")
-        self.content = nn.ModuleList(ContentRows(m) for m in self.modalities.values())
+        self.content = ItemContent(self.modalities)
         self.users = Tower(settings.width, settings.hidden, [], self.init_generator)
-        contents = [m.width for m in self.modalities.values()]
-        self.items = Tower(settings.width, settings.hidden, contents, self.init_generator)
+        self.items = Tower(settings.width, settings.hidden, self.content.widths, self.init_generator)
         # Saved with the model, which cannot be told from its weights alone.
         self.register_buffer("user_factors", torch.zeros(data.n_users, settings.width))
         self.register_buffer("item_factors", torch.zeros(data.n_items, settings.width))
@@ -136,9 +135,8 @@ class DropoutNet(Model):
         known.eliminate_zeros()
         return torch.from_numpy(row_normalise(known) @ self.item_factors.cpu().numpy()).to(self.item_factors)
 
-    def _item_tower(self, preference: Tensor, content: nn.ModuleList, rows: Tensor | None = None) -> Tensor:
-        parts = [c(layer, rows) for c, layer in zip(content, self.items.contents, strict=True)]
-        return self.items(preference, parts)
+    def _item_tower(self, preference: Tensor, content: ItemContent, rows: Tensor | None = None) -> Tensor:
+        return self.items(preference, content.project(self.items.contents, rows))
 
     def forward(self) -> Vectors:
         users, _, items = self.preferences()
@@ -176,9 +174,9 @@ class DropoutNet(Model):
 
     @torch.no_grad()
     def encode_items(self, content: Mapping[str, Modality], attributes: pd.DataFrame | None = None) -> Tensor:
-        rows = nn.ModuleList(ContentRows(content[name]) for name in self.modalities)
-        nothing = self.item_factors.new_zeros(len(rows[0].present), self.settings.width)
-        return self._item_tower(nothing, rows.to(nothing.device))
+        rows = self.content.of(content)
+        nothing = self.item_factors.new_zeros(len(rows.absent), self.settings.width)
+        return self._item_tower(nothing, rows)
 
     def load_arrays(self, arrays: Mapping[str, Tensor]) -> None:
         super().load_arrays(arrays)

@@ -32,8 +32,7 @@ class BPR(Model):
 
     def __init__(self, settings: BPRSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
-        self.table("user_table", data.n_users, settings.width)
-        self.table("item_table", data.n_items, settings.width)
+        self.add_id_tables(settings.width)
 
     def forward(self) -> Vectors:
         return Vectors(self.user_table, self.item_table)

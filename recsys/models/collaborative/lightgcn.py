@@ -5,7 +5,6 @@ from __future__ import annotations
 from torch import Tensor
 
 from recsys.encoders.lightgcn import lightgcn
-from recsys.graphs.bipartite import normalised_interactions
 from recsys.graphs.operator import SparseOperator
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
@@ -40,10 +39,8 @@ class LightGCN(Model):
 
     def __init__(self, settings: LightGCNSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
-        graph = data.graph("bipartite", normalised_interactions(data.interactions), "users", "items")
-        self.propagation = SparseOperator(graph)
-        self.table("user_table", data.n_users, settings.width)
-        self.table("item_table", data.n_items, settings.width)
+        self.propagation = SparseOperator(data.bipartite_graph())
+        self.add_id_tables(settings.width)
 
     def forward(self) -> Vectors:
         return Vectors(*lightgcn(self.propagation, self.user_table, self.item_table, self.settings.layers))

@@ -6,15 +6,14 @@ from collections.abc import Mapping
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cosine_similarity, embedding
 
 from recsys.coldstart.cold_items import ColdItems
 from recsys.datasets.dataset import Modality
-from recsys.encoders.content import ContentRows
+from recsys.encoders.content import ItemContent
 from recsys.encoders.lightgcn import lightgcn
 from recsys.encoders.linear import linear
-from recsys.graphs.bipartite import normalised_interactions
 from recsys.graphs.operator import SparseOperator
 from recsys.inputs.content import choose
 from recsys.inputs.sampler import Batch
@@ -59,17 +58,13 @@ class BM3(Model):
     def __init__(self, settings: BM3Settings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
         self.modalities = choose(data.modalities, settings.modalities, "BM3")
-        graph = data.graph("bipartite", normalised_interactions(data.interactions), "users", "items")
-        self.propagation = SparseOperator(graph)
-        self.table("user_table", data.n_users, settings.width)
-        self.table("item_table", data.n_items, settings.width)
+        self.propagation = SparseOperator(data.bipartite_graph())
+        self.add_id_tables(settings.width)
         for noun, warm in (("users", data.warm_users), ("items", data.warm_items)):
             self.register_buffer(f"warm_{noun}", torch.from_numpy(warm).unsqueeze(1), persistent=False)
         self.predict = linear(settings.width, settings.width, self.init_generator)
-        self.content = nn.ModuleList(ContentRows(m) for m in self.modalities.values())
-        self.project = nn.ModuleList(
-            linear(m.width, settings.width, self.init_generator) for m in self.modalities.values()
-        )
+        self.content = ItemContent(self.modalities)
+        self.project = self.content.layers(settings.width, self.init_generator)
         self.cold = ColdItems(data, self.modalities, settings.neighbours)
         self.noise = torch.Generator().manual_seed(seed)
 
@@ -82,16 +77,14 @@ class BM3(Model):
 
     def forward(self) -> Vectors:
         users, items = map(self.predict, self._propagate())
-        if len(self.cold):
-            items = self.cold.put(items, self.cold.neighbours.attach(self.cold.graph, items))
-        return Vectors(users, items)
+        return Vectors(users, self.cold.put(items, lambda _, graph: self.cold.average(graph, items)))
 
     def modality_vectors(self) -> dict[str, Tensor]:
         parts = zip(self.modalities, self.content, self.project, strict=True)
         return {n: self.predict(content(layer)) * content.present.unsqueeze(1) for n, content, layer in parts}
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        s = self.settings
+        settings = self.settings
         all_users, all_items = self._propagate()
         users, items = embedding(batch.users, all_users), embedding(batch.positives, all_items)
         user_target, item_target = self._target(users), self._target(items)
@@ -107,8 +100,8 @@ class BM3(Model):
         norms = norms + torch.linalg.vector_norm(all_items * self.warm_items)
         return {
             "interactions": pulled.mean(),
-            "modalities": s.contrast * torch.stack(contrast).sum(),
-            "norm": s.reg * norms / self.warm_items.sum(),
+            "modalities": settings.contrast * torch.stack(contrast).sum(),
+            "norm": settings.reg * norms / self.warm_items.sum(),
         }
 
     def _target(self, rows: Tensor) -> Tensor:
@@ -118,8 +111,8 @@ class BM3(Model):
 
     @torch.no_grad()
     def encode_items(self, content: Mapping[str, Modality], attributes: pd.DataFrame | None = None) -> Tensor:
-        graph = self.cold.neighbours.graph(content)
-        return self.cold.neighbours.attach(graph, self.predict(self._propagate()[1]))
+        items = self.predict(self._propagate()[1])
+        return self.cold.place(content, lambda _, graph: self.cold.average(graph, items))
 
 
 def distance(x: Tensor, y: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -16,13 +17,11 @@ from recsys.coldstart.cold_items import ColdItems
 from recsys.datasets.dataset import Modality
 from recsys.encoders.beta import symmetric_beta
 from recsys.encoders.bezier import bezier
-from recsys.encoders.content import ContentRows
+from recsys.encoders.content import ItemContent
 from recsys.encoders.lightgcn import lightgcn
 from recsys.encoders.linear import linear
-from recsys.encoders.modality_weights import weigh_channels
+from recsys.encoders.modality_weights import weigh_blocks
 from recsys.encoders.sphere import unit
-from recsys.graphs.bipartite import normalised_interactions
-from recsys.graphs.knn import item_graph
 from recsys.graphs.operator import SparseOperator
 from recsys.inputs.content import choose, shares
 from recsys.inputs.sampler import Batch
@@ -88,15 +87,12 @@ class CM3(Model):
         weights = shares(self.modalities, settings.weights, "CM3")
         self.cold = ColdItems(data, self.modalities, settings.k, weights)
         warm = np.flatnonzero(data.warm_items)
-        graph = data.graph("bipartite", normalised_interactions(data.interactions), "users", "items")
-        self.propagation = SparseOperator(graph[:, warm])
-        graphs = [data.neighbour_graph(name, settings.k) for name in self.modalities]
-        similar = data.graph("item graph", item_graph(graphs, list(weights.values())), "items", "items")
-        self.item_graph = SparseOperator(similar[warm][:, warm])
+        self.propagation = SparseOperator(data.bipartite_graph()[:, warm])
+        self.item_graph = SparseOperator(data.item_graph(weights, settings.k)[warm][:, warm])
         # Warm items alone are projected in training: their places among all items, and the way back.
         self.register_buffer("warm", torch.from_numpy(warm), persistent=False)
         self.register_buffer("place", torch.from_numpy(data.warm_item_places()), persistent=False)
-        self.content = nn.ModuleList(ContentRows(m, warm) for m in self.modalities.values())
+        self.content = ItemContent(self.modalities, warm)
         self._build_parameters()
         self.generator = torch.Generator().manual_seed(seed)
 
@@ -104,20 +100,18 @@ class CM3(Model):
         width, channels, generator = self.settings.width, len(self.modalities) + 1, self.init_generator
         self.table("user_table", self.data.n_users, channels * width)
         self.user_logits = nn.Parameter(torch.zeros(self.data.n_users, channels))
-        parts = self.modalities.values()
-        self.hidden = nn.ModuleList(linear(m.width, 4 * width, generator) for m in parts)
-        self.output = nn.ModuleList(linear(4 * width, width, generator, bias=False) for _ in parts)
-        self.points = nn.ModuleList(linear(m.width, width, generator) for m in parts)
+        self.hidden = self.content.layers(4 * width, generator)
+        self.output = nn.ModuleList(linear(4 * width, width, generator, bias=False) for _ in self.modalities)
+        self.points = self.content.layers(width, generator)
 
     def start_epoch(self, epoch: int, generator: torch.Generator) -> None:
         self.generator = generator
 
-    def _channels(self, content: nn.ModuleList, s: Tensor | float) -> tuple[Tensor, Tensor]:
+    def _channels(self, content: ItemContent, s: Tensor | float) -> tuple[Tensor, Tensor]:
         """(n, (M+1) d) the channels side by side and (n, d) f of n items; what an item lacks is zero."""
-        parts = list(zip(content, self.hidden, self.output, self.points, strict=True))
-        channels = [unit(out(leaky_relu(rows(hidden)))) for rows, hidden, out, _ in parts]
-        points = torch.stack([rows(point) for rows, _, _, point in parts])
-        fused = bezier(points, s)  # zero rows are absent points
+        hidden = content.project(self.hidden)
+        channels = [unit(out(leaky_relu(rows))) for rows, out in zip(hidden, self.output, strict=True)]
+        fused = bezier(torch.stack(content.project(self.points)), s)  # zero rows are absent points
         return torch.cat([*channels, fused], dim=1), fused
 
     def _propagate(self, s: Tensor | float) -> State:
@@ -126,13 +120,13 @@ class CM3(Model):
         users = unit(blocks).flatten(1)
         users, items = lightgcn(self.propagation, users, own, self.settings.layers, readout="sum")
         return State(
-            weigh_channels(users, self.user_logits), items + self.item_graph @ items, own, items, fused
+            weigh_blocks(users, self.user_logits), items + self.item_graph @ items, own, items, fused
         )
 
     def modality_vectors(self) -> dict[str, Tensor]:
-        parts = zip(self.modalities, self.content, self.points, strict=True)
         zeros = self.user_table.new_zeros(self.data.n_items, self.settings.width)
-        return {name: zeros.index_copy(0, self.warm, content(layer)) for name, content, layer in parts}
+        points = self.content.by_name(self.points)
+        return {name: zeros.index_copy(0, self.warm, rows) for name, rows in points.items()}
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         settings = self.settings
@@ -160,19 +154,15 @@ class CM3(Model):
         state = self._propagate(0.5)
         items = state.items.new_zeros(self.data.n_items, state.items.shape[1])
         items = items.index_copy(0, self.warm, state.items)
-        if len(self.cold):
-            items = self.cold.put(items, self._from_content(self.cold.features, self.cold.graph, state))
-        return Vectors(state.users, items)
+        return Vectors(state.users, self.cold.put(items, partial(self._from_content, state)))
 
-    def _from_content(self, features: Mapping[str, Modality], graph: sp.csr_array, state: State) -> Tensor:
+    def _from_content(self, state: State, content: Mapping[str, Modality], graph: sp.csr_array) -> Tensor:
         """(n, (M+1) d): own channels; the neighbours' layers 1.. and, as the hop, all their layers."""
-        content = nn.ModuleList(ContentRows(features[name]) for name in self.modalities).to(self.warm.device)
-        own, _ = self._channels(content, 0.5)
+        own, _ = self._channels(self.content.of(content), 0.5)
         others = state.own.new_zeros(self.data.n_items, own.shape[1])
         others = others.index_copy(0, self.warm, 2 * state.propagated - state.own)
-        return own + self.cold.neighbours.attach(graph, others)
+        return own + self.cold.average(graph, others)
 
     @torch.no_grad()
     def encode_items(self, content: Mapping[str, Modality], attributes: pd.DataFrame | None = None) -> Tensor:
-        graph = self.cold.neighbours.graph(content)
-        return self._from_content(content, graph, self._propagate(0.5))
+        return self.cold.place(content, partial(self._from_content, self._propagate(0.5)))

@@ -11,12 +11,10 @@ from torch import Tensor, nn
 
 from recsys.coldstart.cold_items import ColdItems
 from recsys.datasets.dataset import Modality
-from recsys.encoders.content import ContentRows
+from recsys.encoders.content import ContentRows, ItemContent
 from recsys.encoders.hypergraph import hypergraph
 from recsys.encoders.lightgcn import lightgcn
-from recsys.encoders.linear import linear
 from recsys.graphs.bipartite import normalised_interactions
-from recsys.graphs.knn import item_graph
 from recsys.graphs.operator import SparseOperator
 from recsys.inputs.content import choose, shares
 from recsys.inputs.sampler import Batch
@@ -65,21 +63,16 @@ class FREEDOM(Model):
         super().__init__(settings, data, seed)
         self.modalities = choose(data.modalities, settings.modalities, "FREEDOM")
         weights = shares(self.modalities, settings.weights, "FREEDOM")
-        graph = data.graph("bipartite", normalised_interactions(data.interactions), "users", "items")
+        graph = data.bipartite_graph()
         self.full = SparseOperator(graph)
         self.pruned = self.full
         # The more popular its two ends, the likelier an edge is left out: it is kept as its weight says.
         self.edge_weights = torch.from_numpy(graph.data)
-        graphs = [data.neighbour_graph(name, settings.k) for name in self.modalities]
-        frozen = data.graph("item graph", item_graph(graphs, list(weights.values())), "items", "items")
-        self.item_graph = SparseOperator(frozen)
-        self.table("user_table", data.n_users, settings.width)
-        self.table("item_table", data.n_items, settings.width)
+        self.item_graph = SparseOperator(data.item_graph(weights, settings.k))
+        self.add_id_tables(settings.width)
         # The sampler draws warm items alone, so that no cold item's content is ever read.
-        self.content = nn.ModuleList(ContentRows(m) for m in self.modalities.values())
-        self.projections = nn.ModuleList(
-            linear(m.width, settings.width, self.init_generator) for m in self.modalities.values()
-        )
+        self.content = ItemContent(self.modalities)
+        self.projections = self.content.layers(settings.width, self.init_generator)
         self.cold = ColdItems(data, self.modalities, settings.k, weights)
 
     def start_epoch(self, epoch: int, generator: torch.Generator) -> None:
@@ -101,8 +94,7 @@ class FREEDOM(Model):
         return users, items, before, self.item_graph @ before
 
     def modality_vectors(self) -> dict[str, Tensor]:
-        parts = zip(self.modalities, self.content, self.projections, strict=True)
-        return {name: content(layer) for name, content, layer in parts}
+        return self.content.by_name(self.projections)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         users, items, _, similar = self._propagate(self.pruned)
@@ -116,15 +108,13 @@ class FREEDOM(Model):
 
     def forward(self) -> Vectors:
         users, items, before, similar = self._propagate(self.full)
-        final = items + similar
-        if len(self.cold):
-            final = self.cold.put(final, self.cold.neighbours.attach(self.cold.graph, items + before))
-        return Vectors(users, final)
+        placed = self.cold.put(items + similar, lambda _, graph: self.cold.average(graph, items + before))
+        return Vectors(users, placed)
 
     @torch.no_grad()
     def encode_items(self, content: Mapping[str, Modality], attributes: pd.DataFrame | None = None) -> Tensor:
         _, items, before, _ = self._propagate(self.full)
-        return self.cold.neighbours.attach(self.cold.neighbours.graph(content), items + before)
+        return self.cold.place(content, lambda _, graph: self.cold.average(graph, items + before))
 
 
 def content_bpr(users: Tensor, content: ContentRows, layer: nn.Linear, batch: Batch) -> Tensor:

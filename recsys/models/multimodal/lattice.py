@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -19,7 +20,6 @@ from recsys.encoders.content import ContentRows
 from recsys.encoders.hypergraph import hypergraph
 from recsys.encoders.lightgcn import lightgcn
 from recsys.encoders.linear import linear
-from recsys.graphs.bipartite import normalised_interactions
 from recsys.graphs.knn import knn, neighbour_graph
 from recsys.graphs.normalise import row_normalise
 from recsys.graphs.operator import SparseOperator
@@ -83,18 +83,17 @@ class LATTICE(Model):
     def __init__(self, settings: LATTICESettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
         self.modalities = choose(data.modalities, settings.modalities, "LATTICE")
-        graph = data.graph("bipartite", normalised_interactions(data.interactions), "users", "items")
-        self.propagation = SparseOperator(graph)
+        self.propagation = SparseOperator(data.bipartite_graph())
         self.raw = [data.neighbour_graph(name, settings.k, weight="cosine") for name in self.modalities]
-        self.table("user_table", data.n_users, settings.width)
-        self.table("item_table", data.n_items, settings.width)
+        self.add_id_tables(settings.width)
         self.logits = nn.Parameter(torch.zeros(len(self.modalities)))
         self.bank = [np.flatnonzero(m.mask & data.warm_items) for m in self.modalities.values()]
         self.content = nn.ModuleList(
             ContentRows(m, rows) for m, rows in zip(self.modalities.values(), self.bank, strict=True)
         )
         self.projections = nn.ModuleList(
-            linear(m.width, settings.width, self.init_generator) for m in self.modalities.values()
+            linear(modality.width, settings.width, self.init_generator)
+            for modality in self.modalities.values()
         )
         self.cold = ColdItems(data, self.modalities, settings.k)
         self.item_graph: SparseOperator | None = None
@@ -119,9 +118,9 @@ class LATTICE(Model):
             graph = self.raw[number].tocoo()
             raw.append((*self._tensors(graph.row, graph.col), shares[number] * self._tensors(graph.data)[0]))
             latent = self._latent(number, modality.features[bank])
-            found, _ = knn(latent, latent, s.k, positive_only=True)
-            rows, places = np.nonzero(found >= 0)
-            columns = found[rows, places]
+            numbers, _ = knn(latent, latent, s.k, positive_only=True)
+            rows, places = np.nonzero(numbers >= 0)
+            columns = numbers[rows, places]
             unit = normalize(self.content[number](self.projections[number]), dim=1)
             pairs = [unit.index_select(0, index) for index in self._tensors(rows, columns)]
             cosines = (pairs[0] * pairs[1]).sum(1).clamp_min(0)
@@ -163,10 +162,7 @@ class LATTICE(Model):
     def forward(self) -> Vectors:
         users, items, before, graph = self._scored()
         final = items + normalize(graph @ before, dim=1)
-        if len(self.cold):
-            graph, features = self.cold.graph, self.cold.features
-            final = self.cold.put(final, self._from_content(features, graph, items, before))
-        return Vectors(users, final)
+        return Vectors(users, self.cold.put(final, partial(self._from_content, items, before)))
 
     def _scored(self) -> tuple[Tensor, Tensor, Tensor, SparseOperator]:
         """(users, i_ui, A^(L-1) e, A) with the graph that the present parameters give."""
@@ -176,12 +172,11 @@ class LATTICE(Model):
         return users, items, hypergraph(graph, self.item_table, self.settings.item_layers - 1), graph
 
     def _from_content(
-        self, features: Mapping[str, Modality], neighbours: sp.csr_array, items: Tensor, before: Tensor
+        self, items: Tensor, before: Tensor, content: Mapping[str, Modality], neighbours: sp.csr_array
     ) -> Tensor:
         """(n, d): the neighbours' mean i_ui, and a row of A of one's own."""
-        rows = self._content_rows(features)
-        attach = self.cold.neighbours.attach
-        return attach(neighbours, items) + normalize(attach(rows, before), dim=1)
+        rows, average = self._content_rows(content), self.cold.average
+        return average(neighbours, items) + normalize(average(rows, before), dim=1)
 
     def _content_rows(self, features: Mapping[str, Modality]) -> sp.csr_array:
         """(n, n_items): skip sum_m w_m S_m + (1 - skip) sum_m w_m S'_m of rows that sum to 1."""
@@ -191,8 +186,8 @@ class LATTICE(Model):
             item, bank = features[name], self.bank[number]
             raw = nearest(item, modality, self.data.warm_items, self.settings.k)
             latent = self._latent(number, item.features), self._latent(number, modality.features[bank])
-            found, cosines = knn(*latent, self.settings.k, query_mask=item.mask, positive_only=True)
-            learned = np.where(found >= 0, bank[found], -1), cosines
+            numbers, cosines = knn(*latent, self.settings.k, query_mask=item.mask, positive_only=True)
+            learned = np.where(numbers >= 0, bank[numbers], -1), cosines
             for share, lists in ((skip, raw), (1 - skip, learned)):
                 graph = row_normalise(neighbour_graph(*lists, self.data.n_items))
                 total = total + graph * (share * shares[number])
@@ -201,4 +196,4 @@ class LATTICE(Model):
     @torch.no_grad()
     def encode_items(self, content: Mapping[str, Modality], attributes: pd.DataFrame | None = None) -> Tensor:
         _, items, before, _ = self._scored()
-        return self._from_content(content, self.cold.neighbours.graph(content), items, before)
+        return self.cold.place(content, partial(self._from_content, items, before))

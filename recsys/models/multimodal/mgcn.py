@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
 from recsys.coldstart.cold_items import ColdItems, absent
 from recsys.datasets.dataset import Modality
-from recsys.encoders.content import ContentRows
+from recsys.encoders.content import ItemContent
 from recsys.encoders.lightgcn import lightgcn
 from recsys.encoders.linear import linear
-from recsys.graphs.bipartite import normalised_interactions
+from recsys.encoders.modality_graphs import ModalityGraphs, ViewAttention, join_views, read_by_users
 from recsys.graphs.operator import SparseOperator
 from recsys.inputs.content import choose
 from recsys.inputs.sampler import Batch
@@ -99,56 +101,40 @@ class MGCN(Model):
     def __init__(self, settings: MGCNSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
         self.modalities = choose(data.modalities, settings.modalities, "MGCN")
-        graph = data.graph("bipartite", normalised_interactions(data.interactions), "users", "items")
-        self.propagation = SparseOperator(graph)
-        self.table("user_table", data.n_users, settings.width)
-        self.table("item_table", data.n_items, settings.width)
+        self.propagation = SparseOperator(data.bipartite_graph())
+        self.add_id_tables(settings.width)
         warm = np.flatnonzero(data.warm_items)
-        self.register_buffer("warm", torch.from_numpy(warm), persistent=False)
-        self.content, self.graphs = nn.ModuleList(), nn.ModuleList()
-        for name, modality in self.modalities.items():
-            graph = data.neighbour_graph(name, settings.k)
-            self.graphs.append(SparseOperator(graph[:, warm]))
-            self.content.append(ContentRows(modality, warm))
+        graphs = [data.neighbour_graph(name, settings.k) for name in self.modalities]
+        self.graphs = ModalityGraphs(graphs, warm)
+        self.content = ItemContent(self.modalities, warm)
         self.register_buffer("absent", absent(self.modalities), persistent=False)
         self._layers()
         self.cold = ColdItems(data, self.modalities, settings.k - 1)
 
     def _layers(self) -> None:
         width, generator = self.settings.width, self.init_generator
-        self.project = nn.ModuleList(linear(m.width, width, generator) for m in self.modalities.values())
+        self.project = self.content.layers(width, generator)
         self.purify = nn.ModuleList(linear(width, width, generator) for _ in self.modalities)
         self.prefer = nn.ModuleList(linear(width, width, generator) for _ in self.modalities)
-        self.query = nn.Sequential(
-            linear(width, width, generator), nn.Tanh(), linear(width, 1, generator, bias=False)
-        )
+        self.fuse = ViewAttention(width, generator)
 
-    def _purified(self, identity: Tensor, content: nn.ModuleList) -> list[Tensor]:
-        parts = zip(content, self.project, self.purify, strict=True)
-        return [identity * torch.sigmoid(purify(rows(project))) for rows, project, purify in parts]
+    def _purified(self, identity: Tensor, content: ItemContent) -> list[Tensor]:
+        projected = zip(content.project(self.project), self.purify, strict=True)
+        return [identity * torch.sigmoid(purify(rows)) for rows, purify in projected]
 
     def _views(self) -> tuple[Views, Views]:
         """Users' and items' views; those of cold items are zero."""
-        s = self.settings
-        users, items = lightgcn(self.propagation, self.user_table, self.item_table, s.layers)
-        modal = self._purified(embedding(self.warm, self.item_table), self.content)
-        modal = [graph @ rows for graph, rows in zip(self.graphs, modal, strict=True)]
-        for _ in range(s.item_layers - 1):
-            modal = [graph @ rows[self.warm] for graph, rows in zip(self.graphs, modal, strict=True)]
-        user_modal = (self.propagation @ torch.cat(modal, 1)).split(s.width, 1)
-        return Views(users, list(user_modal)), Views(items, modal, self.absent)
+        users, items = lightgcn(self.propagation, self.user_table, self.item_table, self.settings.layers)
+        modal = self._purified(embedding(self.graphs.warm, self.item_table), self.content)
+        modal = self.graphs(modal, self.settings.item_layers)
+        return Views(users, read_by_users(self.propagation, modal)), Views(items, modal, self.absent)
 
     def _side(self, views: Views) -> Tensor:
         """(n, d): the modality views fused as the behaviour prefers."""
-        logits = torch.cat([self.query(rows) for rows in views.modal], 1)
-        if views.absent is not None:
-            logits = logits.masked_fill(views.absent, torch.finfo(logits.dtype).min)
-        weights = logits.softmax(1)
-        common = sum(rows * weights[:, m : m + 1] for m, rows in enumerate(views.modal))
-        total = common
-        for m, (rows, prefer) in enumerate(zip(views.modal, self.prefer, strict=True)):
+        total = common = self.fuse(views.modal, views.absent)
+        for number, (rows, prefer) in enumerate(zip(views.modal, self.prefer, strict=True)):
             own = torch.sigmoid(prefer(views.behaviour)) * (rows - common)
-            total = total + (own if views.absent is None else own * ~views.absent[:, m : m + 1])
+            total = total + (own if views.absent is None else own * ~views.absent[:, number : number + 1])
         return total / (len(views.modal) + 1)
 
     def _vectors(self, views: Views) -> Tensor:
@@ -156,10 +142,8 @@ class MGCN(Model):
 
     def forward(self) -> Vectors:
         users, items = self._views()
-        vectors = self._vectors(items)
-        if len(self.cold):
-            vectors = self.cold.put(vectors, self._new_items(self.cold.features, self.cold.graph, items))
-        return Vectors(self._vectors(users), vectors)
+        placed = self.cold.put(self._vectors(items), partial(self._from_content, items))
+        return Vectors(self._vectors(users), placed)
 
     def modality_vectors(self) -> dict[str, Tensor]:
         return dict(zip(self.modalities, self._views()[1].modal, strict=True))
@@ -179,18 +163,12 @@ class MGCN(Model):
         contrast = contrast + infonce(user_side, users.behaviour, s.temperature)
         return {"bpr": bpr(*triple_scores(*rows)), "contrast": s.contrast * contrast, "l2": s.reg * l2(*rows)}
 
-    def _new_items(self, features: Mapping[str, Modality], graph, items: Views) -> Tensor:
-        features = {name: features[name] for name in self.modalities}
-        attach, k = self.cold.neighbours.attach, self.settings.k
-        content = nn.ModuleList(ContentRows(m) for m in features.values()).to(items.behaviour.device)
-        own = self._purified(attach(graph, self.item_table), content)
-        missing = absent(features).to(items.behaviour.device)
-        modal = [
-            ((rows + (k - 1) * attach(graph, theirs)) / k).masked_fill(missing[:, m : m + 1], 0)
-            for m, (rows, theirs) in enumerate(zip(own, items.modal, strict=True))
-        ]
-        return self._vectors(Views(attach(graph, items.behaviour), modal, missing))
+    def _from_content(self, items: Views, content: Mapping[str, Modality], graph: sp.csr_array) -> Tensor:
+        average, rows = partial(self.cold.average, graph), self.content.of(content)
+        own = self._purified(average(self.item_table), rows)
+        modal = join_views(own, items.modal, average, self.settings.k, rows.absent)
+        return self._vectors(Views(average(items.behaviour), modal, rows.absent))
 
     @torch.no_grad()
     def encode_items(self, content: Mapping[str, Modality], attributes: pd.DataFrame | None = None) -> Tensor:
-        return self._new_items(content, self.cold.neighbours.graph(content), self._views()[1])
+        return self.cold.place(content, partial(self._from_content, self._views()[1]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -18,9 +18,7 @@ from recsys.coldstart.neighbours import nearest
 from recsys.datasets.dataset import Modality
 from recsys.encoders.hypergraph import hypergraph
 from recsys.encoders.lightgcn import lightgcn
-from recsys.encoders.mf import mf
 from recsys.encoders.ngcf import NGCF
-from recsys.graphs.bipartite import normalised_interactions
 from recsys.graphs.hypergraph import join_hyperedges, propagation, user_hypergraph
 from recsys.graphs.knn import neighbour_graph
 from recsys.graphs.normalise import inverse_power
@@ -98,12 +96,9 @@ class MMHCL(Model):
     def __init__(self, settings: MMHCLSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
         self.modalities = choose(data.modalities, settings.modalities, "MMHCL")
-        self.backbone = SparseOperator(
-            data.graph("bipartite", normalised_interactions(data.interactions), "users", "items")
-        )
+        self.backbone = SparseOperator(data.bipartite_graph())
         self._build_hypergraphs()
-        self.table("user_table", data.n_users, settings.width)
-        self.table("item_table", data.n_items, settings.width)
+        self.add_id_tables(settings.width)
         self.table("user_second", data.n_users, settings.width)
         self.table("item_second", data.n_items, settings.width)
         self.ngcf = None
@@ -145,7 +140,7 @@ class MMHCL(Model):
         elif s.backbone == "ngcf":
             users, items = self.ngcf(self.backbone, self.user_table, self.item_table)
         else:
-            users, items = mf(None, self.user_table, self.item_table)
+            users, items = self.user_table, self.item_table
         second_users = hypergraph(self.user_graph, self.user_second, s.user_layers)
         before = hypergraph(self.item_graph, self.item_second, s.item_layers - 1)
         second_items = self.item_graph @ before
@@ -179,26 +174,25 @@ class MMHCL(Model):
 
     def forward(self) -> Vectors:
         state = self._propagate()
-        items = state.items
-        if len(self.cold):
-            vectors = self._from_content(self.cold.graph, self._cold_memberships, state)
-            items = self.cold.put(items, vectors)
-        return Vectors(state.users, items)
+        return Vectors(state.users, self.cold.put(state.items, partial(self._from_content, state)))
 
     @cached_property
     def _cold_memberships(self) -> sp.csr_matrix:
         return self._memberships(self.cold.features)
 
-    def _from_content(self, neighbours: sp.csr_array, memberships: sp.csr_matrix, state: State) -> Tensor:
+    def _from_content(
+        self, state: State, content: Mapping[str, Modality], neighbours: sp.csr_array
+    ) -> Tensor:
         """(n, d): the neighbours' mean i_ui, and the last propagation of E_ii through the hyperedges joined.
 
         The item's own degree scales E_ii as a whole and vanishes in norm(E_ii).
         """
+        known = content is self.cold.features
+        memberships = self._cold_memberships if known else self._memberships(content)
         edges = self.incidence.T @ (self.half_degree * state.before.detach().cpu().numpy())
         second = torch.from_numpy(memberships @ edges).to(state.items)
-        return self.cold.neighbours.attach(neighbours, state.first_items) + normalize(second, dim=1)
+        return self.cold.average(neighbours, state.first_items) + normalize(second, dim=1)
 
     @torch.no_grad()
     def encode_items(self, content: Mapping[str, Modality], attributes: pd.DataFrame | None = None) -> Tensor:
-        graph = self.cold.neighbours.graph(content)
-        return self._from_content(graph, self._memberships(content), self._propagate())
+        return self.cold.place(content, partial(self._from_content, self._propagate()))

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import embedding
 
 from recsys.coldstart.cold_items import ColdItems, absent
 from recsys.datasets.dataset import Modality
-from recsys.encoders.content import ContentRows
+from recsys.encoders.content import ItemContent
 from recsys.encoders.lightgcn import lightgcn
-from recsys.encoders.linear import linear
+from recsys.encoders.modality_graphs import ModalityGraphs, ViewAttention, join_views, read_by_users
 from recsys.encoders.perturbation import perturb
-from recsys.graphs.bipartite import normalised_interactions
 from recsys.graphs.cache import cached
 from recsys.graphs.cooccurrence import cooccurrence_graph, infuse
 from recsys.graphs.knn import knn_graph
@@ -102,59 +102,46 @@ class SIGE(Model):
     def __init__(self, settings: SIGESettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
         self.modalities = choose(data.modalities, settings.modalities, "SIGE")
-        graph = data.graph("bipartite", normalised_interactions(data.interactions), "users", "items")
-        self.propagation = SparseOperator(graph)
-        self.table("user_table", data.n_users, settings.width)
-        self.table("item_table", data.n_items, settings.width)
+        self.propagation = SparseOperator(data.bipartite_graph())
+        self.add_id_tables(settings.width)
         warm = np.flatnonzero(data.warm_items)
-        self.register_buffer("warm", torch.from_numpy(warm), persistent=False)
-        self.content, self.graphs = nn.ModuleList(), nn.ModuleList()
-        together = cooccurrence_graph(data.interactions, settings.k_collaborative)
-        for name, modality in self.modalities.items():
-            graph = enhanced_graph(modality, data.warm_items, together, settings.k, settings.beta)
-            graph = data.graph(f"enhanced {name} neighbours", graph, "items", "items")
-            self.graphs.append(SparseOperator(graph[:, warm]))
-            self.content.append(ContentRows(modality, warm))
-        width, generator = settings.width, self.init_generator
-        self.project = nn.ModuleList(linear(m.width, width, generator) for m in self.modalities.values())
-        self.query = nn.Sequential(
-            linear(width, width, generator), nn.Tanh(), linear(width, 1, generator, bias=False)
-        )
+        self.graphs = ModalityGraphs(self._enhanced_graphs(), warm)
+        self.content = ItemContent(self.modalities, warm)
+        self.project = self.content.layers(settings.width, self.init_generator)
+        self.fuse = ViewAttention(settings.width, self.init_generator)
         self.register_buffer("absent", absent(self.modalities), persistent=False)
         self.cold = ColdItems(data, self.modalities, settings.k - 1)
         self.noise = torch.Generator().manual_seed(seed)
 
+    def _enhanced_graphs(self) -> list[sp.csr_matrix]:
+        settings, data, graphs = self.settings, self.data, []
+        together = cooccurrence_graph(data.interactions, settings.k_collaborative)
+        for name, modality in self.modalities.items():
+            graph = enhanced_graph(modality, data.warm_items, together, settings.k, settings.beta)
+            graphs.append(data.graph(f"enhanced {name} neighbours", graph, "items", "items"))
+        return graphs
+
     def start_epoch(self, epoch: int, generator: torch.Generator) -> None:
         self.noise = generator
 
-    def _gated(self, identity: Tensor, content: nn.ModuleList) -> list[Tensor]:
-        return [identity * torch.sigmoid(c(layer)) for c, layer in zip(content, self.project, strict=True)]
+    def _gated(self, identity: Tensor, content: ItemContent) -> list[Tensor]:
+        return [identity * torch.sigmoid(rows) for rows in content.project(self.project)]
 
     def _parts(self) -> tuple[Parts, Parts]:
         """Users' and items' parts; those of cold items are zero."""
-        s = self.settings
-        users, items = lightgcn(self.propagation, self.user_table, self.item_table, s.layers)
-        semantics = self._gated(embedding(self.warm, self.item_table), self.content)
-        semantics = [graph @ rows for graph, rows in zip(self.graphs, semantics, strict=True)]
-        for _ in range(s.item_layers - 1):
-            semantics = [graph @ rows[self.warm] for graph, rows in zip(self.graphs, semantics, strict=True)]
-        theirs = list((self.propagation @ torch.cat(semantics, 1)).split(s.width, 1))
-        return self._with_fused(users, theirs), self._with_fused(items, semantics, self.absent)
-
-    def _with_fused(self, behaviour: Tensor, semantics: list[Tensor], missing: Tensor | None = None) -> Parts:
-        logits = torch.cat([self.query(rows) for rows in semantics], 1)
-        if missing is not None:
-            logits = logits.masked_fill(missing, torch.finfo(logits.dtype).min)
-        weights = logits.softmax(1)
-        fused = sum(rows * weights[:, m : m + 1] for m, rows in enumerate(semantics))
-        return Parts(behaviour, semantics, fused)
+        users, items = lightgcn(self.propagation, self.user_table, self.item_table, self.settings.layers)
+        semantics = self._gated(embedding(self.graphs.warm, self.item_table), self.content)
+        semantics = self.graphs(semantics, self.settings.item_layers)
+        of_users = read_by_users(self.propagation, semantics)
+        return (
+            Parts(users, of_users, self.fuse(of_users)),
+            Parts(items, semantics, self.fuse(semantics, self.absent)),
+        )
 
     def forward(self) -> Vectors:
         users, items = self._parts()
-        vectors = items.behaviour + items.fused
-        if len(self.cold):
-            vectors = self.cold.put(vectors, self._new_items(self.cold.features, self.cold.graph, items))
-        return Vectors(users.behaviour + users.fused, vectors)
+        placed = self.cold.put(items.behaviour + items.fused, partial(self._from_content, items))
+        return Vectors(users.behaviour + users.fused, placed)
 
     def modality_vectors(self) -> dict[str, Tensor]:
         return dict(zip(self.modalities, self._parts()[1].semantics, strict=True))
@@ -191,23 +178,15 @@ class SIGE(Model):
                 anchored = anchored + anchored_infonce(embedding(held, semantics), anchor, s.temperature)
         return infonce(*views, s.temperature), anchored, infonce(behaviour, fused, s.temperature)
 
-    def _new_items(self, features: Mapping[str, Modality], graph: sp.csr_array, items: Parts) -> Tensor:
-        features = {name: features[name] for name in self.modalities}
-        attach, k = self.cold.neighbours.attach, self.settings.k
-        device = items.behaviour.device
-        content = nn.ModuleList(ContentRows(m) for m in features.values()).to(device)
-        own = self._gated(attach(graph, self.item_table), content)
-        missing = absent(features).to(device)
-        semantics = [
-            ((rows + (k - 1) * attach(graph, theirs)) / k).masked_fill(missing[:, m : m + 1], 0)
-            for m, (rows, theirs) in enumerate(zip(own, items.semantics, strict=True))
-        ]
-        parts = self._with_fused(attach(graph, items.behaviour), semantics, missing)
-        return parts.behaviour + parts.fused
+    def _from_content(self, items: Parts, content: Mapping[str, Modality], graph: sp.csr_array) -> Tensor:
+        average, rows = partial(self.cold.average, graph), self.content.of(content)
+        own = self._gated(average(self.item_table), rows)
+        semantics = join_views(own, items.semantics, average, self.settings.k, rows.absent)
+        return average(items.behaviour) + self.fuse(semantics, rows.absent)
 
     @torch.no_grad()
     def encode_items(self, content: Mapping[str, Modality], attributes: pd.DataFrame | None = None) -> Tensor:
-        return self._new_items(content, self.cold.neighbours.graph(content), self._parts()[1])
+        return self.cold.place(content, partial(self._from_content, self._parts()[1]))
 
 
 def enhanced_graph(

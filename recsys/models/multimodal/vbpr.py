@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from recsys.datasets.dataset import Modality
-from recsys.encoders.content import ContentRows
-from recsys.encoders.linear import linear
+from recsys.encoders.content import ItemContent
 from recsys.inputs.content import choose
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
@@ -47,14 +46,9 @@ class VBPR(Model):
     def __init__(self, settings: VBPRSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
         self.modalities = choose(data.modalities, settings.modalities, "VBPR")
-        self.content = nn.ModuleDict({name: ContentRows(m) for name, m in self.modalities.items()})
+        self.content = ItemContent(self.modalities)
         # One layer gives (E f_i, beta . f_i): side by side, modalities add up to one long f_i.
-        self.projections = nn.ModuleDict(
-            {
-                name: linear(m.width, settings.width + 1, self.init_generator, bias=False)
-                for name, m in self.modalities.items()
-            }
-        )
+        self.projections = self.content.layers(settings.width + 1, self.init_generator, bias=False)
         self.register_buffer("warm", torch.from_numpy(data.warm_items).float().unsqueeze(1), persistent=False)
         self.table("user_table", data.n_users, 2 * settings.width)
         self.table("item_table", data.n_items, settings.width)
@@ -65,17 +59,17 @@ class VBPR(Model):
         items = self._items(self.content, self.warm * self.item_table, self.warm * self.item_bias)
         return Vectors(torch.cat([self.user_table, ones], 1), items)
 
-    def _items(self, content: nn.ModuleDict, identity: Tensor, bias: Tensor | float) -> Tensor:
-        projected = sum(content[name](layer) for name, layer in self.projections.items())
+    def _items(self, content: ItemContent, identity: Tensor, bias: Tensor | float) -> Tensor:
+        projected = sum(content.project(self.projections))
         return torch.cat([identity, projected[:, :-1], bias + projected[:, -1:]], 1)
 
     def modality_vectors(self) -> dict[str, Tensor]:
-        return {name: self.content[name](layer)[:, :-1] for name, layer in self.projections.items()}
+        return {name: rows[:, :-1] for name, rows in self.content.by_name(self.projections).items()}
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         vectors = self.forward()
         rows = triples(self.user_table, self.item_table, batch)
-        shared = sum(layer.weight.square().sum() for layer in self.projections.values())
+        shared = sum(layer.weight.square().sum() for layer in self.projections)
         return {
             "bpr": bpr(*triple_scores(*triples(vectors.users, vectors.items, batch))),
             "l2": self.settings.reg * (l2(*rows) + shared / batch.size),
@@ -83,6 +77,6 @@ class VBPR(Model):
 
     @torch.no_grad()
     def encode_items(self, content: Mapping[str, Modality], attributes: pd.DataFrame | None = None) -> Tensor:
-        rows = nn.ModuleDict({name: ContentRows(content[name]) for name in self.modalities})
-        identity = self.item_table.new_zeros(len(next(iter(content.values())).mask), self.item_table.shape[1])
-        return self._items(rows.to(identity.device), identity, 0.0)
+        rows = self.content.of(content)
+        identity = self.item_table.new_zeros(len(rows.absent), self.item_table.shape[1])
+        return self._items(rows, identity, 0.0)

@@ -10,7 +10,7 @@ from scipy.stats import beta, kstest
 from torch.nn.functional import normalize
 
 from recsys.encoders.beta import symmetric_beta
-from recsys.encoders.bezier import BezierFusion, bezier, slerp
+from recsys.encoders.bezier import bezier, slerp
 from recsys.errors import UserError
 
 
@@ -126,17 +126,6 @@ def test_bezier_gradient():
     p = (3 * unit(3, 4, 3)).requires_grad_()
     mask = torch.tensor([[1, 1, 0, 1], [1, 0, 1, 1], [1, 1, 1, 0]], dtype=torch.bool)
     assert torch.autograd.gradcheck(lambda p: bezier(p, 0.3, mask), (p,))
-
-
-def test_fusion_draws_in_training_and_is_deterministic_at_evaluation():
-    p = unit(2, 50, 4)
-    fusion = BezierFusion(0.5, torch.Generator().manual_seed(0))
-    drawn = fusion(p)
-    s = symmetric_beta(50, 0.5, torch.Generator().manual_seed(0))
-    torch.testing.assert_close(drawn, bezier(p, s))
-    assert not torch.equal(fusion(p), drawn)
-    fusion.eval()
-    assert torch.equal(fusion(p), bezier(p, 0.5))
 
 
 @pytest.mark.parametrize("alpha", [0.1, 0.15, 0.5, 0.9, 3.0])

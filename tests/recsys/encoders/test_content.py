@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from recsys.datasets.dataset import Modality
-from recsys.encoders.content import ContentRows
+from recsys.encoders.content import ContentRows, ItemContent
 
 FEATURES = np.array([[3, 4], [0, 0], [0, 2], [5, 0]], dtype=np.float32)
 MASK = np.array([True, False, True, True])
@@ -47,3 +47,16 @@ def test_nothing_is_saved_and_a_layer_without_bias_will_do():
     assert not content.state_dict()
     layer = nn.Linear(2, 1, bias=False)
     assert float(content(layer)[1].detach()) == 0.0
+
+
+def test_content_of_other_items_goes_through_the_same_layers():
+    catalogue = {"image": Modality(FEATURES, MASK), "text": Modality(FEATURES[:, :1], FEATURES[:, 0] > 0)}
+    content = ItemContent(catalogue, np.array([0, 3]))
+    layers = content.layers(3, torch.Generator().manual_seed(0))
+    assert [layer.in_features for layer in layers] == content.widths == [2, 1]
+    other = content.of({"sound": catalogue["text"], **catalogue})
+    assert other.names == ["image", "text"]
+    assert other.absent.tolist() == [[False, False], [True, True], [False, True], [False, False]]
+    for held, rows in zip(content.project(layers), other.project(layers), strict=True):
+        torch.testing.assert_close(held, rows[[0, 3]])
+    assert list(content.by_name(layers)) == ["image", "text"]

@@ -6,7 +6,6 @@ from torch.nn.functional import leaky_relu, normalize
 
 from recsys.encoders.hypergraph import hypergraph
 from recsys.encoders.lightgcn import lightgcn
-from recsys.encoders.mf import mf
 from recsys.encoders.ngcf import NGCF
 from recsys.errors import UserError
 
@@ -84,11 +83,6 @@ def test_ngcf_weights_come_from_the_generator():
     assert torch.equal(a, b) and not torch.equal(a, c)
     with pytest.raises(UserError, match="'concat', 'mean' or 'sum'"):
         NGCF(3, 1, torch.Generator(), readout="last")
-
-
-def test_mf_returns_the_tables():
-    users, items = torch.rand(2, 3), torch.rand(4, 3)
-    assert mf(None, users, items)[0] is users and mf(None, users, items)[1] is items
 
 
 def test_hypergraph_keeps_the_last_layer():

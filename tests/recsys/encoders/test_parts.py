@@ -1,14 +1,13 @@
-"""Projection, channel weights, perturbation and seeded linear layers."""
+"""Weights of blocks, perturbation and seeded linear layers."""
 
 import math
 
 import torch
-from torch.nn.functional import leaky_relu, normalize
+from torch.nn.functional import normalize
 
 from recsys.encoders.linear import linear
-from recsys.encoders.modality_weights import ChannelWeights, weigh_channels
+from recsys.encoders.modality_weights import weigh_blocks
 from recsys.encoders.perturbation import perturb
-from recsys.encoders.projection import Projection
 from recsys.encoders.sphere import unit
 
 
@@ -32,43 +31,11 @@ def test_unit_rows_and_their_gradient_are_those_of_normalize():
     assert unit(torch.zeros(1, 2)).tolist() == [[0, 0]]
 
 
-def test_projection_equals_its_formula():
-    projection = Projection(7, 3, seeded())
-    assert projection.first.out_features == 12
-    x = torch.randn(5, 7, generator=seeded(1))
-    w1, w2 = projection.first.weight, projection.second.weight
-    torch.testing.assert_close(projection(x), leaky_relu(x @ w1.t()) @ w2.t())
-    single = Projection(7, 3, seeded(), hidden=0)
-    torch.testing.assert_close(single(x), x @ single.first.weight.t())
-
-
-def test_projection_leaves_missing_rows_at_zero():
-    projection = Projection(7, 3, seeded())
-    torch.nn.init.ones_(projection.second.bias)
-    x = torch.randn(3, 7, generator=seeded(1))
-    mask = torch.tensor([True, False, True])
-    whole = projection(x)
-    x[1] = torch.nan
-    result = projection(x, mask)
-    torch.testing.assert_close(result[mask], whole[mask])
-    assert not result[1].any()
-    result.sum().backward()
-    assert all(p.grad.isfinite().all() for p in projection.parameters())
-
-
-def test_channels_by_hand():
+def test_weights_of_blocks_by_hand():
     vectors = torch.tensor([[1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0]])
     logits = torch.tensor([[0.0, 0.0], [0.0, math.log(3)]])
     expected = torch.tensor([[0.5, 1.0, 1.5, 2.0], [0.25, 0.5, 2.25, 3.0]])
-    torch.testing.assert_close(weigh_channels(vectors, logits), expected)
-
-
-def test_channel_weights_start_equal_and_learn():
-    channels = ChannelWeights(2, 3)
-    vectors = torch.arange(12.0).view(2, 6)
-    torch.testing.assert_close(channels(vectors), vectors / 3)
-    channels(vectors).sum().backward()
-    assert channels.logits.grad.abs().sum() > 0
+    torch.testing.assert_close(weigh_blocks(vectors, logits), expected)
 
 
 def test_perturbation_is_as_long_as_the_vector_asks_and_keeps_its_orthant():

@@ -27,7 +27,8 @@ def purified(naive, arrays, n, modality, identity):
 def side(naive, arrays, behaviour, views, present):
     """One user's or item's fused modality views."""
     logits = [
-        arrays["query.2.weight"][0] @ np.tanh(arrays["query.0.weight"] @ e + arrays["query.0.bias"])
+        arrays["fuse.query.2.weight"][0]
+        @ np.tanh(arrays["fuse.query.0.weight"] @ e + arrays["fuse.query.0.bias"])
         for e in views
     ]
     weights = np.exp(logits) * present

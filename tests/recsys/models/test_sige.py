@@ -57,7 +57,8 @@ def everyones(model, toy, naive):
     fused = []
     for views, shown in zip(zip(*semantics, strict=True), (np.ones((data.n_users, 2)), present), strict=True):
         scores = [
-            np.tanh(e @ arrays["query.0.weight"].T + arrays["query.0.bias"]) @ arrays["query.2.weight"][0]
+            np.tanh(e @ arrays["fuse.query.0.weight"].T + arrays["fuse.query.0.bias"])
+            @ arrays["fuse.query.2.weight"][0]
             for e in views
         ]
         weights = np.exp(np.stack(scores, 1)) * shown
