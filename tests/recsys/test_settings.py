@@ -4,7 +4,6 @@ import pytest
 
 from recsys.errors import UserError
 from recsys.models import MODELS
-from recsys.registry import Registry
 from recsys.renamed import RENAMED
 from recsys.runs.config import resolve_settings
 from recsys.settings import Settings, build, divide, merge, parse_assignments, setting
@@ -122,31 +121,3 @@ def test_an_old_name_is_refused_with_the_new_one(monkeypatch):
             call()
     with pytest.raises(UserError, match="no setting 'breadth'; "):  # another group's key
         divide({"breadth": 3}, one=Nested)
-
-
-def test_a_registry_refuses_a_second_part_of_one_name():
-    registry = Registry("part", None, {"a": "math:pi"})
-    registry.add("b", 3)
-    assert registry.names() == ["a", "b"] and registry.get("a") > 3 and registry.get("b") == 3
-    with pytest.raises(UserError, match="part 'a' is registered twice"):
-        registry.add("a", 1)
-    with pytest.raises(UserError, match="there is no part 'z'; known: a, b"):
-        registry.get("z")
-
-
-def test_a_family_makes_what_follows_the_colon():
-    registry = Registry("part", None, {}, {"decimal": "decimal:Decimal"})
-    assert registry.get("decimal:0.1") * 10 == 1 and registry.names() == []
-    with pytest.raises(UserError, match=r"there is no part 'other:0\.1'"):
-        registry.get("other:0.1")
-
-
-def test_a_registry_finds_entry_points(monkeypatch):
-    class Point:
-        name, value = "theirs", "math:tau"
-
-    monkeypatch.setattr(
-        "recsys.registry.entry_points", lambda group: [Point] if group == "recsys.parts" else []
-    )
-    registry = Registry("part", "recsys.parts", {})
-    assert "theirs" in registry and registry.get("theirs") > 6

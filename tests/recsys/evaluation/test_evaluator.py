@@ -1,5 +1,7 @@
 """The evaluator against slow loops, an independent library, and what must not matter."""
 
+import itertools
+
 import ir_measures
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ from hypothesis.extra.numpy import arrays
 
 from recsys.errors import UserError
 from recsys.evaluation.evaluator import Evaluator
-from recsys.evaluation.ranking import LOWEST
+from recsys.evaluation.lists import ListStatistics
+from recsys.evaluation.ranking import LOWEST, top_k
 from recsys.evaluation.scorers import LowestScorer, VectorScorer
 
 NAMES = ("recall", "ndcg", "precision", "hr", "mrr", "map")
@@ -327,3 +330,23 @@ def test_what_does_not_fit_is_refused():
         evaluator.evaluate(Fixed(np.eye(3)), groups=["worm"])
     with pytest.raises(ValueError, match="4 items"):
         evaluator.evaluate(Fixed(np.ones((3, 4))))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_exposure_is_the_mean_over_all_orders_of_ties(seed):
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(0, 3, (4, 5)).astype(np.float32)
+    counts = np.array([5.0, 1, 4, 0, 2])
+    lists = ListStatistics([1, 3], counts)
+    tensor = torch.from_numpy(scores)
+    lists.add(tensor[:2], top_k(tensor[:2], 3))
+    lists.add(tensor[2:], top_k(tensor[2:], 3))
+    for k in (1, 3):
+        share = np.zeros((4, 5))  # probability that an item is in a user's list
+        orders = list(itertools.permutations(range(5)))
+        for user, order in itertools.product(range(4), orders):
+            best = sorted(order, key=lambda item: -scores[user, item])[:k]
+            share[user, best] += 1 / len(orders)
+        assert lists.exposure(k) == pytest.approx(share.sum(axis=0), abs=1e-12)
+        assert lists.listed(k) == pytest.approx(1 - np.prod(1 - share, axis=0), abs=1e-12)
+        assert lists.mean_count(k) == pytest.approx((share @ counts).mean() / k, rel=1e-12)

@@ -1,0 +1,16 @@
+"""A content encoder: a text of each item in, their features out, whatever the interactions are."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from recsys.datasets.dataset import Modality
+
+ALPHABET = "abcdefghijklmnopqrstuvwxyz"
+
+
+def letters(texts: Sequence[str], *, width: int, seed: int, source: str) -> Modality:
+    """(n_items, 26) float32: the share of each letter; an item without letters is masked."""
+    counts = np.array([[text.lower().count(letter) for letter in ALPHABET] for text in texts], np.float32)
+    total = counts.sum(axis=1, keepdims=True)
+    return Modality(counts / np.maximum(total, 1), total[:, 0] > 0)
