@@ -361,10 +361,6 @@ def make_jobs(
     places = {"data_root": data_root, "device": device}
     places = {name: value for name, value in places.items() if value is not None}
     rows = {label: experiment.config(label).model_copy(update=places) for label in experiment.models}
-    code = {
-        label: code_version("recsys.runs.run", MODELS.get(row.model).__module__)
-        for label, row in rows.items()
-    }
     jobs = []
     for name, splitting in itertools.product(experiment.datasets, experiment.splits):
         dataset, data = datasets[name], data_checksum(datasets[name])
@@ -378,15 +374,17 @@ def make_jobs(
             axes = {"dataset": name, "split": protocol, "split_options": splitting.options}
             axes["metrics"] = [*row.metrics, *_besides(experiment)]
             config = _resolved(build(RunConfig, row.model_dump() | axes, f"model '{label}'"), dataset, label)
+            model_class = MODELS.get(config.model)
+            code = code_version("recsys.runs.run", *model_class.source_modules(config.settings))
             contents = [(label, step) for step in steps or [config.content]]
             if experiment.controls:
-                controls = control_contents(MODELS.get(config.model))
+                controls = control_contents(model_class)
                 contents += [(f"{label}, {control}", content) for control, content in controls.items()]
             for (title, content), split_seed, seed in itertools.product(
                 contents, splitting.seeds, experiment.seeds
             ):
                 drawn = {"content": content, "split_seed": split_seed, "seed": seed}
-                job = Job(title, config.model_copy(update=drawn), data, code[label], out.resolve())
+                job = Job(title, config.model_copy(update=drawn), data, code, out.resolve())
                 jobs.append(job)
     return jobs
 

@@ -132,6 +132,15 @@ class Model(nn.Module):
         zero where there is none; empty where it makes none. For diagnostics."""
         return {}
 
+    @classmethod
+    def source_modules(cls, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        """Modules whose code makes this model's figures; a model that is made of others adds theirs.
+
+        Args:
+            settings: by name, as in a run's configuration.
+        """
+        return (cls.__module__,)
+
     def stages(self, settings: Any) -> Mapping[str, tuple[Model, Any]]:
         """Name -> a part of this model and its training's settings, where parts are trained one after another,
         each to its own best epoch; empty where the model is trained as one.

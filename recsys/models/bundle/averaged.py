@@ -46,6 +46,13 @@ class Averaged(Model):
         self.inner = other(build(other.Settings, settings.options, settings.of), data, seed)
         self.reads_content, self.ranks_cold_items = self.inner.reads_content, self.inner.ranks_cold_items
 
+    @classmethod
+    def source_modules(cls, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        from recsys.models import MODELS
+
+        other = MODELS.get(settings.get("of", cls.Settings.model_fields["of"].default))
+        return (*super().source_modules(settings), *other.source_modules(settings.get("options", {})))
+
     def start_epoch(self, epoch: int, generator: torch.Generator) -> None:
         self.inner.start_epoch(epoch, generator)
 

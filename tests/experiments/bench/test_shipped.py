@@ -18,6 +18,7 @@ from recsys.experiments.tune.space import search_space
 from recsys.files import read_yaml
 from recsys.models import MODELS
 from recsys.runs.config import resolve_settings, tuned_path
+from recsys.settings import merge
 
 FILES = {
     path.stem: yaml.safe_load(path.read_text())
@@ -70,7 +71,7 @@ def test_an_experiment_is_sound(name):
         for dataset in experiment.datasets:
             for splitting in experiment.splits:
                 tuned = tuned_path(config, dataset, splitting.protocol)
-                values = (read_yaml(tuned) if tuned else {}) | config.settings
+                values = merge(read_yaml(tuned) if tuned else {}, config.settings)
                 resolve_settings(MODELS.get(config.model), values)
 
 

@@ -31,9 +31,9 @@ SETTINGS = {
     "hyperwalk": {"k": 12},
     "cm3": {"learning_rate": 0.01},
     "confluence": {
-        "calibrated_options": {"width": 8},
-        "contrastive_options": {"width": 8},
-        "walk_options": {"k": 12},
+        "components.cm3.settings.width": 8,
+        "components.mmhcl.settings.width": 8,
+        "components.hyperwalk.settings.k": 12,
         "learning_rate": 0.01,
     },
     "dropoutnet": {"factor_reg": 10.0},

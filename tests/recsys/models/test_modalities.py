@@ -44,7 +44,7 @@ def test_any_modalities_train_and_evaluate(name, kind, toy, tmp_path):
     if name in READERS and settings:
         settings["width"] = 8
     if name == "confluence":
-        settings |= {f"{part}_options": {"width": 8} for part in ("calibrated", "contrastive")}
+        settings |= {f"components.{part}.settings.width": 8 for part in ("cm3", "mmhcl")}
     run = prepare(RunConfig(model=name, dataset="toy", split="cold-item", settings=settings), seen)
     metrics = execute(run, tmp_path / "run")
     assert torch.isfinite(run.model.scorer()(np.arange(toy.n_users))).all()

@@ -21,9 +21,9 @@ from recsys.runs.run import execute, prepare
 
 SETTINGS = {
     "confluence": {
-        "calibrated_options": {"width": 8},
-        "contrastive_options": {"width": 8},
-        "walk_options": {"k": 5},
+        "components.cm3.settings.width": 8,
+        "components.mmhcl.settings.width": 8,
+        "components.hyperwalk.settings.k": 5,
         "calibrate": False,
     },
     "averaged": {"of": "vbpr", "options": {"width": 8}},
@@ -33,20 +33,22 @@ VARIANTS = {name: name for name in MODELS.builtin} | {
     "contentknn, k=5": "contentknn",
     "ease, with content": "ease",
     "pop, with content": "pop",
-    "confluence, every part": "confluence",
+    "confluence, more components": "confluence",
     "clhe-signals, signals alone": "clhe-signals",
     "mgcn, one modality": "mgcn",
 }
+COLD_WEIGHTS = {"ease": 1.0, "aff": 2.0, "pop": 0.5}
 OPTIONS = {
     "contentknn, k=5": {"k": 5},
     "ease, with content": {"content": 2.0, "k": 5},
     "pop, with content": {"ridge": 1.0},
-    "confluence, every part": {
-        **{name: 1.0 for name in ("collaborative", "adaptive", "tower", "factors")},
-        **{f"{name}_options": {"width": 8} for name in ("collaborative", "tower", "factors")},
-        "adaptive_options": {"width": 8, "calibrate_cold_offset": "none"},
-        "popularity_options": {"ridge": 1.0},
-        "cold_weights": {"linear": 1.0, "adaptive": 2.0, "popularity": 0.5},
+    "confluence, more components": {
+        **{f"components.{name}.settings.width": 8 for name in ("lightgcn", "aff", "twotower", "wmf")},
+        "components.aff.settings.calibrate_cold_offset": "none",
+        "components.pop.settings": {"ridge": 1.0},
+        **{f"components.{name}.cold_weight": 0 for name in ("cm3", "mmhcl", "lightgcn", "twotower")},
+        **{f"components.{name}.cold_weight": 0 for name in ("hyperwalk", "contentridge", "wmf")},
+        **{f"components.{name}.cold_weight": weight for name, weight in COLD_WEIGHTS.items()},
         "cold_offset": 0.5,
     },
     "clhe-signals, signals alone": {"slots": []},
