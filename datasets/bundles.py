@@ -7,7 +7,7 @@ as they do on users. What users did is its `feedback`, which knows from which bu
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePath
 from typing import ClassVar
@@ -19,24 +19,6 @@ import scipy.sparse as sp
 from recsys.datasets.checks import positions, to_tokens
 from recsys.datasets.dataset import Dataset, Modality
 from recsys.errors import DataError
-
-
-@dataclass(frozen=True, eq=False)
-class Bundles:
-    """Which items make up which bundle, and who took it.
-
-    Attributes:
-        items: frame with int64 columns `bundle`, `item`, a pair once, sorted; where a publisher gives its own
-            split, also `label` (int8: 0 train, 1 valid, 2 test) and `given` (bool: the input part).
-        ids: (n_bundles,) str, the raw ids.
-        owners: frame with int64 columns `user`, `bundle`: who took the bundle; may be empty.
-        attributes: frame with a row for each bundle; what it is for, where known, is its column `title`.
-    """
-
-    items: pd.DataFrame
-    ids: np.ndarray
-    owners: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["user", "bundle"], dtype=int))
-    attributes: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def binary(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> sp.csr_array:

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import PurePath
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from recsys.datasets.dataset import Dataset, Modality
+from recsys.datasets.dataset import Bundles, Dataset, Modality
 from recsys.errors import DataError
-
-if TYPE_CHECKING:
-    from recsys.datasets.bundles import Bundles
 
 PARTS = ("train", "valid", "test")
 """Names of the values of the `label` column, in order."""
@@ -192,24 +189,24 @@ def make_modality(
         )
     with np.errstate(over="ignore"):
         features = values.astype(np.float32)
-    if sp.issparse(features):
+    if not isinstance(features, np.ndarray):
         features = sp.csr_array(features)
         features.sum_duplicates()
         row_of = np.repeat(np.arange(features.shape[0]), np.diff(features.indptr))
         bad = np.bincount(row_of[~np.isfinite(features.data)], minlength=features.shape[0]) > 0
     else:
         features = np.ascontiguousarray(features)
-        bad = ~np.isfinite(features).all(axis=1)
+        bad = np.asarray(~np.isfinite(features).all(axis=1))
     if bad.any():
         raise DataError(
             f"{source}: row {np.argmax(bad)} (counted from 0) holds NaN or infinity, or overflows float32; "
             "expected finite features (a row of zeros where an item has none)"
         )
-    if sp.issparse(features):
+    if isinstance(features, np.ndarray):
+        present = np.asarray(features.any(axis=1))
+    else:
         features.eliminate_zeros()
         present = np.diff(features.indptr) > 0
-    else:
-        present = features.any(axis=1)
     notes = []
     expected = np.ones(len(present), dtype=bool) if mask is None else mask
     if n_zero := int((expected & ~present).sum()):
@@ -217,11 +214,11 @@ def make_modality(
             f"{PurePath(source).name}: {n_zero:,} of {len(present):,} rows are zero; those items count as missing"
         )
     if (stray := present & ~expected).any():
-        if sp.issparse(features):
+        if isinstance(features, np.ndarray):
+            features[stray] = 0
+        else:
             features.data[np.repeat(stray, np.diff(features.indptr))] = 0
             features.eliminate_zeros()
-        else:
-            features[stray] = 0
     return Modality(features, present & expected), notes
 
 

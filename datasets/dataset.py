@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
-
-if TYPE_CHECKING:
-    from recsys.datasets.bundles import Bundles
 
 TRAIN, VALID, TEST = 0, 1, 2
 """Values of the optional `label` column: the part that a publisher's own split puts a row in."""
@@ -36,12 +33,12 @@ class Modality:
 
     @property
     def is_sparse(self) -> bool:
-        return sp.issparse(self.features)
+        return bool(sp.issparse(self.features))
 
     def dense(self, width: int = 256, seed: int = 0) -> np.ndarray:
         """(n_items, w) float32: the features themselves, or, of a sparse matrix wider than `width`,
         its truncated SVD (randomised, seeded), so that no wide dense matrix is ever held."""
-        if not self.is_sparse:
+        if isinstance(self.features, np.ndarray):
             return self.features
         if self.width <= width:
             return np.ascontiguousarray(self.features.todense(), dtype=np.float32)
@@ -49,6 +46,24 @@ class Modality:
 
         svd = TruncatedSVD(n_components=width, random_state=seed)
         return np.ascontiguousarray(svd.fit_transform(self.features), dtype=np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Bundles:
+    """Which items make up which bundle, and who took it.
+
+    Attributes:
+        items: frame with int64 columns `bundle`, `item`, a pair once, sorted; where a publisher gives its own
+            split, also `label` (int8: 0 train, 1 valid, 2 test) and `given` (bool: the input part).
+        ids: (n_bundles,) str, the raw ids.
+        owners: frame with int64 columns `user`, `bundle`: who took the bundle; may be empty.
+        attributes: frame with a row for each bundle; what it is for, where known, is its column `title`.
+    """
+
+    items: pd.DataFrame
+    ids: np.ndarray
+    owners: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["user", "bundle"], dtype=int))
+    attributes: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,9 +101,10 @@ class Dataset:
             array.setflags(write=False)
 
     def _feature_arrays(self) -> list[np.ndarray]:
-        arrays = []
+        arrays: list[np.ndarray] = []
         for modality in self.modalities.values():
-            arrays.append(modality.features.data if modality.is_sparse else modality.features)
+            features = modality.features
+            arrays.append(features if isinstance(features, np.ndarray) else features.data)
             arrays.append(modality.mask)
         return arrays
 

@@ -372,7 +372,7 @@ def _draw_cold(
 def _timestamps(dataset: Dataset, protocol: str) -> np.ndarray:
     if "timestamp" not in dataset.interactions:
         raise DataError(f"split '{protocol}' needs timestamps, and '{dataset.name}' has none; use 'random'")
-    return dataset.interactions["timestamp"].to_numpy()
+    return np.asarray(dataset.interactions["timestamp"])
 
 
 def _check_shares(*, or_none: bool = False, **shares: float) -> None:

@@ -1,25 +1,20 @@
-"""Jobs and scan workers on a Dask distributed cluster, whose machines share the experiment's folder."""
+"""A connection to a Dask distributed cluster, whose machines share the experiment's folder."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import socket
-import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import CancelledError
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from recsys.errors import UserError
-from recsys.experiments.bench.config import Job
-from recsys.experiments.bench.jobs import DEATHS, Outcome, finished, record_failure, run_job
-from recsys.experiments.processes import cores
+from recsys.experiments.processes import DEATHS, cores
 from recsys.optional_imports import require
 
 if TYPE_CHECKING:
     from distributed import Client
-
-    from recsys.experiments.tune.config import ScanPlan
 
 ANSWER_WITHIN = 10.0
 """Seconds that a scheduler has to answer."""
@@ -101,45 +96,6 @@ def _local(address: str) -> Iterator[str]:
         yield cluster.scheduler_address
 
 
-def on_dask(jobs: Sequence[Job], address: str) -> Iterator[tuple[Job, Outcome]]:
-    """Run the jobs on the cluster. A job whose worker dies is given to another, at most DEATHS times in all.
-
-    Raises:
-        UserError: as `connected`; a worker cannot write its files, or writes them where this process sees none.
-    """
-    with connected(address) as client:
-        from distributed import KilledWorker, as_completed
-
-        futures = {
-            client.submit(_job, job, key=f"{job.folder.name}-{uuid.uuid4().hex}", pure=False): job
-            for job in jobs
-        }
-        for future in as_completed(futures):
-            job = futures[future]
-            try:
-                outcome = future.result()
-            except KilledWorker:
-                line = f"its worker died {DEATHS} times; out of memory?"
-                outcome = Outcome(record_failure(job, line), 0.0)
-            if not outcome.error and not finished(job.folder):
-                raise UserError(
-                    f"a worker finished {job.name}, and {job.folder} is not here: give --out a folder that all "
-                    f"machines share"
-                )
-            yield job, outcome
-
-
-def _job(job: Job) -> Outcome:
-    return run_job(_on_own_gpu(job))
-
-
-def _on_own_gpu(job: Job) -> Job:
-    """The job on this worker's own GPU where a machine has several and the workers are numbered."""
-    from dataclasses import replace
-
-    return replace(job, config=job.config.model_copy(update={"device": worker_device(job.config.device)}))
-
-
 def worker_device(device: str) -> str:
     """`cuda:N` of worker N where the device is open and the machine has several GPUs."""
     import torch
@@ -149,38 +105,3 @@ def worker_device(device: str) -> str:
     if device in ("auto", "cuda") and gpus > 1 and name.isdigit():
         return f"cuda:{int(name) % gpus}"
     return device
-
-
-def scan_on_dask(plan: ScanPlan, address: str, tell: Callable[[], None]) -> None:
-    """Be one scan worker on each of the cluster's workers until the budget is spent."""
-    with connected(address) as client:
-        client.wait_for_workers(1, timeout=ANSWER_WITHIN)
-        from distributed import KilledWorker, wait
-
-        futures: list[Any] = [
-            client.submit(_scan_worker, plan, key=f"scan-{uuid.uuid4().hex}", pure=False)
-            for _ in client.scheduler_info(n_workers=-1)["workers"]
-        ]
-        while futures:
-            with contextlib.suppress(TimeoutError):
-                wait(futures, timeout=1.0)
-            tell()
-            for future in [f for f in futures if f.done()]:
-                futures.remove(future)
-                try:
-                    error = future.result()
-                except KilledWorker:
-                    error = f"a worker died {DEATHS} times; finished trials stay: run the command again"
-                if error:
-                    raise UserError(error)
-
-
-def _scan_worker(plan: ScanPlan) -> str:
-
-    from recsys.experiments.tune.scan import work
-
-    try:
-        work(plan.on_device(worker_device(plan.scan.run.device)))
-    except UserError as error:
-        return str(error)
-    return ""

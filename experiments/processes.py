@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+DEATHS = 3
+"""A job whose process died this often is recorded as failed."""
+
 
 def duration(seconds: float) -> str:
     """A span of time as people say it."""

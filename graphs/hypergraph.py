@@ -161,6 +161,8 @@ class HypergraphOperator(nn.Module):
     `propagation` documents the arguments.
     """
 
+    diagonal: Tensor | None
+
     def __init__(self, incidence: sp.csr_matrix, normalise: str, zero_diagonal: bool) -> None:
         super().__init__()
         incidence = canonical(incidence)

@@ -28,6 +28,13 @@ class SparseOperator(nn.Module):
         GraphError: `symmetric` on a matrix that is not square, or x of another height or a wider dtype.
     """
 
+    crow: Tensor
+    col: Tensor
+    value: Tensor
+    crow_t: Tensor
+    col_t: Tensor
+    value_t: Tensor
+
     def __init__(self, matrix: sp.sparray | sp.spmatrix, symmetric: bool = False) -> None:
         super().__init__()
         csr = canonical(matrix)

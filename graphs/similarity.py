@@ -7,6 +7,7 @@ into one integer key, so that an ordinary top-k of keys puts ties in the order o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -16,7 +17,7 @@ from torch import Tensor
 from recsys.errors import GraphError
 from recsys.graphs.operator import canonical
 
-Features = np.ndarray | sp.csr_matrix
+Features: TypeAlias = np.ndarray | sp.csr_matrix
 
 GRID = 2**24  # exact in float32 up to 1, and far coarser than the rounding errors of float64
 SHIFT = 2**32  # a key is similarity * GRID * SHIFT + (SHIFT - 1 - position)
@@ -48,7 +49,7 @@ def as_rows(features: Features, mask: np.ndarray | None, what: str) -> DenseRows
     """Features with their norms; present are the rows that the mask allows and that are not all zero."""
     if features.ndim != 2:
         raise GraphError(f"{what} features must be a matrix, got shape {features.shape}")
-    allowed = np.ones(features.shape[0], bool) if mask is None else np.asarray(mask, dtype=bool)
+    allowed = np.ones(features.shape[0], dtype=np.bool_) if mask is None else np.asarray(mask, dtype=bool)
     if allowed.shape != (features.shape[0],):
         raise GraphError(f"the {what} mask has shape {allowed.shape}, expected ({features.shape[0]},)")
     if sp.issparse(features):

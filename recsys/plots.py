@@ -72,7 +72,8 @@ def without_screen() -> None:
 
 def figure_of(axes: Any) -> Figure:
     """The figure that axes, or an array of axes, are in."""
-    return np.ravel(np.asarray(axes, dtype=object))[0].figure
+    figure: Figure = np.ravel(np.asarray(axes, dtype=object))[0].figure
+    return figure
 
 
 def save(figure: Figure, stem: Path, kinds: Sequence[str] = ("svg", "pdf")) -> list[Path]:

@@ -38,7 +38,7 @@ def setting(
         search: what a scan tries: (low, high) of a number, or a list of more or fewer than two choices.
         log: whether a scan draws the number on a logarithmic scale.
     """
-    extra = {"search": list(search), "log": log} if search is not None else None
+    extra: dict[str, Any] | None = {"search": list(search), "log": log} if search is not None else None
     return Field(default, description=meaning, ge=low, le=high, json_schema_extra=extra)
 
 

@@ -69,4 +69,4 @@ def sentence(texts: Sequence[str], *, width: int, seed: int, source: str) -> Mod
         if tokens.ids:
             mean = table[tokens.ids].astype(np.float32).mean(axis=0)
             features[row] = mean / max(float(np.linalg.norm(mean)), 1e-12)
-    return Modality(features, features.any(axis=1))
+    return Modality(features, np.asarray(features.any(axis=1)))

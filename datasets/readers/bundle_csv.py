@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from recsys.datasets.bundles import Bundles, checked_items, known_positions
+from recsys.datasets.bundles import checked_items, known_positions
 from recsys.datasets.cards import Card
 from recsys.datasets.checks import (
     Attributes,
@@ -28,7 +28,7 @@ from recsys.datasets.checks import (
 )
 from recsys.datasets.content import CONTENT
 from recsys.datasets.content.texts import TextEncoder
-from recsys.datasets.dataset import Dataset
+from recsys.datasets.dataset import Bundles, Dataset
 from recsys.datasets.files import read_delimited
 from recsys.datasets.readers import recognised_by
 from recsys.errors import DataError

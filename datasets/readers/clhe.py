@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from recsys.datasets.bundles import Bundles, checked_items
+from recsys.datasets.bundles import checked_items
 from recsys.datasets.cards import Card, NoOptions
 from recsys.datasets.checks import Catalogue, assemble, make_modality, row_numbers
-from recsys.datasets.dataset import TEST, TRAIN, VALID, Dataset
+from recsys.datasets.dataset import TEST, TRAIN, VALID, Bundles, Dataset
 from recsys.datasets.files import load_npy, one_line, read_text
 from recsys.datasets.readers import recognised_by
 from recsys.errors import DataError

@@ -54,7 +54,7 @@ def _numpy_parts() -> dict[tuple[str, str], Any]:
     for package in ("numpy._core", "numpy.core"):
         parts[f"{package}.multiarray", "_reconstruct"] = multiarray._reconstruct
         parts[f"{package}.multiarray", "scalar"] = multiarray.scalar
-        parts[f"{package}.numeric", "_frombuffer"] = numeric._frombuffer
+        parts[f"{package}.numeric", "_frombuffer"] = vars(numeric)["_frombuffer"]
     return parts | {("_codecs", "encode"): _latin1}
 
 
@@ -75,7 +75,7 @@ class _ArrayUnpickler(pickle.Unpickler):
 def _pairs(loaded: _State) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
     """Rows and columns of the entries that are not zero, and the shape; ValueError where they do not fit."""
     state = loaded.state
-    n_rows, n_columns = (int(n) for n in state.get("_shape", state.get("shape")))
+    n_rows, n_columns = (int(n) for n in state["_shape" if "_shape" in state else "shape"])
     data = np.asarray(state["data"])
     if loaded.layout == "coo":
         row, column = (np.asarray(a) for a in state.get("coords") or (state["row"], state["col"]))

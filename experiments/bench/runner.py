@@ -205,7 +205,7 @@ def _outcomes(
 ) -> Iterator[tuple[Job, Outcome]]:
     waiting = list(state.waiting)
     if options.dask:
-        from recsys.experiments.cluster import on_dask
+        from recsys.experiments.bench.on_cluster import on_dask
 
         return on_dask(waiting, options.dask)
     if options.processes > 1:

@@ -70,9 +70,9 @@ def run_scan(name: str, options: ScanOptions, console: Console) -> dict[str, Any
         teller = Teller(study, plan, console)
         del dataset
         if options.dask:
-            from recsys.experiments.cluster import scan_on_dask
+            from recsys.experiments.tune.on_cluster import scan_on_dask
 
-            scan_on_dask(plan, options.dask, teller.tell)
+            scan_on_dask(plan, work, options.dask, teller.tell)
         elif options.workers > 1:
             _in_processes(plan, options.workers, teller.tell)
         else:

@@ -27,6 +27,9 @@ class ContentRows(nn.Module):
         rows: (n,) item numbers to hold; all where None.
     """
 
+    present: Tensor
+    dense: Tensor  # None where the features are sparse
+
     def __init__(self, modality: Modality, rows: np.ndarray | None = None):
         super().__init__()
         features, mask = modality.features, modality.mask

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -71,16 +71,17 @@ class ContentFields(nn.Module):
 
     def forward(self, n: int, rows: Tensor | None = None) -> FieldRows:
         """The n rows that the module was made for, or those numbered `rows` (n,) among them."""
-        return self._encode(list(self.contents), n, rows)
+        return self._encode([*self.contents], n, rows)
 
     def encode(self, contents: Mapping[str, Modality], n: int, device: torch.device) -> FieldRows:
         """Other n rows' fields, of the same names in the same order."""
         return self._encode([ContentRows(m).to(device) for m in contents.values()], n)
 
-    def _encode(self, contents: list[ContentRows], n: int, rows: Tensor | None = None) -> FieldRows:
+    def _encode(self, contents: Sequence[nn.Module], n: int, rows: Tensor | None = None) -> FieldRows:
         layers = zip(contents, self.first, self.second, strict=True)
         vectors = [second(self.dropout(gelu(content(first, rows)))) for content, first, second in layers]
-        present = [c.present if rows is None else c.present[rows] for c in contents]
+        masks = [c.get_buffer("present") for c in contents]
+        present = [mask if rows is None else mask[rows] for mask in masks]
         return FieldRows(vectors, torch.stack(present, 1) if present else torch.zeros(n, 0, dtype=torch.bool))
 
 

@@ -70,5 +70,5 @@ class NGCF(nn.Module):
     def _read(self, layers: list[Tensor]) -> Tensor:
         if self.readout == "concat":
             return torch.cat(layers, dim=1)
-        total = sum(layers)
+        total = sum(layers[1:], start=layers[0])
         return total / len(layers) if self.readout == "mean" else total

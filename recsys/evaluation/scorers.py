@@ -74,9 +74,17 @@ class HistoryScorer:
         elif self.device.type == "cpu":
             scores = torch.from_numpy(rows @ self.weights.numpy())
         else:
+<<<<<<< HEAD
             parts = (torch.as_tensor(a, device=self.device) for a in (rows.indptr, rows.indices, rows.data))
             scores = torch.sparse_csr_tensor(*parts, size=rows.shape) @ self.weights
         return scores
+=======
+            starts, columns, values = (
+                torch.as_tensor(a, device=self.device) for a in (rows.indptr, rows.indices, rows.data)
+            )
+            scores = torch.sparse_csr_tensor(starts, columns, values, size=rows.shape) @ self.weights
+        return _finish(scores, self._unranked)
+>>>>>>> af553e7 (No circle between files of datasets and experiments, the arrows checked on an installed copy; types of the leaves and the lower floors hold)
 
 
 class KernelScorer:
@@ -239,7 +247,8 @@ class KeptScorer:
 
     def __init__(self, scorer: Scorer, limit: int):
         self.scorer, self.n_items, self.device = scorer, scorer.n_items, scorer.device
-        self._left, self._kept = limit, {}
+        self._left = limit
+        self._kept: dict[bytes, torch.Tensor] = {}
 
     def __call__(self, users: np.ndarray) -> torch.Tensor:
         key = np.asarray(users).tobytes()

@@ -63,7 +63,7 @@ def below(upper: np.ndarray | sp.csr_array, lower: np.ndarray | sp.csr_array) ->
 
 def unit_rows(features: np.ndarray | sp.csr_array) -> np.ndarray | sp.csr_array:
     """The rows divided by their L2 norms (taken in float64); zero rows stay zero. Same kind, float32."""
-    if sp.issparse(features):
+    if not isinstance(features, np.ndarray):
         norms = np.sqrt(np.asarray(features.astype(np.float64).power(2).sum(axis=1)).ravel())
         scale = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
         return sp.csr_array(sp.diags_array(scale) @ features).astype(np.float32)

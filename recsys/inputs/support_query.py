@@ -38,6 +38,10 @@ class SupportQuerySampler(nn.Module):
         seed: of the order of simultaneous interactions.
     """
 
+    starts: Tensor
+    items: Tensor
+    early: Tensor | None
+
     def __init__(self, interactions: sp.csr_array, timestamps: np.ndarray | None, seed: int):
         super().__init__()
         starts, nnz = interactions.indptr.astype(np.int64), interactions.nnz

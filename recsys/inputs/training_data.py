@@ -50,7 +50,7 @@ class Ledger:
         """
         for use in self.uses:
             for noun, touched, cold in (("user", use.users, cold_users), ("item", use.items, cold_items)):
-                found = np.flatnonzero(touched & cold) if touched is not None else ()
+                found = np.flatnonzero(touched & cold) if touched is not None else np.empty(0, dtype=np.int64)
                 if len(found):
                     raise LeakError(
                         f"leak: {use.kind} '{use.name}' touches {len(found)} cold {noun}s in training "
@@ -166,9 +166,10 @@ class TrainingData:
         Args:
             rows, columns: "users", "items" or "other" - whom the graph's rows and columns stand for.
         """
-        touched = {"users": None, "items": None, "other": None}
+        touched: dict[str, np.ndarray | None] = {"users": None, "items": None, "other": None}
         for axis, mask in ((rows, touched_rows(matrix)), (columns, touched_columns(matrix))):
-            touched[axis] = mask if touched[axis] is None else touched[axis] | mask
+            before = touched[axis]
+            touched[axis] = mask if before is None else before | mask
         self.ledger.record("graph", name, touched["users"], touched["items"])
         return matrix
 

@@ -34,9 +34,10 @@ def embedding_diagnostics(
         modality_gap_A_B for modalities A and B.
     """
     aligned = alignment(users[pairs[0]], items[pairs[1]])
+    modalities = modalities or {}
     if rows is not None:
         users, items = users[rows[0]], items[rows[1]]
-        modalities = {name: vectors[rows[1]] for name, vectors in (modalities or {}).items()}
+        modalities = {name: vectors[rows[1]] for name, vectors in modalities.items()}
     figures = {
         "alignment": aligned,
         "uniformity_users": uniformity(users),
@@ -44,7 +45,7 @@ def embedding_diagnostics(
         "effective_rank_users": effective_rank(users),
         "effective_rank_items": effective_rank(items),
     }
-    names = sorted(modalities or {})
+    names = sorted(modalities)
     for i, a in enumerate(names):
         for b in names[i + 1 :]:
             if modalities[a].shape[1] == modalities[b].shape[1]:

@@ -13,6 +13,7 @@ far from overflow: `safe_dtype` says in which precision that holds.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -190,15 +191,15 @@ def log_pair_sum(
     vectors = [(v, v * times[:, None]) for v in (x, features) if v is not None]
     gradients = [torch.zeros_like(v) if w else None for (v, _), w in zip(vectors, wanted, strict=True)]
     total = _own_pairs(x, scale, features, limits, times)
-    similarity = clamped = None
+    similarity = clamped = x.new_empty(0)
 
-    def less(rows: slice, columns: slice) -> Tensor:
+    def less(features: Tensor, rows: slice, columns: slice) -> Tensor:
         nonlocal similarity, clamped
         similarity = features[rows] @ features[columns].t()
         clamped = similarity.clamp(*limits)
         return clamped
 
-    for rows, later, strip in _strips(x, scale, block, None if features is None else less):
+    for rows, later, strip in _strips(x, scale, block, None if features is None else partial(less, features)):
         pairs = strip[:, len(strip) :]
         sums = (strip[:, : len(strip)] @ times[rows]).div_(2).addmv_(pairs, times[later])
         total += (sums * times[rows]).sum(dtype=torch.float64)

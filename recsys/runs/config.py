@@ -195,7 +195,8 @@ def load_config(folder: Path) -> RunConfig:
     values = read_yaml(path)
     if not values:
         raise UserError(f"{path} holds no settings; run the training again")
-    return build(RunConfig, values, CONFIG_FILE)
+    config: RunConfig = build(RunConfig, values, CONFIG_FILE)
+    return config
 
 
 def check_same_run(folder: Path, config: RunConfig) -> None:

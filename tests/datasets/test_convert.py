@@ -10,10 +10,9 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.datasets.bundles import Bundles
 from recsys.datasets.cards import Card, find_card, load_dataset, verify
 from recsys.datasets.convert import convert
-from recsys.datasets.dataset import Dataset, Modality
+from recsys.datasets.dataset import Bundles, Dataset, Modality
 from recsys.datasets.describe import describe
 from recsys.datasets.splits import Split
 from recsys.errors import DataError

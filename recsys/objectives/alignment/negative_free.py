@@ -35,5 +35,5 @@ def move_average(target: nn.Module, online: nn.Module, decay: float = 0.99) -> N
     """target <- decay target + (1 - decay) online, parameter by parameter; buffers are copied."""
     for slow, fast in zip(target.parameters(), online.parameters(), strict=True):
         slow.lerp_(fast, 1 - decay)
-    for slow, fast in zip(target.buffers(), online.buffers(), strict=True):
-        slow.copy_(fast)
+    for kept, current in zip(target.buffers(), online.buffers(), strict=True):
+        kept.copy_(current)

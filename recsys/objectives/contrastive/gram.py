@@ -63,7 +63,8 @@ def _determinant(matrix: Tensor) -> Tensor:
     k = matrix.shape[-1]
     if k == 0:
         return matrix.new_ones(matrix.shape[:-2])
-    return sum(matrix[..., 0, j] * _cofactor(matrix, 0, j) for j in range(k))
+    terms = (matrix[..., 0, j] * _cofactor(matrix, 0, j) for j in range(k))
+    return sum(terms, start=matrix.new_zeros(()))
 
 
 def _cofactor(matrix: Tensor, row: int, column: int) -> Tensor:

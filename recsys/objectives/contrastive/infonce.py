@@ -83,6 +83,7 @@ def _partition(x: Tensor, y: Tensor, scale: float, intra: bool, block: int | Non
         added = gram_sums(x, scale, block) if intra else None
         value, to_x, to_y, sums = log_partition(x, y, scale, added=added, block=block, wanted=wanted)
         if intra and wanted[0]:
+            assert to_x is not None  # wanted[0] asks for it
             to_x += gram_gradient(x, scale, sums.reciprocal(), block)
         return value, (to_x, to_y)
 

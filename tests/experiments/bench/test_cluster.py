@@ -15,6 +15,7 @@ from rich.console import Console
 
 from recsys.errors import UserError
 from recsys.experiments import cluster
+from recsys.experiments.bench import on_cluster
 from recsys.experiments.bench.config import load_datasets, make_jobs, read_experiment
 from recsys.experiments.bench.jobs import Outcome, run_job
 from recsys.experiments.bench.runner import BenchOptions, Progress, run_bench
@@ -46,7 +47,7 @@ def test_a_worker_killed_in_the_middle_costs_no_cell(root, tmp_path):
 
     thread = threading.Thread(target=kill_the_worker)
     thread.start()
-    outcomes = list(cluster.on_dask(cells, "local:1"))
+    outcomes = list(on_cluster.on_dask(cells, "local:1"))
     thread.join()
     assert sorted(c.name for c, _ in outcomes) == sorted(c.name for c in cells)
     assert [outcome.error for _, outcome in outcomes] == ["", ""]
@@ -78,18 +79,18 @@ def threads():
 
 
 def test_a_worker_that_writes_elsewhere_is_told(root, tmp_path, monkeypatch, threads):
-    monkeypatch.setattr(cluster, "_job", lambda cell: Outcome("", 1.0))
+    monkeypatch.setattr(on_cluster, "_job", lambda cell: Outcome("", 1.0))
     with pytest.raises(UserError, match="give --out a folder that all machines share"):
-        list(cluster.on_dask(cells_of(root, tmp_path), threads))
+        list(on_cluster.on_dask(cells_of(root, tmp_path), threads))
 
 
 def test_a_full_disk_on_a_worker_ends_in_one_line(root, tmp_path, monkeypatch, threads):
     def full(cell):
         raise UserError("no space left to write x")
 
-    monkeypatch.setattr(cluster, "_job", full)
+    monkeypatch.setattr(on_cluster, "_job", full)
     with pytest.raises(UserError, match="no space left to write x"):
-        list(cluster.on_dask(cells_of(root, tmp_path), threads))
+        list(on_cluster.on_dask(cells_of(root, tmp_path), threads))
 
 
 def test_a_scheduler_lost_in_the_middle_ends_in_one_line_and_keeps_finished_cells(
@@ -110,7 +111,7 @@ def test_a_scheduler_lost_in_the_middle_ends_in_one_line_and_keeps_finished_cell
             threading.Thread(target=here.close).start()
 
         with monkeypatch.context() as patch:
-            patch.setattr(cluster, "_job", lambda cell: (time.sleep(0.5), run_job(cell))[1])
+            patch.setattr(on_cluster, "_job", lambda cell: (time.sleep(0.5), run_job(cell))[1])
             patch.setattr(Progress, "done", lose)
             with pytest.raises(UserError, match=r"lost the Dask scheduler at .*; what is finished stays"):
                 run_bench(str(path), BenchOptions(dask=here.scheduler_address, **options), console)

@@ -4,8 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recsys.datasets.bundles import Bundles
-from recsys.datasets.dataset import Dataset, Modality
+from recsys.datasets.dataset import Bundles, Dataset, Modality
 
 KINDS, BUNDLES, ITEMS = 3, 20, 12
 

@@ -1,0 +1,30 @@
+"""Checks what a wheel holds: every module and data file of the folders, the mark of typed packages, no benchmarks."""
+
+import subprocess
+import sys
+import zipfile
+
+FOLDERS = ("recsys", "datasets", "graphs", "experiments")
+SUFFIXES = (".py", ".yaml", ".html", ".css", ".js", ".typed")
+
+
+def expected() -> set[str]:
+    """The names in the wheel of the files that git knows."""
+    files = subprocess.run(
+        ["git", "ls-files", *FOLDERS], capture_output=True, text=True, check=True
+    ).stdout.split("\n")
+    kept = (f for f in files if f.endswith(SUFFIXES) and not f.startswith("experiments/benchmarks/"))
+    return {f if f.startswith("recsys/") else f"recsys/{f}" for f in kept}
+
+
+def main(path: str) -> int:
+    held = {name for name in zipfile.ZipFile(path).namelist() if ".dist-info/" not in name}
+    missing, surplus = sorted(expected() - held), sorted(held - expected())
+    for word, names in (("missing", missing), ("surplus", surplus)):
+        for name in names:
+            print(f"{word} in the wheel: {name}")
+    return bool(missing or surplus)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
