@@ -74,17 +74,11 @@ class HistoryScorer:
         elif self.device.type == "cpu":
             scores = torch.from_numpy(rows @ self.weights.numpy())
         else:
-<<<<<<< HEAD
-            parts = (torch.as_tensor(a, device=self.device) for a in (rows.indptr, rows.indices, rows.data))
-            scores = torch.sparse_csr_tensor(*parts, size=rows.shape) @ self.weights
-        return scores
-=======
             starts, columns, values = (
                 torch.as_tensor(a, device=self.device) for a in (rows.indptr, rows.indices, rows.data)
             )
             scores = torch.sparse_csr_tensor(starts, columns, values, size=rows.shape) @ self.weights
-        return _finish(scores, self._unranked)
->>>>>>> af553e7 (No circle between files of datasets and experiments, the arrows checked on an installed copy; types of the leaves and the lower floors hold)
+        return scores
 
 
 class KernelScorer:

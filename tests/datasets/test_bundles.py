@@ -7,13 +7,8 @@ import torch
 
 from recsys.datasets.bundles import bundle_view, without_features
 from recsys.datasets.cards import Card, load_dataset
-<<<<<<< HEAD
-from recsys.datasets.dataset import Dataset, Modality
-from recsys.datasets.readers import READERS
-=======
 from recsys.datasets.dataset import Bundles, Dataset, Modality
-from recsys.datasets.readers import get_reader
->>>>>>> af553e7 (No circle between files of datasets and experiments, the arrows checked on an installed copy; types of the leaves and the lower floors hold)
+from recsys.datasets.readers import READERS
 from recsys.datasets.splits import default_protocol, make_split, protocols
 from recsys.errors import DataError
 
