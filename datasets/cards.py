@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
@@ -17,11 +18,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from recsys.datasets import CARDS
-from recsys.datasets.dataset import Dataset
+from recsys.datasets.dataset import Dataset, Origin
 from recsys.datasets.files import one_line, read_text, sha256
 from recsys.datasets.readers import READERS, guess_reader
 from recsys.errors import DataError, nearest
 
+CARD_FILE = "card.yaml"
 CHECKED_ON_LOAD = 256 * 2**20
 """Files above this many bytes are hashed by `verify` alone, so that loading stays fast."""
 
@@ -129,7 +131,7 @@ def known_names(data_root: str | Path | None = None) -> list[str]:
     root = data_folder(data_root)
     if root and root.is_dir():
         for folder in root.iterdir():
-            if is_plain(folder.name) and ((folder / "card.yaml").is_file() or guess_reader(folder)):
+            if is_plain(folder.name) and ((folder / CARD_FILE).is_file() or guess_reader(folder)):
                 names.add(folder.name)
     return sorted(names)
 
@@ -149,8 +151,8 @@ def _locate(name: str, data_root: str | Path | None) -> tuple[Card, Path | None]
         return read_card(Path(name)), Path(name).parent
     root = data_folder(data_root)
     folder = root / name if root and is_plain(name) else None
-    if folder and (folder / "card.yaml").is_file():
-        return read_card(folder / "card.yaml"), folder
+    if folder and (folder / CARD_FILE).is_file():
+        return read_card(folder / CARD_FILE), folder
     if name in CARDS:
         return _registered(name)
     if folder and (reader := guess_reader(folder)):
@@ -231,13 +233,19 @@ def verify(name: str, data_root: str | Path | None = None) -> dict[str, str]:
 
 
 def load_dataset(name: str, data_root: str | Path | None = None) -> Dataset:
-    """Read a data set by name (or by the path of its card).
+    """Read a data set.
 
     Args:
+        name: of a card or of a folder under the data root (`recsys data list` shows them), or the path of a card.
         data_root: the folder that holds `<name>/`; RECSYS_DATA where None.
 
     Raises:
         DataError: no such data set or file, a checksum that does not match, or bad data.
+
+    Stability: stable.
+
+    Example:
+        data = recsys.load_dataset("ml-100k")
     """
     card, folder = _find(name, data_root)
     _check_files(card, folder, CHECKED_ON_LOAD)
@@ -245,4 +253,12 @@ def load_dataset(name: str, data_root: str | Path | None = None) -> Dataset:
     if missing := [m for m in card.modalities if m not in dataset.modalities]:
         found = ", ".join(dataset.modalities) or "none"
         raise DataError(f"{folder}: no modality {', '.join(missing)}; the card names it, found {found}")
-    return dataset
+    return replace(dataset, origin=Origin(name, str(data_root) if data_root else None))
+
+
+def dataset_label(name: str) -> str:
+    """What a data set given by name, or by the path of its card, is called: a card.yaml by its folder."""
+    path = Path(name)
+    if path.name == CARD_FILE:
+        return path.parent.name
+    return path.stem if path.suffix in (".yaml", ".yml") else name

@@ -74,6 +74,14 @@ def to_numbers(column: pd.Series, source: str) -> np.ndarray:
     return numeric
 
 
+def to_timestamps(column: pd.Series, source: str) -> np.ndarray:
+    """(n,) float64 seconds, of moments or numbers; DataError names the first entry that is neither."""
+    if pd.api.types.is_datetime64_any_dtype(column):
+        moments = pd.to_datetime(column, utc=True)
+        column = ((moments - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)).rename(column.name)
+    return to_numbers(column, source)
+
+
 def row_numbers(column: pd.Series, source: str, catalogue: Catalogue | None = None) -> np.ndarray:
     """(n,) int64 ids that are row numbers; DataError for one that is no integer, negative, or (of items) at or
     beyond the end of the feature files."""
@@ -269,6 +277,8 @@ def assemble(
     attributes: Attributes | None = None,
     notes: Iterable[str] = (),
     bundles: Bundles | None = None,
+    encoders: Mapping[str, str] | None = None,
+    id_columns: tuple[str, str] = ("user", "item"),
 ) -> Dataset:
     """A checked Dataset, its interactions sorted by user and item, duplicates merged and counted in the notes.
 
@@ -278,6 +288,7 @@ def assemble(
         ids: raw ids of users and of items, in order.
         modalities: of as many rows as there are items.
         bundles: of these items and users.
+        encoders, id_columns: as in `Dataset`.
 
     Raises:
         DataError: no interactions, an id beyond `ids`, a feature matrix with fewer rows than items, or a pair
@@ -301,6 +312,8 @@ def assemble(
         pd.DataFrame(index=range(len(items))) if of_items is None else of_items,
         (*notes, *merged),
         bundles,
+        encoders or {},
+        id_columns,
     )
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 import scipy.sparse as sp
 import yaml
 
-from recsys.datasets.cards import Card, is_plain
+from recsys.datasets.cards import CARD_FILE, Card, is_plain
 from recsys.datasets.dataset import Dataset
 from recsys.datasets.files import one_line, sha256
 from recsys.errors import DataError
@@ -35,6 +35,11 @@ def _write_tables(dataset: Dataset, folder: Path) -> dict[str, Any]:
     """All data files; returns the card's options."""
     frame = dataset.interactions
     frame = frame.assign(user=dataset.user_ids[frame["user"]], item=dataset.item_ids[frame["item"]])
+    columns = {column: column for column in frame.columns}
+    names = dict(zip(("user", "item"), dataset.id_columns, strict=True))
+    if len({*frame.columns[2:], *names.values()}) == len(frame.columns):
+        columns |= names
+    frame = frame.rename(columns=columns)
     frame.to_parquet(folder / "interactions.parquet", index=False)
     features = {}
     for name, modality in dataset.modalities.items():
@@ -47,10 +52,11 @@ def _write_tables(dataset: Dataset, folder: Path) -> dict[str, Any]:
         features[name] = {"file": file, "mask": mask}
     return {
         "interactions": "interactions.parquet",
-        "columns": {column: column for column in frame.columns},
+        "columns": columns,
         "users": _write_entities(folder, "user", dataset.user_ids, dataset.user_attributes),
         "items": _write_entities(folder, "item", dataset.item_ids, dataset.item_attributes),
         "features": features,
+        "content": dict(dataset.encoders),
         "numbering": "file",
     }
 
@@ -97,7 +103,7 @@ def convert(dataset: Dataset, folder: str | Path, like: Card | None = None) -> C
             **kept,
         )
         text = yaml.safe_dump(card.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-        (written / "card.yaml").write_text(text, encoding="utf-8")
+        (written / CARD_FILE).write_text(text, encoding="utf-8")
         os.replace(written, folder)
     except (OSError, ValueError) as error:  # ValueError: an attribute that Parquet cannot hold
         raise DataError(f"{folder} cannot be written ({one_line(error)}); nothing was left there") from None

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+
+if TYPE_CHECKING:
+    from narwhals.typing import IntoDataFrame
 
 TRAIN, VALID, TEST = 0, 1, 2
 """Values of the optional `label` column: the part that a publisher's own split puts a row in."""
@@ -66,6 +69,13 @@ class Bundles:
     attributes: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
+class Origin(NamedTuple):
+    """What loads a data set again: its name or the path of its card, and the folder that holds its files."""
+
+    name: str
+    data_root: str | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Immutable. Users and items are numbered 0..n-1; `user_ids[u]` and `item_ids[i]` are their raw ids.
@@ -80,6 +90,12 @@ class Dataset:
             Item titles, where known, are the item attribute `title`.
         notes: one line per thing that was mended while reading (duplicates merged, rows without features).
         bundles: the bundles of items, where the data set has any; `bundle_view` puts them in the users' place.
+        encoders: modality -> the content encoder that made it of the items' column of the same name. New items may
+            come with that column.
+        id_columns: what the users' and the items' ids are called where they come from.
+        origin: what loads it again; None of a data set made in memory.
+
+    Stability: stable.
     """
 
     name: str
@@ -91,6 +107,9 @@ class Dataset:
     item_attributes: pd.DataFrame = field(default_factory=pd.DataFrame)
     notes: tuple[str, ...] = ()
     bundles: Bundles | None = None
+    encoders: Mapping[str, str] = field(default_factory=dict)
+    id_columns: tuple[str, str] = ("user", "item")
+    origin: Origin | None = None
 
     task: ClassVar[str] = "recommend"
     """The task that these rows are a view for; see `recsys.runs.tasks`."""
@@ -99,6 +118,62 @@ class Dataset:
         object.__setattr__(self, "modalities", MappingProxyType(dict(self.modalities)))
         for array in (self.user_ids, self.item_ids, *self._feature_arrays()):
             array.setflags(write=False)
+
+    @classmethod
+    def from_frame(
+        cls,
+        interactions: IntoDataFrame,
+        *,
+        user: str = "user",
+        item: str = "item",
+        rating: str | None = None,
+        timestamp: str | None = None,
+        label: str | None = None,
+        positive_from: float | None = None,
+        items: IntoDataFrame | None = None,
+        users: IntoDataFrame | None = None,
+        content: Mapping[str, str] | None = None,
+        name: str = "data",
+    ) -> Dataset:
+        """A data set from frames of pandas, polars, pyarrow or whatever else narwhals reads.
+
+        Args:
+            interactions: a row for each time that a user took an item; pairs that occur again count once.
+            user, item: its columns of ids; ids of any type are kept as text.
+            rating, timestamp, label: its further columns, where it has them: numbers; moments, or seconds; the part
+                ("train", "valid", "test") that a split of your own puts a row in.
+            positive_from: keep interactions rated at least this.
+            items, users: a row for each item (user), with the same id column. Items that only `items` names can be
+                recommended like cold ones. Other columns are attributes, such as `title`.
+            content: column of `items` -> what it holds, which makes it a modality: "text" (or another encoder of
+                texts), "category" (values separated by "|", or a list), "number", "image" (the path of a picture) or
+                "vector" (a list of numbers).
+            name: what the data set is called in tables.
+
+        Raises:
+            DataError: a column that is not there, an empty id, an item with two rows, a value of another kind than
+                `content` says.
+
+        Example:
+            >>> import pandas as pd, recsys
+            >>> clicks = pd.DataFrame({"customer": ["ann", "ann", "bob"], "sku": [1, 2, 2]})
+            >>> products = pd.DataFrame({"sku": [1, 2, 3], "title": ["red lamp", "red rug", "blue lamp"]})
+            >>> data = recsys.Dataset.from_frame(
+            ...     clicks, user="customer", item="sku", items=products, content={"title": "text"})
+            >>> data.n_users, data.n_items, list(data.modalities)
+            (2, 3, ['title'])
+        """
+        from recsys.datasets.frames import Columns, dataset_from_frames
+
+        columns = Columns(user, item, rating, timestamp, label)
+        return dataset_from_frames(interactions, columns, positive_from, items, users, content or {}, name)
+
+    def __repr__(self) -> str:
+        modalities = ", ".join(self.modalities) or "none"
+        return (
+            f"<{type(self).__name__} {self.name}: {self.n_users:,} users, {self.n_items:,} items, "
+            f"{len(self.interactions):,} interactions, modalities: {modalities}>"
+        )
 
     def _feature_arrays(self) -> list[np.ndarray]:
         arrays: list[np.ndarray] = []

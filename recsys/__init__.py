@@ -1,3 +1,80 @@
-"""A multimodal recommender engine: graphs, hypergraphs and content, honest warm and cold-start rankings."""
+"""A multimodal recommender engine: graphs, hypergraphs and content, honest warm and cold-start rankings.
+
+The names below are imported when they are first asked for, so that `import recsys` stays quick and needs no torch.
+Every built-in model is a name too: `recsys.MMHCL(layers=3)`.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+_NAMES = {
+    "Dataset": "recsys.datasets.dataset",
+    "load_dataset": "recsys.datasets.cards",
+    "toy_data": "recsys.datasets.toy",
+    "train": "recsys.api.train",
+    "TrainedRun": "recsys.api.trained_run",
+    "load_run": "recsys.api.trained_run",
+    "evaluate": "recsys.api.evaluate",
+    "Evaluated": "recsys.api.evaluate",
+    "compare": "recsys.api.compare",
+    "Comparison": "recsys.api.compare",
+    "model": "recsys.api.models",
+    "ModelSpec": "recsys.api.models",
+    "RunConfig": "recsys.runs.config",
+    "UserError": "recsys.errors",
+    "DataError": "recsys.errors",
+}
+__all__ = [
+    "Comparison",
+    "DataError",
+    "Dataset",
+    "Evaluated",
+    "ModelSpec",
+    "RunConfig",
+    "TrainedRun",
+    "UserError",
+    "__version__",
+    "compare",
+    "evaluate",
+    "load_dataset",
+    "load_run",
+    "model",
+    "toy_data",
+    "train",
+]
+
+if TYPE_CHECKING:
+    from recsys.api.compare import Comparison, compare
+    from recsys.api.evaluate import Evaluated, evaluate
+    from recsys.api.models import ModelSpec, model
+    from recsys.api.train import train
+    from recsys.api.trained_run import TrainedRun, load_run
+    from recsys.datasets.cards import load_dataset
+    from recsys.datasets.dataset import Dataset
+    from recsys.datasets.toy import toy_data
+    from recsys.errors import DataError, UserError
+    from recsys.runs.config import RunConfig
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NAMES:
+        value = getattr(import_module(_NAMES[name]), name)
+    elif name[:1].isupper():
+        from recsys.api.models import ModelMaker, model_names
+
+        names = model_names()
+        if name not in names:
+            raise AttributeError(f"module 'recsys' has no attribute '{name}'")
+        value = ModelMaker(names[name])
+    else:
+        raise AttributeError(f"module 'recsys' has no attribute '{name}'")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    from recsys.api.models import model_names
+
+    return sorted({*globals(), *_NAMES, *model_names()})

@@ -11,20 +11,27 @@ NEGLIGIBLE = 1e-6
 """A row whose norm after the reduction is below this share of the largest holds rounding errors only."""
 
 
-def reduced(matrix: sp.csr_array, width: int, seed: int) -> Modality:
+def reduced(matrix: sp.csr_array, width: int, seed: int, fit_on: sp.csr_array | None = None) -> Modality:
     """(n_items, <= width) dense float32: `matrix` itself where it is that narrow, else its truncated SVD.
 
     Items whose row is empty, or of which the kept components see nothing, are masked.
+
+    Args:
+        fit_on: the rows whose components are taken; `matrix` itself where None.
     """
     if matrix.shape[1] <= width:
         features = np.asarray(matrix.todense(), dtype=np.float32)
+        largest = np.linalg.norm(features, axis=1).max(initial=0)
     else:
         from sklearn.decomposition import TruncatedSVD
 
-        svd = TruncatedSVD(n_components=min(width, *matrix.shape), random_state=seed)
-        features = svd.fit_transform(matrix).astype(np.float32)
+        basis = matrix if fit_on is None else fit_on
+        svd = TruncatedSVD(n_components=min(width, *basis.shape), random_state=seed)
+        fitted = svd.fit_transform(basis).astype(np.float32)
+        features = fitted if basis is matrix else svd.transform(matrix).astype(np.float32)
+        largest = np.linalg.norm(fitted, axis=1).max(initial=0)
     norm = np.linalg.norm(features, axis=1)
-    mask = (np.diff(matrix.indptr) > 0) & (norm > NEGLIGIBLE * norm.max(initial=0))
+    mask = (np.diff(matrix.indptr) > 0) & (norm > NEGLIGIBLE * largest)
     features[~mask] = 0
     return Modality(np.ascontiguousarray(features), mask)
 

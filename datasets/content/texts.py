@@ -1,51 +1,44 @@
-"""Texts to item features: the built-in encoders, each `encoder(texts, *, width, seed, source) -> Modality`."""
+"""Texts to item features: the built-in encoders of texts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.resources import files
-from typing import Annotated
 
 import numpy as np
 import scipy.sparse as sp
-from pydantic import AfterValidator
 
 from recsys.datasets.checks import make_modality
-from recsys.datasets.content import CONTENT
 from recsys.datasets.content.features import reduced
 from recsys.datasets.dataset import Modality
-from recsys.errors import DataError, nearest
+from recsys.errors import DataError
 
 
-def _known(name: str) -> str:
-    if name not in CONTENT:
-        raise ValueError(f"there is no {CONTENT.kind} '{name}'{nearest(name, CONTENT)}")
-    return name
-
-
-TextEncoder = Annotated[str, AfterValidator(_known)]
-"""Name of a content encoder, in the options of a reader."""
-
-
-def tfidf(texts: Sequence[str], *, width: int, seed: int, source: str) -> Modality:
+def tfidf(
+    texts: Sequence[str], *, width: int, seed: int, source: str, fit_on: Sequence[str] | None = None
+) -> Modality:
     """TF-IDF of the items' texts (rows of unit length), reduced to `width` columns by a truncated SVD; with width 0
-    the sparse TF-IDF itself.
+    the sparse TF-IDF itself. Vocabulary and components are those of `fit_on`.
 
     Raises:
         DataError: no text holds a word.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
 
+    vectorizer = TfidfVectorizer()
     try:
-        weights = sp.csr_array(TfidfVectorizer().fit_transform(texts))
+        fitted = sp.csr_array(vectorizer.fit_transform(texts if fit_on is None else fit_on))
     except ValueError:
         raise DataError(f"{source}: the items' texts hold no words to make a text modality of") from None
-    return reduced(weights, width, seed) if width else make_modality(weights, source)[0]
+    weights = fitted if fit_on is None else sp.csr_array(vectorizer.transform(texts))
+    return reduced(weights, width, seed, fitted) if width else make_modality(weights, source)[0]
 
 
-def sentence(texts: Sequence[str], *, width: int, seed: int, source: str) -> Modality:
-    """(n_items, 256) unit rows: the mean vector of a text's tokens, by a static sentence encoder; `width` and `seed`
-    have no say.
+def sentence(
+    texts: Sequence[str], *, width: int, seed: int, source: str, fit_on: Sequence[str] | None = None
+) -> Modality:
+    """(n_items, 256) unit rows: the mean vector of a text's tokens, by a static sentence encoder; `width`, `seed` and
+    `fit_on` have no say.
 
     WordLlama, whose weights and tokeniser come inside its pip package: nothing is fetched. Items without a text
     are masked.

@@ -27,8 +27,8 @@ from recsys.datasets.checks import (
     to_tokens,
 )
 from recsys.datasets.content import CONTENT
+from recsys.datasets.content.encode import ContentEncoder
 from recsys.datasets.content.features import facts_modality
-from recsys.datasets.content.texts import TextEncoder
 from recsys.datasets.dataset import Dataset, Modality
 from recsys.datasets.files import read_delimited
 from recsys.datasets.readers import recognised_by
@@ -55,7 +55,7 @@ class AtomicOptions(BaseModel):
     positive_from: float | None = None
     rename: dict[str, str] = {}
     text: tuple[str, ...] = ()
-    text_encoder: TextEncoder = "tfidf"
+    text_encoder: ContentEncoder = "tfidf"
     knowledge: bool = False
     width: PositiveInt = 64
     seed: int = 0

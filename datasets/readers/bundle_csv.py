@@ -27,7 +27,7 @@ from recsys.datasets.checks import (
     to_tokens,
 )
 from recsys.datasets.content import CONTENT
-from recsys.datasets.content.texts import TextEncoder
+from recsys.datasets.content.encode import ContentEncoder
 from recsys.datasets.dataset import Bundles, Dataset
 from recsys.datasets.files import read_delimited
 from recsys.datasets.readers import recognised_by
@@ -49,7 +49,7 @@ class BundleOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     width: int = 256
-    text: TextEncoder = "tfidf"
+    text: ContentEncoder = "tfidf"
     seed: int = 0
 
 

@@ -25,8 +25,10 @@ from recsys.datasets.checks import (
     positions,
     to_labels,
     to_numbers,
+    to_timestamps,
     to_tokens,
 )
+from recsys.datasets.content.encode import ContentEncoder, made_of
 from recsys.datasets.dataset import Dataset, Modality
 from recsys.datasets.files import load_npy, load_npz, read_delimited, read_parquet
 from recsys.errors import DataError
@@ -37,7 +39,7 @@ class Strict(BaseModel):
 
 
 class Columns(Strict):
-    """The file's name for each of our columns."""
+    """The file's name for each of our columns; files of new items and users have the same."""
 
     user: str = "user"
     item: str = "item"
@@ -73,6 +75,8 @@ class TableOptions(Strict):
         positive_from: keep interactions rated at least this; all where None.
         users, items: attribute files; items that only they name stay in the catalogue.
         features: modality -> file.
+        content: modality -> the content encoder that makes it of the items file's column of the same name, or that made
+            its file; new items may come with that column.
         numbering: "sorted": ids in numeric (else lexicographic) order; "file": in the order of the users and
             items files, which must then name every id.
     """
@@ -84,6 +88,7 @@ class TableOptions(Strict):
     users: Entities | None = None
     items: Entities | None = None
     features: dict[str, Features] = {}
+    content: dict[str, ContentEncoder] = {}
     numbering: Literal["sorted", "file"] = "sorted"
 
 
@@ -95,13 +100,6 @@ def read_any(path: Path, sep: str, ids: tuple[str, ...] = ()) -> pd.DataFrame:
         raise DataError(f"{path}: expected a .csv, .tsv or .parquet file")
     sep = "\t" if path.suffix == ".tsv" else sep
     return read_delimited(path, sep, text=ids, quoted=True)
-
-
-def _timestamps(column: pd.Series, source: str) -> np.ndarray:
-    if pd.api.types.is_datetime64_any_dtype(column):
-        moments = pd.to_datetime(column, utc=True)
-        column = ((moments - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)).rename(column.name)
-    return to_numbers(column, source)
 
 
 class _Side:
@@ -189,7 +187,7 @@ def read(folder: Path, card: Card) -> Dataset:
             raise DataError(
                 f"{source}: {key} '{tokens[np.argmax(bad)]}' is not in {entities and entities.file}"
             )
-    convert = {"rating": to_numbers, "timestamp": _timestamps, "label": to_labels}
+    convert = {"rating": to_numbers, "timestamp": to_timestamps, "label": to_labels}
     for key, function in convert.items():
         if key in mapped:
             frame[key] = function(raw[mapped[key]], source)
@@ -200,6 +198,9 @@ def read(folder: Path, card: Card) -> Dataset:
     for name, features in options.features.items():
         modalities[name], more = _modality(folder, features, sides["item"], options.sep)
         notes += more
+    for name, encoder in options.content.items():
+        if name not in modalities:
+            modalities[name] = made_of(sides["item"].attributes, name, encoder, str(folder))
     return assemble(
         card.name,
         frame,
@@ -208,4 +209,6 @@ def read(folder: Path, card: Card) -> Dataset:
         modalities=modalities,
         attributes=Attributes(sides["user"].attributes, sides["item"].attributes),
         notes=notes,
+        encoders=options.content,
+        id_columns=(columns.user, columns.item),
     )

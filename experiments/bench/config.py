@@ -199,7 +199,7 @@ def read_experiment(path: Path, smoke: bool = False, controls: bool = False) -> 
         values["missing"] = _part(Missing, values["missing"], f"missing of {where}")
     values["run"] = _shared(values.get("run"), where)
     experiment = build(Experiment, values, where)
-    _check(experiment, where)
+    check_experiment(experiment, where)
     if controls or experiment.controls:
         experiment = _with_controls(experiment)
     if not smoke:
@@ -281,8 +281,13 @@ def _swept(part: Splitting) -> list[Splitting]:
     return found
 
 
-def _check(experiment: Experiment, where: str) -> None:
-    """UserError for what a single value's type cannot tell."""
+def check_experiment(experiment: Experiment, where: str, beside: Iterable[str] = ()) -> None:
+    """UserError for what a single value's type cannot tell.
+
+    Args:
+        where: the file, or whatever the experiment comes from, for messages.
+        beside: further rows of its tables, which are not run.
+    """
     lists = {"datasets": experiment.datasets, "seeds": experiment.seeds}
     lists |= {f"seeds of split '{s.protocol}'": s.seeds for s in experiment.splits}
     for key, values in lists.items():
@@ -310,9 +315,10 @@ def _check(experiment: Experiment, where: str) -> None:
         experiment.config(label)
     named = [("reference", experiment.reference)] if experiment.reference else []
     named += [("paper", reported.model) for reported in experiment.paper.reported] if experiment.paper else []
+    rows = [*experiment.models, *beside]
     for key, name in named:
-        if name not in experiment.models:
-            raise UserError(f"{key} of {where}: no model '{name}'{nearest(name, experiment.models)}")
+        if name not in rows:
+            raise UserError(f"{key} of {where}: no model '{name}'{nearest(name, rows)}")
 
 
 def _shrunk(experiment: Experiment, smoke: Smoke, where: str) -> Experiment:

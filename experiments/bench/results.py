@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from pyarrow.parquet import read_table
 
+from recsys.datasets.cards import dataset_label
 from recsys.errors import UserError
 from recsys.experiments.bench.config import Experiment, Job
 from recsys.experiments.bench.sweep import config_title
@@ -89,6 +90,7 @@ def summarise(
     failed: Mapping[str, str],
     out: Path,
     command: str = "",
+    beside: Sequence[Scored] = (),
 ) -> dict[str, Any]:
     """The experiment's results, also written to results.json, table.md and table.csv below `out`.
 
@@ -96,6 +98,7 @@ def summarise(
         folders: each finished job's folder; jobs without one did not finish.
         failed: the error of each job that failed, by the job's name.
         command: what makes these results again.
+        beside: figures of what was not run here, for further rows of each table.
 
     Returns:
         What results.json holds. Where it holds the same jobs already, nothing is computed or written.
@@ -103,12 +106,14 @@ def summarise(
     rules = Rules(margin=experiment.margin, reference=experiment.reference or None)
     stamp = [[str(folders.get(c)), c.label] for c in jobs]
     told = experiment.model_dump(include={"title", "columns", "decide_by", "margin", "reference", "paper"})
-    key = hashlib.sha256(json.dumps([stamp, dict(failed), told], sort_keys=True).encode()).hexdigest()
+    key = hashlib.sha256(
+        json.dumps([stamp, [s.checksum for s in beside], dict(failed), told], sort_keys=True).encode()
+    ).hexdigest()
     written = read_json(out / RESULTS_FILE)
     if written.get("key") == key and (out / MARKDOWN_FILE).exists() and (out / CSV_FILE).exists():
         return written
     broken: dict[str, str] = {}
-    tables = _tables(experiment, jobs, folders, rules, broken)
+    tables = _tables(experiment, jobs, folders, rules, broken, beside)
     results = {
         "key": key,
         "title": experiment.title,
@@ -131,6 +136,7 @@ def _tables(
     folders: Mapping[Job, Path],
     rules: Rules,
     broken: dict[str, str],
+    beside: Sequence[Scored] = (),
 ) -> list[dict[str, Any]]:
     """A table for each data set, split and content; jobs whose folder cannot be read go into `broken`."""
     groups: dict[str, list[Job]] = {}
@@ -141,13 +147,13 @@ def _tables(
     tables = []
     for title, members in groups.items():
         dataset, split = members[0].config.dataset, members[0].config.split
-        scored = _read_jobs(members, folders, broken)
+        scored = [*_read_jobs(members, folders, broken), *beside]
         draws = sorted({(c.config.split_seed, c.config.seed) for c in members})
         wanted = experiment.columns or default_columns(split, scored)
         table = table_of(scored, draws, wanted, experiment.decide_by, rules)
         for row in table["rows"]:
             row["runs"] = [s.folder.name for s in scored if s.label == row["model"]]
-        tables.append(table | {"title": title, "dataset": Path(dataset).stem, "split": split})
+        tables.append(table | {"title": title, "dataset": dataset_label(dataset), "split": split})
     return tables
 
 

@@ -22,7 +22,7 @@ from recsys.experiments.bench.config import (
     read_experiment,
 )
 from recsys.experiments.bench.jobs import Outcome, finished, in_processes, in_turn
-from recsys.experiments.bench.results import summarise
+from recsys.experiments.bench.results import Scored, summarise
 from recsys.experiments.bench.tables import tables_for_screen
 from recsys.experiments.processes import duration
 from recsys.runs.artifacts import read_metrics
@@ -89,12 +89,14 @@ def run_experiment(
     options: BenchOptions,
     console: Console,
     command: str = "",
+    beside: Sequence[Scored] = (),
 ) -> dict[str, Any]:
     """Run the jobs of `experiment` that are not finished in `out`, and write its results there.
 
     Args:
         datasets: those of the experiment, by name.
         command: what makes these results again; kept beside them.
+        beside: figures of what was not run here, for further rows of each table.
 
     Returns:
         What results.json holds.
@@ -110,7 +112,7 @@ def run_experiment(
     )
     _run(state, datasets, options, console)
     out.mkdir(parents=True, exist_ok=True)
-    return summarise(experiment, jobs, state.folders, state.failed, out, command)
+    return summarise(experiment, jobs, state.folders, state.failed, out, command, beside)
 
 
 @dataclass

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Literal
 
+from recsys.datasets.cards import dataset_label
 from recsys.datasets.dataset import Dataset
 from recsys.datasets.splits import Split
 from recsys.errors import UserError
@@ -44,7 +44,7 @@ def check_steps(steps: list[ContentCorruption], controls: bool, dataset: Dataset
 def config_title(dataset: str, split: str, options: Mapping[str, float], content: ContentCorruption) -> str:
     """What stands above the table of runs that share these; a control stands beside what it controls."""
     named = (f"{key} {value:g}" for key, value in sorted(options.items()))
-    told = [f"{Path(dataset).stem}, {split}", *named]
+    told = [f"{dataset_label(dataset)}, {split}", *named]
     return ", ".join([*told, *([content.title] if content.title else [])])
 
 

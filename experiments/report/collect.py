@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from recsys.datasets.cards import dataset_label
 from recsys.errors import UserError
 from recsys.experiments.bench.config import Job
 from recsys.experiments.bench.jobs import ERROR_FILE, JOB_FILE
@@ -51,7 +52,7 @@ class Found:
         c = self.config
         content = c.content.model_copy(update={"control": ""}).model_dump_json()
         options = json.dumps(c.split_options, sort_keys=True)
-        return Path(c.dataset).stem, c.task, c.split, options, content
+        return dataset_label(c.dataset), c.task, c.split, options, content
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,6 +34,22 @@ class TableScorer:
         return scores
 
 
+class MatrixScorer:
+    """Scores read from a matrix.
+
+    Args:
+        matrix: (n_users, n_items) of real numbers.
+    """
+
+    def __init__(self, matrix: np.ndarray):
+        self.matrix = matrix
+        self.n_items = matrix.shape[1]
+        self.device = torch.device("cpu")
+
+    def __call__(self, users: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(self.matrix[users].astype(np.float32))
+
+
 def evaluate_recommendations(
     recommendations: pd.DataFrame,
     truth: sp.csr_array,
@@ -52,10 +68,15 @@ def evaluate_recommendations(
         UserError: a column is missing, an id is out of range, a score is NaN, or a pair occurs twice.
     """
     evaluator = Evaluator(truth, seen, groups, metrics=metrics)
-    return evaluator.evaluate(TableScorer(_table(recommendations, truth.shape)))
+    return evaluator.evaluate(TableScorer(table_of_lists(recommendations, truth.shape)))
 
 
-def _table(frame: pd.DataFrame, shape: tuple[int, int]) -> sp.csr_array:
+def table_of_lists(frame: pd.DataFrame, shape: tuple[int, int]) -> sp.csr_array:
+    """The scores of a table of recommendations as `TableScorer` reads them: ranks within a user's rows.
+
+    Raises:
+        UserError: as `evaluate_recommendations`.
+    """
     missing = [c for c in ("user", "item", "score") if c not in frame.columns]
     if missing:
         raise UserError(f"recommendations have no column '{missing[0]}'; found: {', '.join(frame.columns)}")

@@ -9,12 +9,14 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from recsys.datasets.cards import CARD_FILE
 from recsys.errors import UserError
 from recsys.files import cannot_write, write_text
 from recsys.training.filenames import HISTORY_FILE, MODEL_FILE, RESUME_FILE
 
 __all__ = [
     "CONFIG_FILE",
+    "DATA_FOLDER",
     "ENVIRONMENT_FILE",
     "GROUPS",
     "GROUP_NAMES",
@@ -34,6 +36,8 @@ __all__ = [
 
 CONFIG_FILE, METRICS_FILE, USERS_FILE = "config.yaml", "metrics.json", "per_user.parquet"
 ENVIRONMENT_FILE = "environment.json"
+DATA_FOLDER = "data"
+"""Where a run keeps its data set, if that was made in memory: a folder of its name with a card."""
 
 GROUPS = {
     "overall": "all",
@@ -169,6 +173,11 @@ def new_folder(parent: Path, name: str) -> Path:
     while folder.exists():
         folder, number = parent / f"{name}-{number}", number + 1
     return folder
+
+
+def own_card(folder: Path) -> Path | None:
+    """The card of the data set that a run's folder holds; None where it holds none."""
+    return next(iter(sorted((folder / DATA_FOLDER).glob(f"*/{CARD_FILE}"))), None)
 
 
 def make_folder(folder: Path, resume: bool = False) -> None:

@@ -24,7 +24,7 @@ from recsys.files import read_yaml, write_text
 from recsys.inputs.corruption import ContentCorruption
 from recsys.models import MODELS
 from recsys.models.base import Model
-from recsys.runs.artifacts import CONFIG_FILE
+from recsys.runs.artifacts import CONFIG_FILE, own_card
 from recsys.runs.tasks import TASKS, TaskName
 from recsys.settings import Settings, build, divide, merge, setting
 
@@ -196,7 +196,9 @@ def load_config(folder: Path) -> RunConfig:
     if not values:
         raise UserError(f"{path} holds no settings; run the training again")
     config: RunConfig = build(RunConfig, values, CONFIG_FILE)
-    return config
+    card = own_card(folder)
+    # The folder may have been moved since.
+    return config.model_copy(update={"dataset": str(card.resolve())}) if card else config
 
 
 def check_same_run(folder: Path, config: RunConfig) -> None:

@@ -90,18 +90,23 @@ def catalogue_users(run: Run, ids: np.ndarray | None = None) -> Recipients:
     return Recipients(dataset.user_ids[rows], query_users, known, held_out, rows)
 
 
-def new_users(path: Path, run: Run, wanted: np.ndarray | None = None) -> Recipients:
-    """The users of a file, those among them with the ids `wanted` where not None.
+def new_users(
+    given: tuple[np.ndarray, QueryUsers], source: str, wanted: np.ndarray | None = None
+) -> Recipients:
+    """Users who arrived after training, those among them with the ids `wanted` where not None.
+
+    Args:
+        given: their ids and what a model needs of them.
+        source: where they are from, for messages.
 
     Raises:
-        DataError: as `read_audience`.
-        UserError: the file has no such user.
+        UserError: there is no such user among them.
     """
-    ids, query_users = read_new_users(path, run.dataset)
+    ids, query_users = given
     rows = np.arange(len(ids)) if wanted is None else positions(ids, wanted)
     if (rows < 0).any():
         unknown = str(wanted[np.argmax(rows < 0)])
-        raise UserError(f"{path} has no user '{unknown}'{nearest(unknown, ids)}")
+        raise UserError(f"{source} has no user '{unknown}'{nearest(unknown, ids)}")
     query_users = query_users.rows(rows)
     nothing = sp.csr_array(query_users.history.shape, dtype=np.float32)
     return Recipients(ids[rows], query_users, query_users.history, nothing, None)
@@ -161,16 +166,33 @@ def recommend(run: Run, asked: RecommendRequest) -> Recommendations:
     Raises:
         UserError, DataError: what is asked for cannot be.
     """
-    dataset, model, new_items, notes = run.dataset, run.model, None, []
-    ids, attributes = dataset.item_ids, _named(dataset.item_attributes, dataset.item_ids)
     if asked.pool and asked.new_items is None:
         raise UserError("--pool chooses between new items and all; name a file of new items with --new-items")
-    if asked.new_items is not None:
-        new_items, notes = read_new_items(asked.new_items, dataset)
+    new_items, notes = (None, []) if asked.new_items is None else read_new_items(asked.new_items, run.dataset)
+    recipients = recipients_of(run, asked)
+    made = recommend_to(run, recipients, new_items, new_only=asked.pool != "all", k=asked.k)
+    return made._replace(notes=notes + made.notes)
+
+
+def recommend_to(
+    run: Run, recipients: Recipients, new_items: NewItems | None, *, new_only: bool = True, k: int = 10
+) -> Recommendations:
+    """The `k` best items for each of the recipients.
+
+    Args:
+        new_items: ranked beside the catalogue, or alone with `new_only`; None: the catalogue is ranked.
+
+    Raises:
+        UserError: the model cannot rank new items, or not by this content.
+    """
+    if k < 1:
+        raise UserError(f"k is {k}; expected 1 or more items")
+    dataset, model, notes = run.dataset, run.model, []
+    ids, attributes = dataset.item_ids, _named(dataset.item_attributes, dataset.item_ids)
+    if new_items is not None:
         _check_content(run, new_items)
         ids = np.concatenate([ids, new_items.ids])
         attributes = pd.concat([attributes, _named(new_items.attributes, new_items.ids)])
-    recipients = recipients_of(run, asked)
     scorer = model.scorer(recipients.query_users, new_items)
     if new_items is not None and (without := int(model.without_content(new_items).sum())):
         notes.append(
@@ -182,8 +204,8 @@ def recommend(run: Run, asked: RecommendRequest) -> Recommendations:
         if model.popular_without_history:
             which = "the ranking by popularity" + (", where new items tie" if new_items else "")
         notes.append(f"{strangers:,} of {len(recipients.ids):,} users have no interactions: they get {which}")
-    new_only = new_items is not None and asked.pool != "all"
-    return Recommendations(rank(scorer, recipients, ids, new_only=new_only, k=asked.k), attributes, notes)
+    ranked = rank(scorer, recipients, ids, new_only=new_items is not None and new_only, k=k)
+    return Recommendations(ranked, attributes, notes)
 
 
 def _check_content(run: Run, new_items: NewItems) -> None:
@@ -215,7 +237,7 @@ def recipients_of(run: Run, asked: RecommendRequest) -> Recipients:
         if not len(wanted):
             raise UserError(f"{asked.users} names no user; expected a raw id on each line")
     if asked.new_users is not None:
-        return new_users(asked.new_users, run, wanted)
+        return new_users(read_new_users(asked.new_users, run.dataset), str(asked.new_users), wanted)
     if wanted is None and not asked.users:
         raise UserError("for whom? name a user with --user, many with --users, or new ones with --new-users")
     return catalogue_users(run, wanted)

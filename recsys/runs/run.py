@@ -265,7 +265,7 @@ def make_evaluator(
 
 def _report(run: Run, evaluation: Evaluation) -> dict[str, Any]:
     config = run.config
-    report: dict[str, Any] = {
+    names = {
         "model": config.model,
         "dataset": run.dataset.name,
         "task": config.task,
@@ -274,12 +274,15 @@ def _report(run: Run, evaluation: Evaluation) -> dict[str, Any]:
         "split_seed": config.split_seed,
         "ranks_cold_items": run.model.ranks_cold_items or not run.split.cold_items.any(),
     }
-    for group, values in evaluation.metrics.items():
-        report[test_key(group)] = values
-    report["chance"] = {test_key(group): values for group, values in evaluation.chance.items()}
-    report["users"] = {test_key(group): count for group, count in evaluation.users.items()}
-    report["test_opened"] = 1
-    return report
+    return names | reported_figures(evaluation) | {"test_opened": 1}
+
+
+def reported_figures(evaluation: Evaluation) -> dict[str, Any]:
+    """A test's figures under the names of metrics.json."""
+    figures: dict[str, Any] = {test_key(group): values for group, values in evaluation.metrics.items()}
+    figures["chance"] = {test_key(group): values for group, values in evaluation.chance.items()}
+    figures["users"] = {test_key(group): count for group, count in evaluation.users.items()}
+    return figures
 
 
 def load_run(folder: Path, data_root: str | None = None) -> Run:

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from rich.console import Console
 
+from recsys import compare, model, train
 from recsys.datasets.cards import load_dataset
 from recsys.experiments.demo import compare_in_folder
 from recsys.models.collaborative.lightgcn import LightGCN
@@ -72,7 +73,30 @@ def through_python(recsys, root, tuned):
     return Path("python")
 
 
-ENTRANCES = (through_train, through_bench, through_sweep, through_rerun, through_demo, through_python)
+def through_public_train(recsys, root, tuned):
+    """`recsys.train`."""
+    data = load_dataset("toy", root)
+    train("lightgcn", data, split="random", tuned=tuned, metrics=[METRIC], folder="public", **SETTINGS)
+    return Path("public")
+
+
+def through_public_compare(recsys, root, tuned):
+    """`recsys.compare`."""
+    data, rows = load_dataset("toy", root), [model("lightgcn", **SETTINGS)]
+    compare(rows, data, split="random", tuned=tuned, metrics=[METRIC], folder="compared")
+    return next(Path("compared/jobs").iterdir())
+
+
+ENTRANCES = (
+    through_train,
+    through_bench,
+    through_sweep,
+    through_rerun,
+    through_demo,
+    through_python,
+    through_public_train,
+    through_public_compare,
+)
 
 
 @pytest.mark.parametrize("tuned", [False, True])

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from recsys.datasets.cards import Card
 from recsys.datasets.checks import Attributes, align, assemble, number_ids, positions, to_tokens
 from recsys.datasets.content import CONTENT
-from recsys.datasets.content.texts import TextEncoder
+from recsys.datasets.content.encode import ContentEncoder
 from recsys.datasets.dataset import Dataset
 from recsys.datasets.files import read_text
 from recsys.datasets.readers import recognised_by
@@ -26,7 +26,7 @@ class LogOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    encoder: TextEncoder = "tfidf"
+    encoder: ContentEncoder = "tfidf"
     width: int = 16
     seed: int = 0
 

@@ -1,0 +1,163 @@
+"""Frames of pandas, polars, pyarrow and others as a Dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+import pandas as pd
+
+from recsys.datasets.cards import is_plain
+from recsys.datasets.checks import (
+    Attributes,
+    align,
+    assemble,
+    need_columns,
+    number_ids,
+    positions,
+    to_labels,
+    to_numbers,
+    to_timestamps,
+    to_tokens,
+)
+from recsys.datasets.content.columns import cells
+from recsys.datasets.content.encode import made_of
+from recsys.datasets.dataset import Dataset
+from recsys.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from narwhals.typing import IntoDataFrame
+
+KEPT_AS_FEATURES = frozenset({"image", "vector"})
+"""Encoders whose columns hold nothing to read, and are no attributes."""
+
+
+class Columns(NamedTuple):
+    """A frame's name for each of our columns."""
+
+    user: str = "user"
+    item: str = "item"
+    rating: str | None = None
+    timestamp: str | None = None
+    label: str | None = None
+
+
+def to_pandas(frame: IntoDataFrame, what: str) -> pd.DataFrame:
+    """Any frame as one of pandas, rows numbered from 0.
+
+    Args:
+        what: what the frame holds, for messages.
+
+    Raises:
+        DataError: it is no frame.
+    """
+    if not isinstance(frame, pd.DataFrame):
+        import narwhals as nw
+
+        try:
+            frame = nw.from_native(frame, eager_only=True).to_pandas()
+        except TypeError:
+            raise DataError(
+                f"{what}: expected a frame (pandas, polars, pyarrow, ...), got {type(frame).__name__}"
+            ) from None
+    frame = frame.reset_index(drop=True)
+    frame.index.name = "row"
+    frame.columns = [str(column) for column in frame.columns]
+    if (twice := frame.columns.duplicated()).any():
+        raise DataError(f"{what}: two columns are called '{frame.columns[twice][0]}'; rename one of them")
+    return frame
+
+
+def dataset_from_frames(
+    interactions: IntoDataFrame,
+    columns: Columns,
+    positive_from: float | None,
+    items: IntoDataFrame | None,
+    users: IntoDataFrame | None,
+    content: Mapping[str, str],
+    name: str,
+) -> Dataset:
+    """`Dataset.from_frame`."""
+    if not is_plain(name):
+        raise DataError(
+            f"name '{name}': expected letters, digits, '.', '_' or '-', the first a letter or digit"
+        )
+    source = "interactions"
+    raw = to_pandas(interactions, source)
+    given = {ours: theirs for ours, theirs in columns._asdict().items() if theirs is not None}
+    need_columns(raw.columns, given.values(), source)
+    tokens = {key: id_tokens(raw[given[key]], source) for key in ("user", "item")}
+    of_users, of_items = (
+        None if frame is None else _entities(to_pandas(frame, what), key, what)
+        for frame, key, what in ((users, columns.user, "users"), (items, columns.item, "items"))
+    )
+    ids = _ids(tokens["user"], of_users, columns.user), _ids(tokens["item"], of_items, columns.item)
+    frame = pd.DataFrame(
+        {"user": positions(ids[0], tokens["user"]), "item": positions(ids[1], tokens["item"])}, raw.index
+    )
+    for key, convert in (("rating", to_numbers), ("timestamp", to_timestamps), ("label", to_labels)):
+        if key in given:
+            frame[key] = convert(raw[given[key]], source)
+    if positive_from is not None:
+        if "rating" not in frame:
+            raise DataError("positive_from compares ratings; name their column with rating=")
+        frame = frame[frame["rating"] >= positive_from]
+    attributes = Attributes(
+        _aligned(of_users, columns.user, ids[0], "users"), _aligned(of_items, columns.item, ids[1], "items")
+    )
+    modalities = {
+        column: made_of(attributes.items, column, kind, "items") for column, kind in content.items()
+    }
+    unread = [column for column, kind in content.items() if kind in KEPT_AS_FEATURES]
+    if attributes.items is not None:
+        attributes = attributes._replace(items=_readable(attributes.items.drop(columns=unread)))
+    if attributes.users is not None:
+        attributes = attributes._replace(users=_readable(attributes.users))
+    return assemble(
+        name,
+        frame,
+        source=source,
+        ids=ids,
+        modalities=modalities,
+        attributes=attributes,
+        encoders=dict(content),
+        id_columns=(columns.user, columns.item),
+    )
+
+
+def id_tokens(column: pd.Series, source: str) -> np.ndarray:
+    """(n,) raw ids as str; whole numbers beside empty cells stay whole, so that 42.0 is 42.
+
+    Raises:
+        DataError: an empty one.
+    """
+    if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
+        column = column.astype("Int64")
+    return to_tokens(column, source)
+
+
+def _entities(frame: pd.DataFrame, key: str, source: str) -> pd.DataFrame:
+    need_columns(frame.columns, [key], source)
+    return frame.assign(**{key: id_tokens(frame[key], source)})
+
+
+def _ids(tokens: np.ndarray, entities: pd.DataFrame | None, key: str) -> np.ndarray:
+    return (
+        number_ids(tokens) if entities is None else number_ids(tokens, entities[key].to_numpy(dtype=object))
+    )
+
+
+def _aligned(entities: pd.DataFrame | None, key: str, ids: np.ndarray, source: str) -> pd.DataFrame | None:
+    return None if entities is None else align(entities, key, ids, source)
+
+
+def _readable(attributes: pd.DataFrame) -> pd.DataFrame:
+    """Numbers as they are, everything else as text."""
+    made = {}
+    for name, column in attributes.items():
+        if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+            made[name] = column
+        else:
+            made[name] = pd.Series(cells(column), dtype=str, index=column.index)
+    return pd.DataFrame(made, index=attributes.index)

@@ -1,0 +1,155 @@
+"""The test's figures of recommendations that were made elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from recsys.api.figures import RunMetrics
+from recsys.api.train import dataset_of, place_of
+from recsys.datasets.checks import need_columns, place, positions
+from recsys.datasets.dataset import Dataset
+from recsys.datasets.frames import id_tokens, to_pandas
+from recsys.datasets.splits import default_protocol, make_split
+from recsys.errors import DataError, UserError, nearest
+from recsys.evaluation.recommendations import MatrixScorer, TableScorer, table_of_lists
+from recsys.evaluation.scorers import Scorer
+from recsys.inputs.training_data import TrainingData
+from recsys.runs.artifacts import Metrics
+from recsys.runs.config import RunConfig
+from recsys.runs.run import make_evaluator, reported_figures
+from recsys.runs.tasks import TASKS
+from recsys.settings import build
+
+if TYPE_CHECKING:
+    from narwhals.typing import IntoDataFrame
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluated:
+    """What lists or scores are worth on a test; `recsys.compare` takes it as a row beside models.
+
+    Attributes:
+        name: the row that it is in a table.
+        config: the test: data set, task, split and metrics.
+        metrics: as of a trained run.
+        per_user: each tested user's figures: columns `user` (its number), `group` and one for each metric.
+
+    Stability: stable.
+    """
+
+    name: str
+    config: RunConfig
+    metrics: RunMetrics
+    per_user: pd.DataFrame
+
+
+def evaluate(
+    recommendations: IntoDataFrame | np.ndarray | sp.sparray | Any,
+    data: Dataset | str,
+    *,
+    split: str = "",
+    split_options: Mapping[str, Any] | None = None,
+    split_seed: int = 0,
+    task: str = "recommend",
+    metrics: Iterable[str] = (),
+    name: str = "given lists",
+) -> Evaluated:
+    """Rank by lists or scores made by anything, and measure as a trained model is measured: on the same test part, with
+    what a user is known to have left out of the ranking.
+
+    Args:
+        recommendations: a frame with a row for each recommendation: user, item (raw ids) and `score`, or `rank` from 1;
+            items that a user's rows do not name rank below, tied. Or an (n_users, n_items) matrix of scores, rows and
+            columns in the order of `data.user_ids` and `data.item_ids`: a NumPy array, a torch tensor, or a sparse
+            matrix of SciPy whose unstored entries rank lowest.
+        data, split, split_options, split_seed, task, metrics: as in `recsys.train`.
+        name: the row that it is in a table.
+
+    Raises:
+        DataError: a column that is missing, a user or item that the data set does not have, a matrix of another shape.
+        UserError: a score that is no number, a pair that occurs twice, an unknown metric.
+
+    Stability: stable.
+
+    Example:
+        >>> import numpy as np, recsys
+        >>> data = recsys.toy_data()
+        >>> scores = np.zeros((data.n_users, data.n_items), dtype=np.float32)
+        >>> evaluated = recsys.evaluate(scores, data, split="random")
+        >>> evaluated.metrics.test["ndcg@20"] == evaluated.metrics.chance.test["ndcg@20"]
+        True
+    """
+    dataset = dataset_of(data)
+    values = {
+        "model": name,
+        **place_of(dataset),
+        "task": task,
+        "split_options": dict(split_options or {}),
+        "split_seed": split_seed,
+        "metrics": list(metrics),
+    }
+    config: RunConfig = build(RunConfig, values, "evaluate")
+    view = TASKS[config.task].view(dataset)
+    config = config.model_copy(update={"split": split or default_protocol(view)})
+    scorer = _scorer(recommendations, view)
+    parts = make_split(view, config.split, split_seed, **config.split_options)
+    start = time.perf_counter()
+    evaluator = make_evaluator(
+        view, parts, TrainingData.of(view, parts), "test", metrics=config.wanted_metrics()
+    )
+    evaluation = evaluator.evaluate(scorer)
+    names = {"model": name, "dataset": view.name, "task": task, "split": config.split, "seed": 0}
+    seconds = time.perf_counter() - start
+    timing = {"evaluate": seconds, "total": seconds}
+    reported = names | {"split_seed": split_seed, "timing": timing} | reported_figures(evaluation)
+    return Evaluated(name, config, RunMetrics(Metrics(**reported).dump()), evaluation.per_user)
+
+
+def _scorer(given: Any, dataset: Dataset) -> Scorer:
+    shape = dataset.n_users, dataset.n_items
+    if hasattr(given, "detach"):
+        given = given.detach().cpu().numpy()
+    if not isinstance(given, np.ndarray) and not sp.issparse(given):
+        return TableScorer(table_of_lists(_numbered(given, dataset), shape))
+    if given.shape != shape or given.dtype.kind not in "fiub":
+        raise DataError(
+            f"scores: expected a matrix of {shape[0]:,} users x {shape[1]:,} items, in the order of data.user_ids and "
+            f"data.item_ids, got {given.dtype} of shape {given.shape}"
+        )
+    if not sp.issparse(given):
+        return MatrixScorer(given)
+    entries = given.tocoo()
+    rows, columns = entries.coords
+    frame = pd.DataFrame({"user": rows, "item": columns, "score": entries.data})
+    return TableScorer(table_of_lists(frame.astype({"user": np.int64, "item": np.int64}), shape))
+
+
+def _numbered(frame: Any, dataset: Dataset) -> pd.DataFrame:
+    """Lists with raw ids as lists with the data set's numbers."""
+    source = "recommendations"
+    table = to_pandas(frame, source)
+    names = {
+        ours if ours in table else name: ours
+        for ours, name in zip(("user", "item"), dataset.id_columns, strict=True)
+    }
+    table = table.rename(columns=names)
+    by = "score" if "score" in table or "rank" not in table else "rank"
+    need_columns(table, ["user", "item", by], source)
+    made = pd.DataFrame({"score": table[by] if by == "score" else -table[by]})
+    for noun, ids in (("user", dataset.user_ids), ("item", dataset.item_ids)):
+        tokens = id_tokens(table[noun], source)
+        made[noun] = positions(ids, tokens)
+        if (bad := (made[noun] < 0).to_numpy()).any():
+            unknown = tokens[int(np.argmax(bad))]
+            where = f"{source}: {place(table.index, bad)}"
+            raise DataError(f"{where}: '{dataset.name}' has no {noun} '{unknown}'{nearest(unknown, ids)}")
+    if not pd.api.types.is_numeric_dtype(made["score"]):
+        raise UserError(f"{source}: column '{by}' is {table[by].dtype}, expected numbers")
+    return made

@@ -1,0 +1,138 @@
+"""Train and test one model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from rich.console import Console
+
+from recsys.api.models import ModelMaker, ModelSpec, spec_of
+from recsys.api.trained_run import TrainedRun, keep_data
+from recsys.datasets.cards import load_dataset
+from recsys.datasets.dataset import Dataset
+from recsys.errors import UserError
+from recsys.runs.artifacts import make_folder, own_card
+from recsys.runs.config import RunConfig
+from recsys.runs.run import execute, load_run, prepare
+from recsys.runs.versions import data_checksum
+from recsys.settings import build, merge
+
+
+def train(
+    model: str | ModelSpec | ModelMaker,
+    data: Dataset | str,
+    *,
+    split: str = "",
+    split_options: Mapping[str, Any] | None = None,
+    split_seed: int = 0,
+    seed: int = 0,
+    task: str = "recommend",
+    content_corruption: Mapping[str, Any] | None = None,
+    tuned: bool | str = False,
+    metrics: Iterable[str] = (),
+    device: str = "auto",
+    folder: str | Path | None = None,
+    resume: bool = False,
+    progress: bool = False,
+    **settings: Any,
+) -> TrainedRun:
+    """Split the data, train the model on the training part, stop by the validation part, test once.
+
+    The same arguments give the same figures as `recsys train` on the command line.
+
+    Args:
+        model: a name, or a model with settings such as `recsys.MMHCL(layers=3)`.
+        data: a data set, or the name of one.
+        split: name of the protocol, such as "random", "temporal", "cold-item", "cold-user"; empty: the data set's own
+            where it has one, else "random".
+        split_options: of the protocol.
+        split_seed, seed: of the split; of the model and its training.
+        task: "recommend", or "bundle" to complete bundles.
+        content_corruption: what is done to the content that the model sees, such as {"missing": 0.5}.
+        tuned: True: start from the settings that ship for this model, data set and split; or the path of a scan's
+            best.yaml.
+        metrics: to report beside the task's own, such as "recall@5".
+        device: "auto", "cpu", "cuda" or "cuda:1".
+        folder: where the run's files go, to be resumed or kept; None: a temporary folder, and `save` keeps it.
+        resume: go on with an unfinished run in `folder`, or return the finished one.
+        progress: show epochs on standard error.
+        **settings: of the model and its training, such as `layers=3, max_epochs=50`.
+
+    Raises:
+        UserError: an unknown model, setting or metric, a value out of range, a folder that holds another run.
+        DataError: no such data set, or data that cannot be split so.
+
+    Stability: stable.
+
+    Example:
+        >>> import recsys
+        >>> run = recsys.train("ease", recsys.toy_data(), split="random", seed=0)
+        >>> 0 < run.metrics.test["recall@20"] <= 1
+        True
+    """
+    spec, dataset = spec_of(model), dataset_of(data)
+    values = {
+        "model": spec.name,
+        **place_of(dataset),
+        "task": task,
+        "split": split,
+        "split_options": dict(split_options or {}),
+        "split_seed": split_seed,
+        "seed": seed,
+        "content": dict(content_corruption or {}),
+        "settings": merge(spec.settings, settings),
+        "tuned": tuned,
+        "metrics": list(metrics),
+        "device": device,
+    }
+    config: RunConfig = build(RunConfig, values, "train")
+    console = Console(stderr=True) if progress else None
+    if folder is None:
+        if resume:
+            raise UserError("resume=True goes on with the run of a folder; name it with folder=")
+        temporary = TemporaryDirectory(prefix="recsys-")
+        run = prepare(config, dataset)
+        execute(run, Path(temporary.name), resume=True, console=console)
+        return TrainedRun(run, Path(temporary.name), temporary)
+    path = Path(folder)
+    run = prepare(config, dataset)
+    make_folder(path, resume)
+    if dataset.origin is None:
+        _check_same_data(dataset, path)
+        run.config = keep_data(dataset, path, run.config)
+    execute(run, path, resume=True, console=console)
+    return TrainedRun(load_run(path) if resume else run, path)
+
+
+def _check_same_data(dataset: Dataset, folder: Path) -> None:
+    """UserError where the folder holds another data set."""
+    card = own_card(folder)
+    if card and data_checksum(load_dataset(str(card))) != data_checksum(dataset):
+        raise UserError(f"{folder} holds a run on other data; choose another folder")
+
+
+def dataset_of(data: Dataset | str) -> Dataset:
+    """A data set, or the one of that name.
+
+    Raises:
+        UserError: it is neither.
+        DataError: there is no such data set.
+    """
+    if isinstance(data, str):
+        return load_dataset(data)
+    if isinstance(data, Dataset):
+        return data
+    raise UserError(
+        f"expected a data set or its name, got {type(data).__name__}; make one of a frame with "
+        "recsys.Dataset.from_frame(frame, user=..., item=...)"
+    )
+
+
+def place_of(dataset: Dataset) -> dict[str, Any]:
+    """The fields of a RunConfig that say which data set it is about."""
+    if dataset.origin is None:
+        return {"dataset": dataset.name}
+    return {"dataset": dataset.origin.name, "data_root": dataset.origin.data_root}

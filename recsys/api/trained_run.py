@@ -1,0 +1,275 @@
+"""A trained and tested model: its figures, and what it recommends."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from recsys.api.figures import RunMetrics
+from recsys.datasets.checks import positions
+from recsys.datasets.convert import convert
+from recsys.datasets.dataset import Dataset
+from recsys.datasets.frames import to_pandas
+from recsys.errors import UserError, nearest
+from recsys.runs.artifacts import DATA_FOLDER, USERS_FILE, make_folder, own_card, read_metrics
+from recsys.runs.config import RunConfig, load_config, save_config
+from recsys.runs.export import export_vectors
+from recsys.runs.new_data import new_items_of_frame, new_users_of
+from recsys.runs.recommend import Recipients, catalogue_users, new_users, recommend_to, top_k
+from recsys.runs.run import Run
+from recsys.runs.run import load_run as load
+
+if TYPE_CHECKING:
+    from narwhals.typing import IntoDataFrame
+
+    from recsys.datasets.splits import Split
+    from recsys.models.base import Model
+
+
+class TrainedRun:
+    """A trained model with its data, split and figures. `recsys.train` and `recsys.load_run` make it.
+
+    Attributes:
+        metrics: the test's figures: `metrics.test["ndcg@20"]`, `metrics.cold["recall@20"]`; see `RunMetrics`.
+
+    Stability: stable.
+    """
+
+    def __init__(self, run: Run, folder: Path, temporary: TemporaryDirectory[str] | None = None):
+        values = read_metrics(folder)
+        if values is None:
+            raise UserError(f"{folder} holds no finished run; finish it with resume=True")
+        self.metrics = RunMetrics(values)
+        self._run, self._folder, self._temporary = run, folder, temporary
+
+    @property
+    def config(self) -> RunConfig:
+        """Everything that decides the figures."""
+        return self._run.config
+
+    @property
+    def dataset(self) -> Dataset:
+        """What the model was trained and tested on."""
+        return self._run.dataset
+
+    @property
+    def split(self) -> Split:
+        """Which interactions were for training, validation and test."""
+        return self._run.split
+
+    @property
+    def model(self) -> Model:
+        """The trained model, a torch module."""
+        return self._run.model
+
+    @property
+    def folder(self) -> Path:
+        """Where the run's files are; a temporary folder unless one was named."""
+        return self._folder
+
+    @property
+    def per_user(self) -> pd.DataFrame:
+        """Each tested user's figures: columns `user` (a raw id), `group` and one for each metric."""
+        frame = pd.read_parquet(self._folder / USERS_FILE)
+        return frame.assign(user=self.dataset.user_ids[frame["user"]])
+
+    def recommend(
+        self,
+        users: Iterable[Any] | None = None,
+        k: int = 10,
+        *,
+        new_items: IntoDataFrame | None = None,
+        new_users: IntoDataFrame | Mapping[str, Iterable[Any]] | None = None,
+        pool: str = "new",
+    ) -> pd.DataFrame:
+        """The `k` best items for each user, without those that the user is known to have.
+
+        Args:
+            users: raw ids of users of the data set; None: all of them, or all of `new_users`.
+            k: items for each user.
+            new_items: items that arrived after training: ids, and content in the data set's columns, raw where it
+                was given raw. Nothing is trained again.
+            new_users: users who arrived after training: user -> the items that they took, or a frame with a row for
+                each interaction.
+            pool: with new items, "new" ranks them alone and "all" among the whole catalogue.
+
+        Returns:
+            Frame with `user`, `rank` (from 1), `item`, `score`, `new` (a new item) and `held_out` (an item of the
+            user's that was kept for the test). Its `attrs["notes"]` say what should be known of it.
+
+        Raises:
+            UserError: a user or item whom nobody knows, or a model that cannot rank new items.
+            DataError: new items or users that do not fit the data set.
+
+        Example:
+            >>> import recsys
+            >>> data = recsys.toy_data()
+            >>> run = recsys.train("ease", data)
+            >>> run.recommend([data.user_ids[0]], k=2).columns.tolist()
+            ['user', 'rank', 'item', 'score', 'new', 'held_out']
+        """
+        if pool not in ("new", "all"):
+            raise UserError(
+                f"pool is '{pool}'; expected 'new' (new items alone) or 'all' (among the catalogue)"
+            )
+        if pool == "all" and new_items is None:
+            raise UserError("pool='all' ranks new items among the catalogue; give new_items")
+        items, notes = (None, []) if new_items is None else new_items_of_frame(new_items, self.dataset)
+        made = recommend_to(self._run, self._recipients(users, new_users), items, new_only=pool == "new", k=k)
+        made.frame.attrs["notes"] = [*notes, *made.notes]
+        return made.frame
+
+    def _recipients(
+        self, users: Iterable[Any] | None, given: IntoDataFrame | Mapping[str, Iterable[Any]] | None
+    ) -> Recipients:
+        wanted = None
+        if users is not None:
+            wanted = _ids([users] if isinstance(users, str) else users)
+            if not len(wanted):
+                raise UserError("users names nobody; give raw ids, or None for all")
+        if given is None:
+            return catalogue_users(self._run, wanted)
+        if isinstance(given, Mapping):
+            rows = [(user, item) for user, items in given.items() for item in (list(items) or [""])]
+            given = pd.DataFrame(rows, columns=["user", "item"])
+        table = to_pandas(given, "new users")
+        return new_users(new_users_of(table, self.dataset, "new users"), "new_users", wanted)
+
+    def similar_items(self, item: Any, k: int = 10) -> pd.DataFrame:
+        """The `k` items whose vectors have the highest cosine with that of `item`.
+
+        Returns:
+            Frame with `item`, `similarity` and the items' attributes, best first.
+
+        Raises:
+            UserError: there is no such item, the model cannot score it, or has no vectors.
+        """
+        _, items = self._vectors()
+        cannot_score = self.model.cannot_score()
+        row = _place(item, self.dataset.item_ids, "item", self.dataset.name)
+        if cannot_score[row]:
+            raise UserError(
+                f"{self.config.model} knows nothing of item '{item}': it has no training interactions"
+            )
+        rows, cosines = _nearest(items, row, k, ~cannot_score)
+        frame = pd.DataFrame({"item": self.dataset.item_ids[rows], "similarity": cosines})
+        return pd.concat([frame, self.dataset.item_attributes.iloc[rows].reset_index(drop=True)], axis=1)
+
+    def similar_users(self, user: Any, k: int = 10) -> pd.DataFrame:
+        """The `k` users whose vectors have the highest cosine with that of `user`.
+
+        Returns:
+            Frame with `user` and `similarity`, best first.
+
+        Raises:
+            UserError: there is no such user, or the model has no vectors.
+        """
+        users, _ = self._vectors()
+        row = _place(user, self.dataset.user_ids, "user", self.dataset.name)
+        rows, cosines = _nearest(users, row, k, np.ones(len(users), bool))
+        return pd.DataFrame({"user": self.dataset.user_ids[rows], "similarity": cosines})
+
+    def _vectors(self) -> tuple[np.ndarray, np.ndarray]:
+        """(n_users, d) and (n_items, d) float32."""
+        if not self.model.exports_vectors:
+            raise UserError(
+                f"{self.config.model} has no vectors to compare; train lightgcn, freedom, mmhcl or another model with "
+                "vectors (see `recsys list models`)"
+            )
+        users, items = self.model.embed(self._run.data.query_users(self._run.support("test")))
+        return users.detach().float().cpu().numpy(), items.detach().float().cpu().numpy()
+
+    def export(self, folder: str | Path) -> None:
+        """Write the users' and items' vectors as plain files, for whatever serves them; as `recsys export`.
+
+        Raises:
+            UserError: the model's scores are no inner products, or the folder cannot be written.
+        """
+        export_vectors(self._run, Path(folder))
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the run's files to a new folder, from which `recsys.load_run` and the command line take it up: the
+        configuration, the weights, the figures, and the data set where it was made in memory.
+
+        Raises:
+            UserError: the folder is not empty, or cannot be written.
+
+        Example:
+            >>> import recsys, tempfile
+            >>> run = recsys.train("pop", recsys.toy_data())
+            >>> saved = run.save(tempfile.mkdtemp() + "/pop")
+            >>> recsys.load_run(saved).metrics.test == run.metrics.test
+            True
+        """
+        target = Path(folder)
+        make_folder(target)
+        shutil.copytree(self._folder, target, dirs_exist_ok=True)
+        if self.dataset.origin is None and own_card(target) is None:
+            save_config(keep_data(self.dataset, target, self.config), target)
+        return target
+
+    def __repr__(self) -> str:
+        config, test = self.config, self.metrics.test
+        shown = ", ".join(f"{name} {test[name]:.4f}" for name in ("recall@20", "ndcg@20") if name in test)
+        return f"<{config.model} on {self.dataset.name}, split {config.split}, seed {config.seed}: {shown}>"
+
+
+def keep_data(dataset: Dataset, folder: Path, config: RunConfig) -> RunConfig:
+    """Write a data set that was made in memory into the run's folder; `config` with the path of its card.
+
+    Raises:
+        UserError: the folder holds other data.
+        DataError: it cannot be written.
+    """
+    if own_card(folder) is None:
+        convert(dataset, folder / DATA_FOLDER / dataset.name)
+    return config.model_copy(update={"dataset": str(own_card(folder).resolve())})
+
+
+def load_run(folder: str | Path, data_root: str | Path | None = None) -> TrainedRun:
+    """A finished run from its folder, made by `recsys train`, `recsys bench`, `TrainedRun.save` or `recsys.train`.
+
+    Args:
+        data_root: where its data set lies, if not where it lay.
+
+    Raises:
+        UserError: the folder holds no finished run.
+        DataError: its data set is not there, or has changed.
+
+    Stability: stable.
+    """
+    path = Path(folder)
+    load_config(path)
+    return TrainedRun(load(path, str(data_root) if data_root else None), path)
+
+
+def _ids(values: Iterable[Any]) -> np.ndarray:
+    return np.array(list(dict.fromkeys(str(value) for value in values)), dtype=object)
+
+
+def _place(wanted: Any, ids: np.ndarray, noun: str, name: str) -> int:
+    row = int(positions(ids, np.array([str(wanted)], dtype=object))[0])
+    if row < 0:
+        raise UserError(f"'{name}' has no {noun} '{wanted}'{nearest(str(wanted), ids)}")
+    return row
+
+
+def _nearest(vectors: np.ndarray, row: int, k: int, among: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and cosines of the `k` vectors nearest to that of `row`, itself left out, best first."""
+    import torch
+
+    if k < 1:
+        raise UserError(f"k is {k}; expected 1 or more")
+    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    cosines = unit @ unit[row]
+    among = among.copy()
+    among[row] = False
+    candidates = np.flatnonzero(among)
+    places, values = top_k(torch.from_numpy(cosines[candidates])[None], k)
+    return candidates[places[0]], values[0]

@@ -1,0 +1,282 @@
+"""Items and users that arrive after training, as rows of a table; docs/new-items-and-users.md tells their columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from recsys.datasets.checks import make_modality, need_columns, place, positions
+from recsys.datasets.content.columns import cells
+from recsys.datasets.content.encode import encode
+from recsys.datasets.dataset import Dataset, Modality
+from recsys.datasets.files import one_line
+from recsys.datasets.frames import to_pandas
+from recsys.errors import DataError, nearest
+from recsys.inputs.requests import NewItems, QueryUsers
+
+if TYPE_CHECKING:
+    from narwhals.typing import IntoDataFrame
+
+SPARSE = ("data", "indices", "indptr")
+"""Parts of a CSR matrix, arrays of an .npz called `modality.data` and so on."""
+UNREAD = ("rating", "timestamp", "label")
+"""Columns that interactions may have and that say nothing of what a new user likes."""
+
+
+def new_items_of_frame(frame: IntoDataFrame, dataset: Dataset) -> tuple[NewItems, list[str]]:
+    """The items of a frame of pandas, polars or others; see `new_items_of`.
+
+    Raises:
+        DataError: it is no frame, and what `new_items_of` refuses.
+    """
+    return new_items_of(columns_of(to_pandas(frame, "new items"), dataset, "new items"), dataset, "new items")
+
+
+def new_items_of(columns: Mapping[str, Any], dataset: Dataset, source: str) -> tuple[NewItems, list[str]]:
+    """The items in the order of their ids, and notes on what was mended.
+
+    Args:
+        columns: the ids, under `item` or the name that the data set's source gives them; modalities as the data set's
+            features are, (values, mask), or as the column that its content encoder reads; item attributes.
+        source: where they are from, for messages.
+
+    Raises:
+        DataError: a modality or attribute that the data set does not have, or of another width; an id that is
+            empty, occurs twice or is the catalogue's; numbers that are not finite.
+    """
+    columns = _with_id(columns, "item", dataset.id_columns[1])
+    known = [*dataset.modalities, *dataset.item_attributes]
+    for name in columns:
+        if name != "item" and name not in known:
+            message = f"{source}: '{name}' is no modality or item attribute of '{dataset.name}'"
+            raise DataError(f"{message}{nearest(name, known)}")
+    need_columns(columns, ["item"], source)
+    ids = _ids(pd.Series(columns["item"]), "item", source)
+    if not len(ids):
+        raise DataError(f"{source} holds no items; expected at least one row")
+    _refuse_known(ids, dataset.item_ids, "item", source, "leave it out: it is ranked without being given")
+    order = np.argsort(ids, kind="stable")
+    if (twice := ids[order][1:] == ids[order][:-1]).any():
+        raise DataError(
+            f"{source}: item '{ids[order][np.argmax(twice)]}' occurs twice; expected a row for each item"
+        )
+    modalities, notes = {}, []
+    for name, own in dataset.modalities.items():
+        column = columns.get(name)
+        if name in dataset.encoders and not isinstance(column, tuple) and column is not None:
+            modality = _encoded(pd.Series(column), name, dataset, source)
+        else:
+            modality, more = _modality(column, own, len(ids), f"{source}: {name}")
+            notes += more
+        modalities[name] = Modality(modality.features[order], modality.mask[order])
+    readable = {
+        name: c for name, c in columns.items() if name not in dataset.modalities or not isinstance(c, tuple)
+    }
+    attributes = _attributes(pd.DataFrame(index=range(len(ids))), readable, dataset.item_attributes, source)
+    return NewItems(ids[order], modalities, attributes.iloc[order].reset_index(drop=True)), notes
+
+
+def _with_id(columns: Mapping[str, Any], noun: str, name: str) -> dict[str, Any]:
+    """The columns with that of ids, which may have its source's name, under `noun`."""
+    if noun in columns or name not in columns:
+        return dict(columns)
+    return {noun if key == name else key: column for key, column in columns.items()}
+
+
+def _encoded(column: pd.Series, name: str, dataset: Dataset, source: str) -> Modality:
+    """Raw content of new items to features, by the encoder that made the catalogue's, fitted on the catalogue."""
+    catalogue = dataset.item_attributes.get(name, None)
+    modality = encode(dataset.encoders[name], column, f"{source}: {name}", catalogue)
+    if modality.width != (width := dataset.modalities[name].width):
+        raise DataError(
+            f"{source}: {name} is {modality.width} wide; the model was trained on {width} numbers an item"
+        )
+    return modality
+
+
+def new_users_of(table: pd.DataFrame, dataset: Dataset, source: str) -> tuple[np.ndarray, QueryUsers]:
+    """Raw ids (m,) of users in their order, and the users.
+
+    Args:
+        table: a row for each interaction: ids under `user` and `item`, or the names that the data set's source gives
+            them, an empty item where a user has none; user attributes.
+        source: where it is from, for messages.
+
+    Raises:
+        DataError: an item or attribute that the data set does not have; a user who is the data set's, or whose rows
+            give two values of one attribute.
+    """
+    for noun, name in zip(("user", "item"), dataset.id_columns, strict=True):
+        table = pd.DataFrame(_with_id(dict(table.items()), noun, name), index=table.index)
+    need_columns(table, ["user", "item"], source)
+    given = [c for c in table if c not in ("user", "item", *UNREAD)]
+    for name in given:
+        if name not in dataset.user_attributes:
+            message = f"{source}: '{name}' is no user attribute of '{dataset.name}'"
+            raise DataError(f"{message}{nearest(name, dataset.user_attributes)}")
+    tokens = _ids(table["user"], "user", source)
+    if not len(tokens):
+        raise DataError(f"{source} holds no users; expected at least one row")
+    _refuse_known(tokens, dataset.user_ids, "user", source, "rename it, or recommend to it with --user")
+    items = _texts(table["item"])
+    numbers = positions(dataset.item_ids, items)
+    if (bad := (numbers < 0) & (items != "")).any():
+        unknown = items[np.argmax(bad)]
+        raise DataError(
+            f"{source}: {place(table.index, bad)}: '{dataset.name}' has no item "
+            f"'{unknown}'{nearest(unknown, dataset.item_ids)}"
+        )
+    rows, ids = pd.factorize(tokens)
+    taken = numbers >= 0
+    entries = (np.ones(taken.sum(), dtype=np.float32), (rows[taken], numbers[taken]))
+    history = sp.csr_array(sp.coo_array(entries, shape=(len(ids), dataset.n_items)))
+    history.data[:] = 1
+    history.sort_indices()
+    told = {name: _one_each(table[name], rows, ids, source) for name in given}
+    attributes = _attributes(pd.DataFrame(index=range(len(ids))), told, dataset.user_attributes, source)
+    return ids.astype(str), QueryUsers(np.full(len(ids), -1), history, attributes)
+
+
+def columns_of(
+    table: pd.DataFrame, dataset: Dataset, source: str
+) -> dict[str, np.ndarray | pd.Series | tuple]:
+    """Name -> column; columns `name.0`, `name.1`, … and columns of lists of numbers as (values, mask)."""
+    raw = {name for name, encoder in dataset.encoders.items() if encoder != "vector"}
+    groups: dict[str, list[str]] = {}
+    for column in map(str, table):
+        stem, dot, number = column.rpartition(".")
+        groups.setdefault(stem if dot and number.isdigit() else column, []).append(column)
+    columns: dict[str, np.ndarray | pd.Series | tuple] = {}
+    for name, members in groups.items():
+        if members != [name]:
+            columns[name] = _spread(table, name, members, source)
+        elif name not in raw and any(isinstance(v, (np.ndarray, list)) for v in table[name]):
+            columns[name] = _lists(table[name], name, source)
+        else:
+            columns[name] = table[name]
+    return columns
+
+
+def _spread(table: pd.DataFrame, name: str, members: list[str], source: str) -> tuple[np.ndarray, np.ndarray]:
+    wanted = [f"{name}.{number}" for number in range(len(members))]
+    need_columns(members, wanted, source)
+    values = np.column_stack([pd.to_numeric(table[c], errors="coerce").to_numpy(np.float64) for c in wanted])
+    empty = table[wanted].isna().to_numpy()
+    bad = (np.isnan(values) & ~empty.all(axis=1, keepdims=True)).any(axis=1)
+    if bad.any():
+        raise DataError(
+            f"{source}: {place(table.index, bad)}: {name} lacks a number; expected {len(wanted)}, or none where "
+            "the item has none"
+        )
+    return np.nan_to_num(values, nan=0.0, posinf=np.inf, neginf=-np.inf), ~empty.all(axis=1)
+
+
+def _lists(column: pd.Series, name: str, source: str) -> tuple[np.ndarray, np.ndarray]:
+    held = np.array([isinstance(value, (np.ndarray, list)) for value in column])
+    sizes = np.array([len(value) for value in column[held]])
+    if (bad := sizes != sizes[0]).any():
+        odd = np.zeros(len(held), dtype=bool)
+        odd[np.flatnonzero(held)[bad]] = True
+        raise DataError(
+            f"{source}: {place(column.index, odd)}: {name} has {sizes[np.argmax(bad)]} numbers, "
+            f"others have {sizes[0]}; expected lists of one length"
+        )
+    values = np.zeros((len(held), sizes[0]))
+    values[held] = np.stack(list(column[held])).astype(np.float64)
+    return values, held
+
+
+def _modality(column: object, own: Modality, n: int, source: str) -> tuple[Modality, list[str]]:
+    """The modality's n rows in the kind that the catalogue's are; all masked where the file has none."""
+    if column is None:
+        empty = (
+            sp.csr_array((n, own.width), dtype=np.float32)
+            if own.is_sparse
+            else np.zeros((n, own.width), np.float32)
+        )
+        return Modality(empty, np.zeros(n, dtype=bool)), []
+    if not isinstance(column, tuple):
+        raise DataError(
+            f"{source} holds one value an item; expected {own.width} numbers, as a matrix, lists, or columns "
+            "with .0, .1, … behind the name"
+        )
+    values, mask = column
+    if isinstance(values, list):
+        values = _csr(values, own.width, n, source)
+    if values.ndim != 2 or values.shape[1] != own.width:
+        wide = values.shape[1] if values.ndim == 2 else f"of shape {values.shape}"
+        raise DataError(f"{source} is {wide} wide; the model was trained on {own.width} numbers an item")
+    if values.shape[0] != n or (mask is not None and np.shape(mask) != (n,)):
+        raise DataError(f"{source} and its mask must have a row for each of the {n:,} items")
+    if mask is not None:
+        mask = np.asarray(mask, dtype=bool)
+        keep = sp.diags_array(mask.astype(values.dtype)) if sp.issparse(values) else None
+        values = np.where(mask[:, None], values, 0) if keep is None else sp.csr_array(keep @ values)
+    modality, notes = make_modality(values, source, mask)
+    if own.is_sparse and not modality.is_sparse:
+        modality = Modality(sp.csr_array(modality.features), modality.mask)
+    elif modality.is_sparse and not own.is_sparse:
+        modality = Modality(modality.features.toarray(), modality.mask)
+    return modality, notes
+
+
+def _csr(parts: Iterable[np.ndarray | None], width: int, n: int, source: str) -> sp.csr_array:
+    try:
+        matrix = sp.csr_array(tuple(parts), shape=(n, width))
+        matrix.check_format(full_check=True)
+    except (ValueError, TypeError, IndexError) as error:
+        raise DataError(
+            f"{source}.data, .indices and .indptr are no CSR of {n:,} rows, {width:,} wide ({one_line(error)})"
+        ) from None
+    return matrix
+
+
+def _texts(column: pd.Series) -> np.ndarray:
+    """(n,) str, "" where there is nothing; whole numbers beside empty fields stay whole."""
+    return np.array(cells(column), dtype=object)
+
+
+def _ids(column: pd.Series, noun: str, source: str) -> np.ndarray:
+    ids = _texts(column)
+    if (bad := ids == "").any():
+        raise DataError(f"{source}: {place(column.index, bad)}: {noun} is empty, expected an id")
+    return ids
+
+
+def _refuse_known(ids: np.ndarray, known: np.ndarray, noun: str, source: str, cure: str) -> None:
+    if (bad := positions(known, ids) >= 0).any():
+        raise DataError(
+            f"{source}: {noun} '{ids[np.argmax(bad)]}' is no new one, the run's data has it; {cure}"
+        )
+
+
+def _one_each(column: pd.Series, rows: np.ndarray, ids: np.ndarray, source: str) -> pd.Series:
+    """A user's value of an attribute, from all rows of that user."""
+    grouped = column.reset_index(drop=True).replace("", None).groupby(rows)
+    if (bad := (grouped.nunique() > 1).to_numpy()).any():
+        raise DataError(
+            f"{source}: user '{ids[np.argmax(bad)]}' has two values of {column.name}; expected one"
+        )
+    return grouped.first()
+
+
+def _attributes(
+    frame: pd.DataFrame, given: Mapping[str, object], like: pd.DataFrame, source: str
+) -> pd.DataFrame:
+    """`frame` with the columns of `like`, of what is given; "" and NaN where nothing is."""
+    for name in like:
+        numeric = pd.api.types.is_numeric_dtype(like[name])
+        if name not in given:
+            frame[name] = np.nan if numeric else ""
+        elif isinstance(given[name], tuple):
+            raise DataError(
+                f"{source}: {name} holds several numbers an item; expected one value, it is an attribute"
+            )
+        else:
+            column = pd.Series(given[name]).reset_index(drop=True)
+            frame[name] = pd.to_numeric(column, errors="coerce") if numeric else _texts(column)
+    return frame
