@@ -52,21 +52,17 @@ def to_pandas(frame: IntoDataFrame, what: str) -> pd.DataFrame:
     Raises:
         DataError: it is no frame.
     """
-    if not isinstance(frame, pd.DataFrame):
-        import narwhals as nw
+    import narwhals as nw
 
-        try:
-            frame = nw.from_native(frame, eager_only=True).to_pandas()
-        except TypeError:
-            raise DataError(
-                f"{what}: expected a frame (pandas, polars, pyarrow, ...), got {type(frame).__name__}"
-            ) from None
-    frame = frame.reset_index(drop=True)
-    frame.index.name = "row"
-    frame.columns = [str(column) for column in frame.columns]
-    if (twice := frame.columns.duplicated()).any():
-        raise DataError(f"{what}: two columns are called '{frame.columns[twice][0]}'; rename one of them")
-    return frame
+    try:
+        table = nw.from_native(frame, eager_only=True).to_pandas()
+    except TypeError:
+        kind = type(frame).__name__
+        raise DataError(f"{what}: expected a frame (pandas, polars, pyarrow, ...), got {kind}") from None
+    table = table.set_axis(pd.RangeIndex(len(table), name="row")).set_axis(map(str, table.columns), axis=1)
+    if (twice := table.columns.duplicated()).any():
+        raise DataError(f"{what}: two columns are called '{table.columns[twice][0]}'; rename one of them")
+    return table
 
 
 def dataset_from_frames(

@@ -80,12 +80,14 @@ class Comparison:
 
     @property
     def _only(self) -> dict[str, Any]:
-        return self.results["tables"][0]
+        table: dict[str, Any] = self.results["tables"][0]
+        return table
 
     @property
     def failed(self) -> dict[str, str]:
         """Run -> why it failed."""
-        return self.results["failed"]
+        failed: dict[str, str] = self.results["failed"]
+        return failed
 
     def to_markdown(self) -> str:
         """The tables as Markdown."""
@@ -96,10 +98,10 @@ class Comparison:
         return latex(self.results)
 
     def __repr__(self) -> str:
-        return self.table.to_string(float_format="{:.4f}".format)
+        return str(self.table.to_string(float_format="{:.4f}".format))
 
     def _repr_html_(self) -> str:
-        return self.table.to_html(float_format="{:.4f}".format)
+        return str(self.table.to_html(float_format="{:.4f}".format))
 
 
 def compare(
@@ -152,7 +154,7 @@ def compare(
     rows = _rows(models)
     given = {name: row for name, row in rows.items() if isinstance(row, Evaluated)}
     temporary = None if folder else TemporaryDirectory(prefix="recsys-")
-    out = Path(folder or temporary.name)
+    out = Path(temporary.name if temporary else str(folder))
     place = place_of(dataset)
     if dataset.origin is None:
         place = {"dataset": _kept(dataset, out), "data_root": None}

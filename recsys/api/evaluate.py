@@ -108,8 +108,9 @@ def evaluate(
     names = {"model": name, "dataset": view.name, "task": task, "split": config.split, "seed": 0}
     seconds = time.perf_counter() - start
     timing = {"evaluate": seconds, "total": seconds}
-    reported = names | {"split_seed": split_seed, "timing": timing} | reported_figures(evaluation)
-    return Evaluated(name, config, RunMetrics(Metrics(**reported).dump()), evaluation.per_user)
+    reported = {**names, "split_seed": split_seed, "timing": timing, **reported_figures(evaluation)}
+    figures = RunMetrics(Metrics.model_validate(reported).dump())
+    return Evaluated(name, config, figures, evaluation.per_user)
 
 
 def _scorer(given: Any, dataset: Dataset) -> Scorer:

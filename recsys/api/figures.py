@@ -45,7 +45,7 @@ class RunMetrics:
         }
 
     def __getattr__(self, group: str) -> Figures:
-        groups = self.__dict__.get("_groups", {})
+        groups: dict[str, Figures] = self.__dict__.get("_groups", {})
         if group in groups:
             return groups[group]
         raise AttributeError(f"there are no figures of '{group}'; the test has {', '.join(groups)}")
@@ -70,7 +70,7 @@ class RunMetrics:
         return pd.DataFrame.from_dict(self._groups, orient="index")
 
     def __repr__(self) -> str:
-        return self.frame.to_string(float_format="{:.4f}".format)
+        return str(self.frame.to_string(float_format="{:.4f}".format))
 
     def _repr_html_(self) -> str:
-        return self.frame.to_html(float_format="{:.4f}".format)
+        return str(self.frame.to_html(float_format="{:.4f}".format))

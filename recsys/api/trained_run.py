@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from recsys.api.figures import RunMetrics
+from recsys.datasets.cards import CARD_FILE
 from recsys.datasets.checks import positions
 from recsys.datasets.convert import convert
 from recsys.datasets.dataset import Dataset
@@ -137,8 +138,9 @@ class TrainedRun:
             return catalogue_users(self._run, wanted)
         if isinstance(given, Mapping):
             rows = [(user, item) for user, items in given.items() for item in (list(items) or [""])]
-            given = pd.DataFrame(rows, columns=["user", "item"])
-        table = to_pandas(given, "new users")
+            table = pd.DataFrame(rows, columns=["user", "item"])
+        else:
+            table = to_pandas(given, "new users")
         return new_users(new_users_of(table, self.dataset, "new users"), "new_users", wanted)
 
     def similar_items(self, item: Any, k: int = 10) -> pd.DataFrame:
@@ -227,9 +229,12 @@ def keep_data(dataset: Dataset, folder: Path, config: RunConfig) -> RunConfig:
         UserError: the folder holds other data.
         DataError: it cannot be written.
     """
-    if own_card(folder) is None:
-        convert(dataset, folder / DATA_FOLDER / dataset.name)
-    return config.model_copy(update={"dataset": str(own_card(folder).resolve())})
+    card = own_card(folder)
+    if card is None:
+        target = folder / DATA_FOLDER / dataset.name
+        convert(dataset, target)
+        card = target / CARD_FILE
+    return config.model_copy(update={"dataset": str(card.resolve())})
 
 
 def load_run(folder: str | Path, data_root: str | Path | None = None) -> TrainedRun:

@@ -219,7 +219,7 @@ def _modality(column: object, own: Modality, n: int, source: str) -> tuple[Modal
     modality, notes = make_modality(values, source, mask)
     if own.is_sparse and not modality.is_sparse:
         modality = Modality(sp.csr_array(modality.features), modality.mask)
-    elif modality.is_sparse and not own.is_sparse:
+    elif not own.is_sparse and not isinstance(modality.features, np.ndarray):
         modality = Modality(modality.features.toarray(), modality.mask)
     return modality, notes
 
