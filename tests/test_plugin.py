@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys.cli.kinds import KINDS
+from recsys.cli.parts.kinds import KINDS
 
 ROOT = Path(__file__).parents[1]
 PLUGIN = ROOT / "docs" / "examples" / "plugin"

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from recsys.cli import completion
 from recsys.cli.options import DataRoot, console
+from recsys.cli.parts import completion
 
 data = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="List, describe, verify and convert data sets."

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from recsys.cli import completion
 from recsys.cli.options import console
+from recsys.cli.parts import completion
 
 
 def list_parts(
@@ -20,7 +20,7 @@ def list_parts(
     ] = "",
 ) -> None:
     """The parts of one kind, built in and from installed packages; without a kind, how many of each there are."""
-    from recsys.cli.describe import kinds_table, parts_table
+    from recsys.cli.parts.describe import kinds_table, parts_table
 
     screen = console()
     screen.print(parts_table(kind) if kind else kinds_table())

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from recsys.cli import completion
 from recsys.cli.options import Dask, DataRoot, Device, Smoke, console
+from recsys.cli.parts import completion
 
 
 def scan(

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from recsys.cli import completion
 from recsys.cli.options import console
+from recsys.cli.parts import completion
 
 
 def show(
@@ -17,7 +17,7 @@ def show(
     name: Annotated[str, typer.Argument(help="The part's name.", autocompletion=completion.parts)],
 ) -> None:
     """Paper or source, file, what it reads and can do, and every setting with default, range and meaning."""
-    from recsys.cli.describe import description
+    from recsys.cli.parts.describe import description
 
     screen = console()
     for part in description(kind, name):

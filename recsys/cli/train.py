@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recsys.cli import completion
 from recsys.cli.options import DataRoot, console
+from recsys.cli.parts import completion
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -121,7 +121,7 @@ def train(
     from recsys.training.distributed import Distributed
 
     if help_settings:
-        from recsys.cli.describe import model_settings
+        from recsys.cli.parts.describe import model_settings
 
         for table in model_settings(model):
             console().print(table)

@@ -5,7 +5,7 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from recsys.cli.kinds import KINDS
+from recsys.cli.parts.kinds import KINDS
 from recsys.datasets.readers import READERS, guess_reader
 from recsys.errors import UserError
 from recsys.registry import Registry

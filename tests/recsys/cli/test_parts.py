@@ -7,8 +7,8 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from recsys.cli.kinds import KINDS
-from recsys.cli.source import first_line, keyword_names, setting_names
+from recsys.cli.parts.kinds import KINDS
+from recsys.cli.parts.source import first_line, keyword_names, setting_names
 from recsys.datasets.splits import split_options
 from recsys.models import MODELS
 

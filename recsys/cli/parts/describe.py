@@ -13,9 +13,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from recsys.cli.kinds import KINDS
-from recsys.cli.settings_table import settings_tables
-from recsys.cli.source import class_text, first_line
+from recsys.cli.parts.kinds import KINDS
+from recsys.cli.parts.settings_table import settings_tables
+from recsys.cli.parts.source import class_text, first_line
 from recsys.errors import UserError
 from recsys.registry import Registry
 

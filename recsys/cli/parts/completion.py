@@ -7,8 +7,8 @@ from pathlib import Path
 
 import typer
 
-from recsys.cli.kinds import KINDS
-from recsys.cli.source import field_names, keyword_names, setting_names
+from recsys.cli.parts.kinds import KINDS
+from recsys.cli.parts.source import field_names, keyword_names, setting_names
 from recsys.registry import Registry
 
 TRAINING = "recsys.training.loop:TrainSettings"
