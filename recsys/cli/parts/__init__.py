@@ -1,1 +1,1 @@
-"""What `recsys list`, `show`, `--help-settings` and the shell completion know of parts: their names, papers and settings."""
+"""What `recsys list` and `show`, `--help-settings` and completion know of parts: their names, papers and settings."""
