@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 from rich.table import Table
+from rich.text import Text
 
 from recsys.runs.tables import make_table, number
 
@@ -17,13 +19,17 @@ Grid = tuple[str, list[str], list[list[str]], str]
 """A table as text: title, header, rows, caption."""
 
 
+class Bold(str):
+    """A cell that stands out."""
+
+
 def grids(results: Mapping[str, Any]) -> list[Grid]:
-    """The tables as text. Models that may be best stand between `**`."""
-    found: list[Grid] = []
+    """The tables as text. The figures of models that may be best are `Bold`."""
+    tables: list[Grid] = []
     for table in results["tables"]:
-        found += [_means(table), _verdicts(table)] if table["rows"] else []
-        found += [_slices(table)] if table.get("slices") else []
-    return [*found, beside_paper(results["paper"])] if results["paper"] else found
+        tables += [_means(table), _verdicts(table)] if table["rows"] else []
+        tables += [_slices(table)] if table.get("slices") else []
+    return [*tables, beside_paper(results["paper"])] if results["paper"] else tables
 
 
 def _title(table: Mapping[str, Any]) -> str:
@@ -39,7 +45,7 @@ def _means(table: Mapping[str, Any]) -> Grid:
         for column in columns:
             cell = row["columns"].get(column, {})
             text = number(cell.get("mean"))
-            texts.append(f"**{text}**" if cell.get("may_be_best") else text)
+            texts.append(Bold(text) if cell.get("may_be_best") else text)
         rows.append([*texts, f"{row['seconds']:.1f}"])
     rows.append(["chance", *(number(table["chance"].get(c)) for c in columns), ""])
     caption = "means over seeds; bold: not shown to be worse than any other"
@@ -68,10 +74,10 @@ def _slices(table: Mapping[str, Any]) -> Grid:
     metric, slices = table["decide_by"].rpartition(":")[2], table["slices"]
     rows = []
     for row in table["rows"]:
-        cells = [s["cells"].get(row["model"], {}) for s in slices]
+        cells = [part["cells"].get(row["model"], {}) for part in slices]
         rows.append([row["model"], *(number(cell.get("mean")) for cell in cells)])
-    rows.append(["chance", *(number(s["chance"]) for s in slices)])
-    header = ["model", *(s["label"] for s in slices)]
+    rows.append(["chance", *(number(part["chance"]) for part in slices)])
+    header = ["model", *(part["label"] for part in slices)]
     return f"{_title(table)}: {metric} by slice", header, rows, "means over seeds"
 
 
@@ -79,10 +85,11 @@ def beside_paper(paper: Sequence[Mapping[str, Any]]) -> Grid:
     """Figures of papers beside ours."""
     header = ["model", "data set", "figure", "reported", "ours", "difference", "reason"]
     rows = []
-    for p in paper:
-        gap = "" if p["ours"] is None else f"{p['ours'] - p['reported']:+.4f}"
-        figures = [number(p["reported"]), number(p["ours"]), gap]
-        rows.append([p["model"], f"{p['dataset']}, {p['split']}", p["column"], *figures, p["reason"]])
+    for line in paper:
+        gap = "" if line["ours"] is None else f"{line['ours'] - line['reported']:+.4f}"
+        figures = [number(line["reported"]), number(line["ours"]), gap]
+        where = f"{line['dataset']}, {line['split']}"
+        rows.append([line["model"], where, line["column"], *figures, line["reason"]])
     return "beside the paper", header, rows, ""
 
 
@@ -92,37 +99,53 @@ def _between(cell: Mapping[str, Any]) -> str:
 
 def markdown(results: Mapping[str, Any]) -> str:
     """The tables as Markdown."""
-    lines = [f"# {results['title'] or 'Results'}", ""]
+    lines = [f"# {_plain(results['title'] or 'Results')}", ""]
     for title, header, rows, caption in grids(results):
-        lines += [f"## {title}", "", _line(header), _line(["---", *["---:"] * (len(header) - 1)])]
-        lines += [_line(row) for row in rows] + [""] + ([caption, ""] if caption else [])
+        lines += [f"## {_plain(title)}", "", markdown_table(header, rows), ""]
+        lines += [_plain(caption), ""] if caption else []
     if results["failed"]:
-        lines += ["## failed", "", *(f"- {name}: {error}" for name, error in results["failed"].items()), ""]
+        failed = (f"- {_plain(name)}: {_plain(error)}" for name, error in results["failed"].items())
+        lines += ["## failed", "", *failed, ""]
     return "\n".join(lines)
 
 
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|").replace(" *", " \\*") for cell in cells) + " |"
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """One table as Markdown, its text escaped and its `Bold` cells bold; all columns but the first are numbers.
+
+    Example:
+        >>> print(markdown_table(["model", "recall"], [["a*b", Bold("0.5")]]))
+        | model   |   recall |
+        |:--------|---------:|
+        | a\\*b    |  **0.5** |
+    """
+    cells = [[f"**{_plain(c)}**" if isinstance(c, Bold) else _plain(c) for c in row] for row in rows]
+    frame = pd.DataFrame(cells, columns=[_plain(name) for name in header])
+    align = ["left", *["right"] * (len(header) - 1)]
+    return str(frame.to_markdown(index=False, disable_numparse=True, colalign=align))
+
+
+_MARKDOWN = re.compile(r"[\\|*`<]|(?<![^\W_])_|_(?![^\W_])|(?<=\])\(")
+"""What Markdown would read as more than text: an underscore within a word is text."""
+
+
+def _plain(text: str) -> str:
+    return _MARKDOWN.sub(lambda match: f"\\{match[0]}", " ".join(text.split()))
 
 
 def latex(results: Mapping[str, Any]) -> str:
     """The tables as LaTeX, for the package booktabs."""
-    lines = ["% needs \\usepackage{booktabs}"]
+    texts = ["% needs \\usepackage{booktabs}"]
     for title, header, rows, caption in grids(results):
-        told = _tex(title) + (f". {_tex(caption)}." if caption else "")
-        lines += ["", "\\begin{table}", f"  \\caption{{{told}}}", "  \\centering"]
-        lines += [f"  \\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}", "    \\toprule"]
-        lines += [_tex_row(header), "    \\midrule"]
-        for row in rows:
-            lines += ["    \\midrule"] if row[0] == "chance" else []
-            lines.append(_tex_row(row))
-        lines += ["    \\bottomrule", "  \\end{tabular}", "\\end{table}"]
-    return "\n".join(lines) + "\n"
-
-
-def _tex_row(cells: Sequence[str]) -> str:
-    texts = (f"\\textbf{{{_tex(c.strip('*'))}}}" if c.startswith("**") else _tex(c) for c in cells)
-    return f"    {' & '.join(texts)} \\\\"
+        cells = [[f"\\textbf{{{_tex(c)}}}" if isinstance(c, Bold) else _tex(c) for c in row] for row in rows]
+        styler = pd.DataFrame(cells, columns=[_tex(name) for name in header]).style.hide(axis="index")
+        text = styler.to_latex(
+            hrules=True,
+            column_format="l" + "r" * (len(header) - 1),
+            caption=_tex(title) + (f". {_tex(caption)}." if caption else ""),
+            position_float="centering",
+        )
+        texts.append(text.replace("\nchance &", "\n\\midrule\nchance &"))
+    return "\n".join(texts)
 
 
 _TEX = {c: f"\\{c}" for c in "&%$#_{}"}
@@ -130,7 +153,7 @@ _TEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textascii
 
 
 def _tex(text: str) -> str:
-    return "".join(_TEX.get(character, character) for character in text)
+    return text.translate(str.maketrans(_TEX))
 
 
 def csv_text(results: Mapping[str, Any]) -> str:
@@ -160,7 +183,7 @@ def tables_for_screen(results: Mapping[str, Any]) -> list[Table]:
     for title, header, rows, caption in grids(results):
         table = make_table(title, header, caption or None)
         for row in rows:
-            cells = [f"[bold]{c.strip('*')}[/]" if c.startswith("**") else c for c in row]
+            cells = [Text(cell, style="bold" if isinstance(cell, Bold) else "") for cell in row]
             table.add_row(*cells, style="dim" if row[0] == "chance" else None)
         tables.append(table)
     return tables

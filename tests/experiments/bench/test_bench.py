@@ -140,7 +140,7 @@ def test_markdown_and_csv_say_the_same(done):
                     cell["mean"]
                 )
             assert f"{row['columns']['ndcg@20']['mean']:.4f}" in text
-    assert "| pop \\* |" in text and "95% interval" in text
+    assert "| pop \\* " in text and "95% interval" in text
 
 
 def test_cells_share_one_data_set(root, tmp_path, monkeypatch):
@@ -296,10 +296,8 @@ def test_figures_of_a_paper_stand_beside_ours(root, tmp_path):
     assert results["paper"][0]["ours"] == ours and results["paper"][0]["reported"] == 0.5
     other = results["paper"][1]
     assert other["model"] == f"Oracle, beside {said['model']}" and other["reason"] == "not comparable"
-    assert (
-        f"| 0.5000 | {ours:.4f} | {ours - 0.5:+.4f} | other split |"
-        in (tmp_path / "o" / "table.md").read_text()
-    )
+    text = " ".join((tmp_path / "o" / "table.md").read_text().split())
+    assert f"| 0.5000 | {ours:.4f} | {ours - 0.5:+.4f} | other split |" in text
 
 
 def test_the_smoke_size(tmp_path):
