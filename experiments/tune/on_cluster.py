@@ -14,9 +14,9 @@ from recsys.experiments.tune.config import ScanPlan
 
 
 def scan_on_dask(
-    plan: ScanPlan, work: Callable[[ScanPlan], object], address: str, tell: Callable[[], None]
+    plan: ScanPlan, work: Callable[[ScanPlan], object], address: str, after_poll: Callable[[], None]
 ) -> None:
-    """Call `work` on each of the cluster's workers until the budget is spent; `tell` reports once a second.
+    """Call `work` on each of the cluster's workers until the budget is spent; `after_poll` is called once a second.
 
     Raises:
         UserError: as `connected`; a worker died too often, or `work` raised one.
@@ -32,7 +32,7 @@ def scan_on_dask(
         while futures:
             with contextlib.suppress(TimeoutError):
                 wait(futures, timeout=1.0)
-            tell()
+            after_poll()
             for future in [f for f in futures if f.done()]:
                 futures.remove(future)
                 try:

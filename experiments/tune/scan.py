@@ -51,7 +51,7 @@ def run_scan(name: str, options: ScanOptions, console: Console) -> dict[str, Any
     """
     require("optuna", "scan")
     from recsys.experiments.tune.space import search_space
-    from recsys.experiments.tune.storage import told_in_a_line
+    from recsys.experiments.tune.storage import storage_errors_in_one_line
 
     path = find_file(name)
     scan = read_scan(path, options)
@@ -65,19 +65,19 @@ def run_scan(name: str, options: ScanOptions, console: Console) -> dict[str, Any
     scan = scan.model_copy(update={"run": scan.run.model_copy(update={"split": split})})
     folder = options.out or Path("runs/scan") / f"{scan.run.model}-{dataset.name}-{split}"
     plan = ScanPlan(scan, folder.resolve(), options.storage)
-    with told_in_a_line(options.storage):
+    with storage_errors_in_one_line(options.storage):
         study = open_scan(plan, space, data_checksum(dataset))
-        teller = Teller(study, plan, console)
+        progress = ProgressLines(study, plan, console)
         del dataset
         if options.dask:
             from recsys.experiments.tune.on_cluster import scan_on_dask
 
-            scan_on_dask(plan, work, options.dask, teller.tell)
+            scan_on_dask(plan, work, options.dask, progress.print_new)
         elif options.workers > 1:
-            _in_processes(plan, options.workers, teller.tell)
+            _in_processes(plan, options.workers, progress.print_new)
         else:
-            work(plan, tuning, study, teller.tell)
-        teller.tell()
+            work(plan, tuning, study, progress.print_new)
+        progress.print_new()
         return finish(study, plan, console)
 
 
@@ -129,10 +129,13 @@ def defaults(scan: Scan, space: dict[str, Any]) -> dict[str, Any]:
 
 
 def _holds(distribution: Any, value: Any) -> bool:
+    from optuna.trial import create_trial
+
     try:
-        return distribution._contains(distribution.to_internal_repr(value))
-    except ValueError:  # no choice, or no number
+        create_trial(value=0.0, params={"x": value}, distributions={"x": distribution})
+    except ValueError:  # out of range, no choice, or no number
         return False
+    return True
 
 
 def work(
@@ -186,17 +189,17 @@ def _pruner(scan: Scan) -> Any:
 
 def _serve(connection: Connection, plan: ScanPlan) -> None:
     """A worker in a process of its own: sends the error that ended it, or an empty line."""
-    from recsys.experiments.tune.storage import told_in_a_line
+    from recsys.experiments.tune.storage import storage_errors_in_one_line
 
     try:
-        with told_in_a_line(plan.storage):
+        with storage_errors_in_one_line(plan.storage):
             work(plan)
         connection.send("")
     except UserError as error:
         connection.send(str(error))
 
 
-def _in_processes(plan: ScanPlan, workers: int, tell: Callable[[], None]) -> None:
+def _in_processes(plan: ScanPlan, workers: int, after_poll: Callable[[], None]) -> None:
     """Run `workers` workers; a killed one is replaced."""
     alive = dict(start_worker(_serve, workers, plan) for _ in range(workers))
     restarts = 0
@@ -218,14 +221,14 @@ def _in_processes(plan: ScanPlan, workers: int, tell: Callable[[], None]) -> Non
                             f"memory? Finished trials stay: run the command again with fewer --workers"
                         ) from None
                     alive |= dict([start_worker(_serve, workers, plan)])
-            tell()
+            after_poll()
     finally:
         for process in alive.values():
             process.terminate()
             process.join()
 
 
-class Teller:
+class ProgressLines:
     """Prints a line for each trial that has ended since the last time, whoever ran it."""
 
     def __init__(self, study: Study, plan: ScanPlan, console: Console):
@@ -233,7 +236,7 @@ class Teller:
 
         self.study, self.plan, self.console, self._ended = study, plan, console, ended
         before = [t for t in study.get_trials(deepcopy=False) if ended(t)]
-        self._told, self._before = {t.number for t in before}, len(before)
+        self._printed, self._before = {t.number for t in before}, len(before)
         self._goal, self._start, self._metric = self._budget(), time.monotonic(), monitor(plan)
         console.print(
             f"scan of {plan.title}: {len(before)} trials ended already; kept in {plan.folder}",
@@ -248,12 +251,12 @@ class Teller:
         space = search_space(MODELS.get(scan.run.model), scan.run.settings, scan.search)
         return total(scan, grid(space, scan.points) if scan.sampler == "grid" else None)
 
-    def tell(self) -> None:
+    def print_new(self) -> None:
         """Print what is new."""
         trials = [t for t in self.study.get_trials(deepcopy=False) if self._ended(t)]
-        new = [t for t in trials if t.number not in self._told]
+        new = [t for t in trials if t.number not in self._printed]
         for trial in new:
-            self._told.add(trial.number)
+            self._printed.add(trial.number)
             value = f"{self._metric} {trial.value:.4f}" if trial.value is not None else ""
             state = {"COMPLETE": value, "PRUNED": "pruned"}.get(trial.state.name)
             state = state or f"FAILED: {trial.user_attrs['error']}"
@@ -262,13 +265,13 @@ class Teller:
             )
             of = f"/{self._goal}" if self._goal else ""
             self.console.print(
-                f"[{len(self._told)}{of}] trial {trial.number}: {state} with {settings}{self._left()}",
+                f"[{len(self._printed)}{of}] trial {trial.number}: {state} with {settings}{self._left()}",
                 markup=False,
                 soft_wrap=True,
             )
 
     def _left(self) -> str:
-        done = len(self._told)
+        done = len(self._printed)
         if not self._goal or done >= self._goal:
             return ""
         fresh = max(1, done - self._before)

@@ -14,7 +14,7 @@ from typing import Any
 import optuna
 import sqlalchemy
 from filelock import FileLock
-from optuna.storages import JournalStorage, RDBStorage
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -49,7 +49,7 @@ class Journal(JournalFileBackend):
 
 
 @contextlib.contextmanager
-def told_in_a_line(url: str) -> Iterator[None]:
+def storage_errors_in_one_line(url: str) -> Iterator[None]:
     """Turn a full disk or a lost database into one line; finished trials stay where they are."""
     try:
         yield
@@ -79,7 +79,21 @@ def _one_at_a_time(address: str) -> Iterator[None]:
     engine.dispose()
 
 
-def open_study(folder: Path, name: str, url: str) -> optuna.Study:
+class StoredStudy(optuna.Study):
+    """A study that also reaches its trials by number, whichever worker runs them."""
+
+    def __init__(self, name: str, storage: BaseStorage):
+        super().__init__(name, storage)
+        self.storage = storage
+
+    def record_error(self, number: int, error: str) -> None:
+        """Give the running trial `number` the user attribute "error"."""
+        study = self.storage.get_study_id_from_name(self.study_name)
+        trial = self.storage.get_trial_id_from_study_id_trial_number(study, number)
+        self.storage.set_trial_user_attr(trial, "error", error)
+
+
+def open_study(folder: Path, name: str, url: str) -> StoredStudy:
     """The scan's study, made where it is not there yet: in `url`, or in `folder`/journal.log where empty.
 
     Raises:
@@ -87,13 +101,13 @@ def open_study(folder: Path, name: str, url: str) -> optuna.Study:
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    with told_in_a_line(url):
+    with storage_errors_in_one_line(url):
         if url:
             try:
                 # One driver, whatever SQLAlchemy's release takes by default.
                 address = re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url)
                 with _one_at_a_time(address):
-                    storage: Any = RDBStorage(address, engine_kwargs={"pool_pre_ping": True})
+                    storage: BaseStorage = RDBStorage(address, engine_kwargs={"pool_pre_ping": True})
             except (ImportError, ValueError, ArgumentError) as error:
                 raise UserError(
                     f"--storage {_masked(url)}: {' '.join(str(error).split())[:200]}; expected "
@@ -102,9 +116,6 @@ def open_study(folder: Path, name: str, url: str) -> optuna.Study:
         else:
             folder.mkdir(parents=True, exist_ok=True)
             storage = JournalStorage(Journal(folder / JOURNAL_FILE))
-        try:
-            return optuna.load_study(storage=storage, study_name=name)
-        except KeyError:
-            return optuna.create_study(
-                storage=storage, study_name=name, direction="maximize", load_if_exists=True
-            )
+        if name not in optuna.get_all_study_names(storage):
+            optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
+        return StoredStudy(name, storage)

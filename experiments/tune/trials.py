@@ -1,6 +1,6 @@
 """One worker of a scan: takes trials from the study until the budget is spent, whoever else works on it.
 
-Any number of workers share a study, and none is told of the others. What keeps the budget exact:
+Any number of workers share a study, and none knows of the others. What keeps the budget exact:
 
 * A trial stands if fewer than `trials` trials with a lower number have not failed, and, in a grid, none of
   them has its point; otherwise its worker withdraws it. Numbers are given out once, so no two workers can
@@ -33,6 +33,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from recsys.errors import UserError
 from recsys.experiments.tune.space import Space
+from recsys.experiments.tune.storage import StoredStudy
 from recsys.experiments.tune.tuning import Tuning
 from recsys.files import write_text
 
@@ -71,14 +72,14 @@ def stands(trial: FrozenTrial, trials: Sequence[FrozenTrial], budget: int | None
 
 
 def _point(trial: FrozenTrial) -> Any:
-    return trial.system_attrs.get("fixed_params")
+    return trial.user_attrs.get("point")
 
 
 class Worker:
     """Runs trials of `study`.
 
     Args:
-        tuning: trains with given settings and tells the validation value.
+        tuning: trains with given settings and returns the validation value.
         space: what to vary.
         points: all combinations of a grid; None where a sampler chooses.
         sampler: makes the sampler of a trial from its seed.
@@ -88,7 +89,7 @@ class Worker:
 
     def __init__(
         self,
-        study: optuna.Study,
+        study: StoredStudy,
         tuning: Tuning,
         space: Space,
         folder: Path,
@@ -142,7 +143,7 @@ class Worker:
             deaths = trial.user_attrs.get("deaths", 0) + 1
             if deaths >= DEATHS:
                 line = f"its worker died {deaths} times; out of memory?"
-                self.study._storage.set_trial_user_attr(trial._trial_id, "error", line)
+                self.study.record_error(trial.number, line)
             if self._tell(trial.number, state=TrialState.FAIL) and deaths < DEATHS:
                 self._again(trial, deaths)
         return bool(dead)
@@ -167,6 +168,7 @@ class Worker:
     def _again(self, trial: FrozenTrial, deaths: int) -> None:
         if trial.params.keys() == self.space.keys():
             attrs = {"deaths": deaths, "folder": trial.user_attrs.get("folder", trial.number)}
+            attrs |= {"point": _point(trial)} if self.points is not None else {}
             self.study.enqueue_trial(trial.params, user_attrs=attrs)
 
     def _tell(self, trial: Any, value: float | None = None, state: TrialState | None = None) -> bool:
@@ -206,7 +208,7 @@ class Worker:
         taken = [_point(t) for t in trials if ended(t) or t.state is TrialState.RUNNING]
         point = next((p for p in self.points or () if p not in taken), None)
         if point is not None:
-            self.study.enqueue_trial(point)
+            self.study.enqueue_trial(point, user_attrs={"point": point})
 
     def _attempt(self, trial: optuna.Trial) -> None:
         folder = self.folder / "trials" / f"{trial.user_attrs.get('folder', trial.number):04d}"
@@ -281,25 +283,26 @@ def suggest(trial: optuna.Trial, name: str, distribution: Any) -> None:
 
 
 def pruning_callback(trial: optuna.Trial) -> Any:
-    """A pytorch-lightning callback that tells `trial` each validation, and raises TrialPruned when told to."""
+    """A pytorch-lightning callback that reports each validation to `trial`, and raises TrialPruned when the pruner
+    says so."""
     import pytorch_lightning as pl
 
     class Prune(pl.Callback):
         """Reports before the next epoch begins, by when the validation of the last one is known."""
 
-        told = 0
+        reported = 0
 
         def _report(self, trainer: pl.Trainer, module: Any) -> None:
-            keeper = next(c for c in trainer.callbacks if hasattr(c, "best_epoch"))
-            for row in keeper.history[self.told :]:
+            keeper = next(callback for callback in trainer.callbacks if hasattr(callback, "best_epoch"))
+            for row in keeper.history[self.reported :]:
                 if module.settings.monitor in row:
                     trial.report(row[module.settings.monitor], row["epoch"] + 1)
-            self.told = len(keeper.history)
+            self.reported = len(keeper.history)
 
         def on_train_epoch_start(self, trainer: pl.Trainer, module: Any) -> None:
-            before = self.told
+            before = self.reported
             self._report(trainer, module)
-            if self.told > before and trial.should_prune():
+            if self.reported > before and trial.should_prune():
                 raise optuna.TrialPruned
 
         def on_train_end(self, trainer: pl.Trainer, module: Any) -> None:

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from recsys.errors import UserError
-from recsys.experiments.tune.storage import Journal, open_study, told_in_a_line
+from recsys.experiments.tune.storage import Journal, open_study, storage_errors_in_one_line
 from recsys.experiments.tune.tuning import Tuning
 
 FILE = {"run": {"model": "itemknn", "dataset": "toy"}, "search": {"k": [2, 4]}, "trials": 2}
@@ -45,7 +45,7 @@ def test_a_database_that_does_not_answer_or_is_lost(recsys, tmp_path):
         pytest.raises(
             UserError, match=r"lost the database postgresql://me:\*\*\*@h/d .*run the command again"
         ),
-        told_in_a_line("postgresql://me:secret@h/d"),
+        storage_errors_in_one_line("postgresql://me:secret@h/d"),
     ):
         raise optuna.exceptions.StorageInternalError("gone")
 

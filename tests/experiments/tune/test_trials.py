@@ -70,8 +70,8 @@ def test_the_same_trials_whether_or_not_the_scan_was_stopped(tmp_path):
 
 
 def frozen(number, state, params=None, **attrs):
-    system = {"fixed_params": params} if params else {}
-    return SimpleNamespace(number=number, state=state, user_attrs=attrs, system_attrs=system)
+    point = {"point": params} if params else {}
+    return SimpleNamespace(number=number, state=state, user_attrs=point | attrs)
 
 
 def test_a_trial_stands_by_those_before_it():
