@@ -278,7 +278,7 @@ def assemble(
     notes: Iterable[str] = (),
     bundles: Bundles | None = None,
     encoders: Mapping[str, str] | None = None,
-    id_columns: tuple[str, str] = ("user", "item"),
+    id_columns: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Dataset:
     """A checked Dataset, its interactions sorted by user and item, duplicates merged and counted in the notes.
 
@@ -313,7 +313,7 @@ def assemble(
         (*notes, *merged),
         bundles,
         encoders or {},
-        id_columns,
+        id_columns or {},
     )
 
 

@@ -19,9 +19,11 @@ from recsys.datasets.files import one_line, sha256
 from recsys.errors import DataError
 
 
-def _write_entities(folder: Path, key: str, ids: np.ndarray, attributes: pd.DataFrame) -> dict[str, str]:
+def _write_entities(
+    folder: Path, key: str, ids: np.ndarray, attributes: pd.DataFrame, names: tuple[str, ...]
+) -> dict[str, str]:
     """`users.parquet` or `items.parquet`: the raw ids in order, then the attributes."""
-    id_column = f"{key}_id"
+    id_column = names[-1] if names else f"{key}_id"
     while id_column in attributes.columns:
         id_column = "_" + id_column
     table = pd.DataFrame({id_column: ids.astype(str)})
@@ -36,8 +38,8 @@ def _write_tables(dataset: Dataset, folder: Path) -> dict[str, Any]:
     frame = dataset.interactions
     frame = frame.assign(user=dataset.user_ids[frame["user"]], item=dataset.item_ids[frame["item"]])
     columns = {column: column for column in frame.columns}
-    names = dict(zip(("user", "item"), dataset.id_columns, strict=True))
-    if len({*frame.columns[2:], *names.values()}) == len(frame.columns):
+    names = {noun: own[0] for noun, own in dataset.id_columns.items()}
+    if len({*(columns | names).values()}) == len(columns):
         columns |= names
     frame = frame.rename(columns=columns)
     frame.to_parquet(folder / "interactions.parquet", index=False)
@@ -50,11 +52,16 @@ def _write_tables(dataset: Dataset, folder: Path) -> dict[str, Any]:
             np.save(folder / file, modality.features)
         np.save(folder / mask, modality.mask)
         features[name] = {"file": file, "mask": mask}
+    ids = dataset.id_columns
     return {
         "interactions": "interactions.parquet",
         "columns": columns,
-        "users": _write_entities(folder, "user", dataset.user_ids, dataset.user_attributes),
-        "items": _write_entities(folder, "item", dataset.item_ids, dataset.item_attributes),
+        "users": _write_entities(
+            folder, "user", dataset.user_ids, dataset.user_attributes, ids.get("user", ())
+        ),
+        "items": _write_entities(
+            folder, "item", dataset.item_ids, dataset.item_attributes, ids.get("item", ())
+        ),
         "features": features,
         "content": dict(dataset.encoders),
         "numbering": "file",

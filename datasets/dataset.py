@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -92,7 +92,8 @@ class Dataset:
         bundles: the bundles of items, where the data set has any; `bundle_view` puts them in the users' place.
         encoders: modality -> the content encoder that made it of the items' column of the same name. New items may
             come with that column.
-        id_columns: what the users' and the items' ids are called where they come from.
+        id_columns: "user", "item" -> what the columns of their ids are called where they come from; files and frames
+            of new ones may call them so too.
         origin: what loads it again; None of a data set made in memory.
 
     Stability: stable.
@@ -108,7 +109,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     bundles: Bundles | None = None
     encoders: Mapping[str, str] = field(default_factory=dict)
-    id_columns: tuple[str, str] = ("user", "item")
+    id_columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     origin: Origin | None = None
 
     task: ClassVar[str] = "recommend"
@@ -167,6 +168,15 @@ class Dataset:
 
         columns = Columns(user, item, rating, timestamp, label)
         return dataset_from_frames(interactions, columns, positive_from, items, users, content or {}, name)
+
+    def with_own_names(self, columns: Mapping[str, Any], *nouns: str) -> dict[str, Any]:
+        """`columns` by name, with ids that are called as in `id_columns` under "user" and "item" (those of `nouns`)."""
+        names = {}
+        for noun in nouns:
+            alias = next((a for a in self.id_columns.get(noun, ()) if a in columns), noun)
+            if noun not in columns:
+                names[alias] = noun
+        return {names.get(name, name): column for name, column in columns.items()}
 
     def __repr__(self) -> str:
         modalities = ", ".join(self.modalities) or "none"

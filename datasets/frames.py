@@ -118,7 +118,7 @@ def dataset_from_frames(
         modalities=modalities,
         attributes=attributes,
         encoders=dict(content),
-        id_columns=(columns.user, columns.item),
+        id_columns={"user": (columns.user,), "item": (columns.item,)},
     )
 
 

@@ -170,6 +170,10 @@ def _modality(folder: Path, features: Features, items: _Side, sep: str) -> tuple
     return make_modality(rows, source, given_row)[0], notes
 
 
+def _names(column: str, entities: Entities | None) -> tuple[str, ...]:
+    return (column,) if entities is None or entities.id == column else (column, entities.id)
+
+
 def read(folder: Path, card: Card) -> Dataset:
     """The folder as a Dataset. DataError where anything is amiss."""
     options = card.options_as(TableOptions)
@@ -210,5 +214,5 @@ def read(folder: Path, card: Card) -> Dataset:
         attributes=Attributes(sides["user"].attributes, sides["item"].attributes),
         notes=notes,
         encoders=options.content,
-        id_columns=(columns.user, columns.item),
+        id_columns={"user": _names(columns.user, options.users), "item": _names(columns.item, options.items)},
     )

@@ -136,11 +136,7 @@ def _numbered(frame: Any, dataset: Dataset) -> pd.DataFrame:
     """Lists with raw ids as lists with the data set's numbers."""
     source = "recommendations"
     table = to_pandas(frame, source)
-    names = {
-        ours if ours in table else name: ours
-        for ours, name in zip(("user", "item"), dataset.id_columns, strict=True)
-    }
-    table = table.rename(columns=names)
+    table = pd.DataFrame(dataset.with_own_names(dict(table.items()), "user", "item"))
     by = "score" if "score" in table or "rank" not in table else "rank"
     need_columns(table, ["user", "item", by], source)
     made = pd.DataFrame({"score": table[by] if by == "score" else -table[by]})

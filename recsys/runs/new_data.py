@@ -48,7 +48,7 @@ def new_items_of(columns: Mapping[str, Any], dataset: Dataset, source: str) -> t
         DataError: a modality or attribute that the data set does not have, or of another width; an id that is
             empty, occurs twice or is the catalogue's; numbers that are not finite.
     """
-    columns = _with_id(columns, "item", dataset.id_columns[1])
+    columns = dataset.with_own_names(columns, "item")
     known = [*dataset.modalities, *dataset.item_attributes]
     for name in columns:
         if name != "item" and name not in known:
@@ -80,13 +80,6 @@ def new_items_of(columns: Mapping[str, Any], dataset: Dataset, source: str) -> t
     return NewItems(ids[order], modalities, attributes.iloc[order].reset_index(drop=True)), notes
 
 
-def _with_id(columns: Mapping[str, Any], noun: str, name: str) -> dict[str, Any]:
-    """The columns with that of ids, which may have its source's name, under `noun`."""
-    if noun in columns or name not in columns:
-        return dict(columns)
-    return {noun if key == name else key: column for key, column in columns.items()}
-
-
 def _encoded(column: pd.Series, name: str, dataset: Dataset, source: str) -> Modality:
     """Raw content of new items to features, by the encoder that made the catalogue's, fitted on the catalogue."""
     catalogue = dataset.item_attributes.get(name, None)
@@ -110,8 +103,7 @@ def new_users_of(table: pd.DataFrame, dataset: Dataset, source: str) -> tuple[np
         DataError: an item or attribute that the data set does not have; a user who is the data set's, or whose rows
             give two values of one attribute.
     """
-    for noun, name in zip(("user", "item"), dataset.id_columns, strict=True):
-        table = pd.DataFrame(_with_id(dict(table.items()), noun, name), index=table.index)
+    table = pd.DataFrame(dataset.with_own_names(dict(table.items()), "user", "item"), index=table.index)
     need_columns(table, ["user", "item"], source)
     given = [c for c in table if c not in ("user", "item", *UNREAD)]
     for name in given:

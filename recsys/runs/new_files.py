@@ -22,7 +22,7 @@ def read_new_items(path: Path, dataset: Dataset) -> tuple[NewItems, list[str]]:
     """
     if path.suffix == ".npz":
         return new_items_of(_arrays(path), dataset, str(path))
-    ids = tuple({"item", dataset.id_columns[1]})
+    ids = ("item", *dataset.id_columns.get("item", ()))
     return new_items_of(columns_of(_table(path, ids), dataset, str(path)), dataset, str(path))
 
 
@@ -32,7 +32,8 @@ def read_new_users(path: Path, dataset: Dataset) -> tuple[np.ndarray, QueryUsers
     Raises:
         DataError: a file that cannot be read, and what `new_users_of` refuses.
     """
-    return new_users_of(_table(path, tuple({"user", "item", *dataset.id_columns})), dataset, str(path))
+    ids = (name for names in dataset.id_columns.values() for name in names)
+    return new_users_of(_table(path, ("user", "item", *ids)), dataset, str(path))
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray | tuple]:
