@@ -32,6 +32,8 @@ from recsys.settings import merge
 if TYPE_CHECKING:
     from optuna import Study
 
+    from recsys.experiments.tune.storage import StoredStudy
+
 BEST_FILE, SCAN_FILE = "best.yaml", "scan.yaml"
 RESTARTS = 10
 """So many killed workers are replaced before the scan gives up."""
@@ -89,7 +91,7 @@ def with_tuned(scan: Scan, dataset: Dataset) -> RunConfig:
     return scan.run.model_copy(update={"settings": merge(tuned, scan.run.settings), "tuned": False})
 
 
-def open_scan(plan: ScanPlan, space: dict[str, Any], data: str) -> Study:
+def open_scan(plan: ScanPlan, space: dict[str, Any], data: str) -> StoredStudy:
     """The scan's study, new or old.
 
     Raises:
@@ -141,7 +143,7 @@ def _holds(distribution: Any, value: Any) -> bool:
 def work(
     plan: ScanPlan,
     tuning: Tuning | None = None,
-    study: Study | None = None,
+    study: StoredStudy | None = None,
     after_trial: Callable[[], None] = lambda: None,
 ) -> None:
     """Be one worker of the scan until its budget is spent."""

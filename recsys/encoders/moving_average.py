@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class MovingAverage(nn.Module):
     """Keeps a_t = decay a_(t-1) + (1 - decay) w_t of a model's parameters w, and puts it in their place to score.
 
     After "Acceleration of Stochastic Approximation by Averaging", Polyak and Juditsky, 1992, with exponential weights.
-    Its values are buffers: they are saved in resume files and follow the model to its device.
+    Its values are buffers: they are saved in resume files and follow the model to its device. torch's AveragedModel,
+    which has the same arithmetic, would copy the whole model, its graphs and features included.
 
     Args:
         model: whose parameters, all of them made by now.
@@ -35,7 +37,11 @@ class MovingAverage(nn.Module):
     def update(self, model: nn.Module) -> None:
         """Take in the weights as they stand, before a step; the first ones count in full."""
         averages, weights = self._pairs(model)
-        torch._foreach_lerp_(averages, weights, 1 - self.decay if self.steps > 0 else 1.0)
+        if self.steps > 0:
+            get_ema_multi_avg_fn(self.decay)(averages, weights, self.steps)
+        else:
+            for average, weight in zip(averages, weights, strict=True):
+                average.copy_(weight)
         self.steps += 1
 
     @torch.no_grad()
@@ -53,7 +59,9 @@ class MovingAverage(nn.Module):
         """The average of each parameter, by its name; the parameters where none was taken."""
         own, weights = self._pairs(model)
         averages = own if self.steps > 0 and not self.swapped else weights
-        return {name: a.detach().contiguous() for name, a in zip(self.names, averages, strict=True)}
+        return {
+            name: average.detach().contiguous() for name, average in zip(self.names, averages, strict=True)
+        }
 
     def forget(self) -> None:
         """The parameters are what counts from here on, as in a model that was loaded."""
