@@ -10,8 +10,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from recsys.files import atomic
 from recsys.optional_imports import require
 
@@ -61,19 +59,6 @@ def style() -> Iterator[None]:
     matplotlib = require("matplotlib", "plots")
     with matplotlib.rc_context(STYLE):
         yield
-
-
-def without_screen() -> None:
-    """Let pyplot, which other packages draw with, open no window."""
-    import matplotlib
-
-    matplotlib.use("Agg", force=True)
-
-
-def figure_of(axes: Any) -> Figure:
-    """The figure that axes, or an array of axes, are in."""
-    figure: Figure = np.ravel(np.asarray(axes, dtype=object))[0].figure
-    return figure
 
 
 def save(figure: Figure, stem: Path, kinds: Sequence[str] = ("svg", "pdf")) -> list[Path]:
