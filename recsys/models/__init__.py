@@ -15,6 +15,7 @@ MODELS = Registry(
         "hyperwalk": "recsys.models.closed_form.hyperwalk:HyperWalk",
         "bpr": "recsys.models.collaborative.bpr:BPR",
         "lightgcn": "recsys.models.collaborative.lightgcn:LightGCN",
+        "simgcl": "recsys.models.collaborative.simgcl:SimGCL",
         "vbpr": "recsys.models.multimodal.vbpr:VBPR",
         "mmhcl": "recsys.models.multimodal.mmhcl:MMHCL",
         "cm3": "recsys.models.multimodal.cm3:CM3",
