@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -27,6 +27,7 @@ class Registry:
         builtin: name -> "module:attribute", or the object itself.
         families: prefix -> "module:function"; `prefix:rest` is what the function makes of `rest`. These names
             are not listed: only the function knows them.
+        accepts: whether what a package brings is a part of this kind; `expected` says in words what is.
 
     Example:
         >>> constants = Registry("constant", None, {"pi": "math:pi"})
@@ -41,10 +42,14 @@ class Registry:
         group: str | None,
         builtin: Mapping[str, Any],
         families: dict[str, str] | None = None,
+        *,
+        accepts: Callable[[Any], bool] = lambda part: True,
+        expected: str = "",
     ):
         self.kind = kind
         self.builtin = tuple(builtin)
         self._families = families or {}
+        self._accepts, self._expected = accepts, expected
         self._group = group
         self._targets: dict[str, str] = {}
         self._objects: dict[str, Any] = {}
@@ -113,27 +118,44 @@ class Registry:
     def _load_plugin(self, name: str) -> Any:
         first, *others = self._scan()[name]
         if others:
-            packages = " and ".join(sorted(map(_package, [first, *others])))
-            raise UserError(f"{self.kind} '{name}' comes from {packages}; uninstall one of them")
+            packages = sorted({_package(point) for point in (first, *others)})
+            if len(packages) == 1:
+                raise UserError(
+                    f"{self.kind} '{name}' is registered twice by {packages[0]}; mend or uninstall it"
+                )
+            raise UserError(
+                f"{self.kind} '{name}' comes from {' and '.join(packages)}; uninstall one of them"
+            )
         try:
-            return _load(first.value)
+            part = _load(first.value)
         except Exception as error:  # a stranger's module may raise anything
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise UserError(
                 f"{self.kind} '{name}' of {_package(first)} cannot be imported ({reason}); mend or uninstall the "
                 f"package"
             ) from None
+        if not self._accepts(part):
+            raise UserError(
+                f"{self.kind} '{name}' of {_package(first)} is of type {type(part).__name__}, but a {self.kind} is "
+                f"{self._expected}; mend or uninstall the package"
+            )
+        return part
 
     def origin(self, name: str) -> str:
         """Where `name` comes from: "built in", the distribution that brings it, or "added by the program"."""
         if name in self._targets or name in self._objects:
             return BUILT_IN if name in self.builtin else "added by the program"
-        return " and ".join(sorted(map(_package, self._scan().get(name, []))))
+        return " and ".join(sorted({_package(point) for point in self._scan().get(name, [])}))
 
     def target(self, name: str) -> str | None:
         """ "module:attribute" of `name`, without importing it; None of an object that was given itself."""
         points = self._scan().get(name)
         return points[0].value if points else self._targets.get(name)
+
+
+def is_function(part: Any) -> bool:
+    """Whether `part` can be called and is no class: what most kinds of parts are."""
+    return callable(part) and not isinstance(part, type)
 
 
 def _package(point: EntryPoint) -> str:

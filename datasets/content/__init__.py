@@ -1,6 +1,6 @@
 """Raw content to item features. Content encoders by name: `CONTENT`."""
 
-from recsys.registry import Registry
+from recsys.registry import Registry, is_function
 
 CONTENT = Registry(
     "content encoder",
@@ -14,6 +14,8 @@ CONTENT = Registry(
         "vector": "recsys.datasets.content.columns:vector",
         "image": "recsys.datasets.content.images:image",
     },
+    accepts=is_function,
+    expected="a function encoder(texts, *, width, seed, source, fit_on)",
 )
 """An encoder is a function `encoder(texts, *, width, seed, source, fit_on=None) -> Modality`: a cell of each item as
 text in ("" where there is none), their features out. What it must learn first, such as a vocabulary, it learns from the

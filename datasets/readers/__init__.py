@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from recsys.errors import UserError
-from recsys.registry import Registry
+from recsys.registry import Registry, is_function
 
 log = logging.getLogger(__name__)
 Read = TypeVar("Read", bound=Callable)
@@ -31,6 +31,8 @@ READERS = Registry(
         "citeulike": "recsys.datasets.readers.citeulike:read",
         "table": "recsys.datasets.readers.table:read",
     },
+    accepts=is_function,
+    expected="a function read(folder, card)",
 )
 """A reader is a function `read(folder: Path, card: Card) -> Dataset`. One that `recognised_by` marks is offered folders
 without a card."""

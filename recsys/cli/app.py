@@ -11,7 +11,7 @@ import typer
 
 from recsys.cli.options import console
 from recsys.errors import UserError
-from recsys.registry import Registry
+from recsys.registry import Registry, is_function
 
 COMMANDS = Registry(
     "command",
@@ -29,6 +29,8 @@ COMMANDS = Registry(
         "rerun": "recsys.cli.rerun:rerun",
         "report": "recsys.cli.report:report",
     },
+    accepts=lambda part: is_function(part) or isinstance(part, typer.Typer),
+    expected="a function with typer's annotations or a typer app",
 )
 """A command is a function with typer's annotations, or a typer app of several."""
 

@@ -1,6 +1,15 @@
 """One file per recommender. A new one is a file here and a line in MODELS."""
 
+from typing import Any
+
 from recsys.registry import Registry
+
+
+def _is_model(part: Any) -> bool:
+    from recsys.models.base import Model  # torch, which a list of names does without
+
+    return isinstance(part, type) and issubclass(part, Model)
+
 
 MODELS = Registry(
     "model",
@@ -40,4 +49,6 @@ MODELS = Registry(
         "clhe-signals": "recsys.models.bundle.clhe_signals:CLHESignals",
     },
     families={"recbole": "recsys.models.recbole.bridge:recbole_model"},
+    accepts=_is_model,
+    expected="a subclass of recsys.models.base.Model",
 )

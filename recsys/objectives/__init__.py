@@ -1,6 +1,6 @@
 """Objectives: tensors in, a scalar out; no model inside. Found by name in `OBJECTIVES`."""
 
-from recsys.registry import Registry
+from recsys.registry import Registry, is_function
 
 _FOLDERS = {
     "ranking.": ("bce", "bpr", "sampled_softmax"),
@@ -26,4 +26,6 @@ OBJECTIVES = Registry(
         for folder, names in _FOLDERS.items()
         for name in names
     },
+    accepts=is_function,
+    expected="a function of tensors",
 )

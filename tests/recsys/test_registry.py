@@ -95,6 +95,37 @@ def test_of_two_packages_with_one_name_neither_counts(installed):
         registry.get("x")
 
 
+@pytest.mark.parametrize("kind", KINDS.builtin)
+def test_a_part_of_a_wrong_kind_is_one_line_and_leaves_the_others_alone(kind, monkeypatch):
+    """A number where a class, a function or a card is expected."""
+    registry = KINDS.get(kind)
+    monkeypatch.setattr(registry, "_plugins", {"odd": [point("odd", "math:pi")]})
+    with pytest.raises(UserError) as caught:
+        registry.get("odd")
+    assert str(caught.value) == (
+        f"{registry.kind} 'odd' of theirs 1.2 is of type float, but a {registry.kind} is {registry._expected}; "
+        "mend or uninstall the package"
+    )
+    assert "odd" in registry and registry.get(registry.builtin[0]) is not None
+
+
+@pytest.mark.parametrize("kind", KINDS.builtin)
+def test_what_is_built_in_is_of_its_kind(kind):
+    registry = KINDS.get(kind)
+    assert [name for name in registry.builtin if not registry._accepts(registry.get(name))] == []
+
+
+def test_a_function_is_no_model_and_a_model_no_metric(monkeypatch):
+    points = {"odd": [point("odd", "math:sqrt")], "model": [point("model", "recsys.models.base:Model")]}
+    for kind, name, type_name in (
+        ("models", "odd", "builtin_function_or_method"),
+        ("metrics", "model", "type"),
+    ):
+        monkeypatch.setattr(KINDS.get(kind), "_plugins", points)
+        with pytest.raises(UserError, match=f"is of type {type_name}, but a"):
+            KINDS.get(kind).get(name)
+
+
 def test_every_kind_has_a_group_of_its_own():
     groups = {kind: KINDS.get(kind)._group for kind in KINDS}
     assert groups == {kind: f"recsys.{kind}" for kind in KINDS}

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
+from types import SimpleNamespace
 
 import pytest
 
@@ -134,6 +135,31 @@ def completed(line, root):
 )
 def test_the_shell_completes_names_without_torch(line, expected, root):
     assert set(completed(line, root)) == expected
+
+
+THEIRS = SimpleNamespace(name="theirs", version="1.2")
+BROKEN = {
+    "bad-import": (["no_such_package.model:Model"], "of theirs 1.2 cannot be imported (ModuleNotFoundError"),
+    "twice": (["math:pi", "math:tau"], "is registered twice by theirs 1.2; mend or uninstall it"),
+    "wrong": (["math:pi"], "of theirs 1.2 is of type float, but a"),
+}
+
+
+@pytest.mark.parametrize("kind", sorted(set(KINDS_OF_PARTS) - {"commands"}))
+def test_broken_packages_are_one_line_each_and_leave_the_others_usable(recsys, monkeypatch, kind):
+    registry = KINDS.get(kind)
+    points = {
+        name: [EntryPoint(name, value, f"recsys.{kind}")._for(THEIRS) for value in values]
+        for name, (values, _) in BROKEN.items()
+    }
+    monkeypatch.setattr(registry, "_plugins", points)
+    status, out, _ = recsys("list", kind)
+    assert status == 0 and all(f" {name} " in out for name in (*BROKEN, *registry.builtin))
+    for name, (_, reason) in BROKEN.items():
+        status, _, err = recsys("show", kind, name)
+        assert status == 2 and err.count("\n") == 1 and reason in err, err
+    assert recsys("show", kind, registry.builtin[0])[0] == 0
+    assert recsys("train", "--model", "pop", "--dataset", "toy", "--split", "random")[0] == 0
 
 
 def test_a_broken_package_s_command_says_so_and_the_others_work(recsys, monkeypatch):
