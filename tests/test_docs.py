@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -51,20 +50,44 @@ def test_add_a_data_set(shop):
     run_python("docs/add-a-data-set.md", data_root=shop)
 
 
-def test_add_a_model(shop, monkeypatch):
-    from recsys import models
-    from recsys.datasets.cards import load_dataset
-    from recsys.registry import Registry
-    from recsys.runs import config as runs
+def test_the_page_on_models_shows_what_the_repository_holds():
+    """The whole file of the model, and its line in the registry."""
+    shown = {name: text for _, name, text in blocks("docs/add-a-model.md") if name}
+    model, registry = "recsys/models/collaborative/simgcl.py", "recsys/models/__init__.py"
+    assert shown[model] == (ROOT / model).read_text(encoding="utf-8")
+    assert shown[registry] in (ROOT / registry).read_text(encoding="utf-8")
+    assert shown.keys() == {model, registry}
 
-    write_files(shop, "docs/add-a-data-set.md")
-    write_files(shop, "docs/add-a-model.md")
-    fresh = Registry("model", None, {})
-    for module in (models, runs):
-        monkeypatch.setattr(module, "MODELS", fresh)
-    monkeypatch.setattr(runs, "load_dataset", lambda name, root: load_dataset(name, shop))
-    run_python("docs/add-a-model.md", folder=shop / "run")
-    sys.modules.pop("damped")
+
+def test_commands_of_the_page_on_models_work(recsys):
+    """On the toy data set in place of ml-100k."""
+    lines = [
+        a for kind, _, text in blocks("docs/add-a-model.md") if kind == "sh" for a in command_lines(text)
+    ]
+    assert [arguments[0] for arguments in lines] == ["show", "train"]
+    for arguments in lines:
+        status, _, err = recsys(*("toy" if word == "ml-100k" else word for word in arguments))
+        assert status == 0, err
+
+
+def test_the_page_on_models_names_all_that_the_contract_demands(toy):
+    from recsys.models.base import Model
+
+    page = (ROOT / "docs/add-a-model.md").read_text(encoding="utf-8")
+    contract = (ROOT / "tests/recsys/models/test_contract.py").read_text(encoding="utf-8")
+    tests = re.findall(r"^def test_(\w+)\((?=name\b)", contract, re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
+    assert len(tests) > 15 and set(tests) <= set(rows), set(tests) - set(rows)
+    capabilities = {name for name in vars(Model) if isinstance(vars(Model)[name], bool)}
+    assert set(rows) == set(tests) | capabilities
+    for fact in (f"{toy.n_users}\nusers and {toy.n_items} items", "max_epochs=40, batch_size=64", "width 8"):
+        assert fact in page
+    for name, shown, code in (
+        ("finds_the_users_own_community", "0.95", 'recall@10"] > 0.95'),
+        ("new_users_are_ranked_by_their_support", "1.5 times chance", "> 1.5 * metrics"),
+        ("cold_items_are_ranked_from_content_or_lowest_and_alike", "1.3 times chance", "> 1.3 * metrics"),
+    ):
+        assert shown in next(line for line in page.splitlines() if name in line) and code in contract
 
 
 def test_new_items_and_users(shop, capsys):
