@@ -1,257 +1,318 @@
 """The result pages of the documentation, written from result files that the repository keeps.
 
-`python -m recsys.experiments.bench.pages` writes docs/results/<name>.md from each experiments/results/<name>.json, with the
-command that measures it on top and the text of experiments/results/<name>.md below. `--keep runs/bench/<name>` first
-copies what `recsys bench` measured into experiments/results/<name>.json: figures, seeds, checksums and commit.
+`python -m recsys.experiments.bench.pages` writes docs/results/NAME.md for each experiments/results/NAME.json: the
+command that measures it on top, then where the figures come from, the tables, and the reading in NAME.md beside it.
+With `--from FOLDER` what `recsys bench` wrote into that folder first becomes a result file, named after the folder.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from recsys.errors import UserError
-from recsys.experiments.bench.config import find_file
+from recsys.experiments.bench.jobs import JOB_FILE
 from recsys.experiments.bench.results import RESULTS_FILE, read_json
+from recsys.experiments.bench.tables import markdown_table
 from recsys.files import write_text
-from recsys.runs.artifacts import ENVIRONMENT_FILE, GROUPS, first_fault
+from recsys.runs.artifacts import CONFIG_FILE, ENVIRONMENT_FILE, GROUPS, first_fault
+from recsys.runs.tables import number
 
-KEPT, PAGES = Path("experiments/results"), Path("docs/results")
-JOB_FILE = "cell.json"
-INDEX = """# Results
+FILES, PAGES = Path("experiments/results"), Path("docs/results")
+COMMAND = "python -m recsys.experiments.bench.pages"
+NOT_KEPT = "not kept"
+INDEX = f"""# Results
 
-Each page is written from a file in `experiments/results/` by `python -m recsys.experiments.bench.pages`. It names the
-command that measures it, the commit, the seeds and the checksums of the data where they are known.
+Each page is written by `{COMMAND}` from a file in `experiments/results/`.
+At the top of a page is the command that measures its figures again, then what is known of the measurement. What is not
+known is "{NOT_KEPT}".
 
-| page | data |
-| --- | --- |
+Every figure is a mean over seeds and over users of the test part. "Worse" means that the 95% interval of the paired
+difference from the reference, corrected for the number of comparisons (Holm), excludes zero.
+
 """
 
 
-class _Kept(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Against(_Kept):
-    """The difference from the row that all others are compared with, and its corrected interval."""
-
-    reference: str
-    difference: float | None = None
-    interval: tuple[float, float] | None = None
-
-
-class Figure(_Kept):
-    """One model's mean over seeds, its 95% interval, and what the comparison with the reference says."""
-
-    mean: float
-    interval: tuple[float, float] | None = None
-    verdict: str = ""
-    against: Against | None = None
-
-
-class Row(_Kept):
-    """One model: figures by column."""
-
-    model: str
-    seeds: int | None = None
-    columns: dict[str, Figure]
-
-
-class KeptTable(_Kept):
-    """One data set under one split: `columns` in the order in which they are shown."""
-
-    title: str
-    dataset: str
-    split: str
-    columns: list[str]
-    decide_by: str
-    chance: dict[str, float | None] = {}
-    rows: list[Row]
-
-
-class KeptResults(_Kept):
-    """A result file: a subset of what `recsys bench` writes into results.json, and where the figures come from.
+class Row(_Part):
+    """One row of a table.
 
     Attributes:
-        source: "measured", or where the figures were copied from.
+        figures: column -> mean over seeds.
+        interval: of the deciding column's mean, 95%.
+        difference, difference_interval: from the reference in the deciding column; the interval is corrected for the
+            number of comparisons.
+    """
+
+    model: str
+    figures: dict[str, float]
+    interval: tuple[float, float] | None = None
+    difference: float | None = None
+    difference_interval: tuple[float, float] | None = None
+    verdict: str | None = None
+
+
+class ResultTable(_Part):
+    """One data set under one split. `chance` is what a random order has in each column."""
+
+    title: str
+    columns: list[str]
+    decide_by: str
+    reference: str | None
+    rows: list[Row]
+    chance: dict[str, float | None] = {}
+
+
+class ResultFile(_Part):
+    """Figures and where they come from; None stands for what is not known.
+
+    Attributes:
+        command: measures the figures again.
+        source: "measured", or the page that the figures were copied from.
+        printed_by: the first commit whose `source` holds all the figures, where they were copied.
+        experiment: the file that says what was run, at that commit.
         commit: of the code that measured them.
-        experiment: name of the experiment file, with its SHA-256 as it was measured.
-        data_sha256: data set -> checksum of its content; None where it was not kept.
-        note: what a reader must know about gaps in the record.
+        data_sha256: data set -> checksum of its content.
+        settings: row -> model and settings.
     """
 
     title: str
     command: str
     source: str
+    printed_by: str | None = None
+    experiment: str | None = None
     commit: str | None
-    experiment: str
-    experiment_sha256: str | None = None
-    seeds: list[int] = []
-    split_seeds: list[int] = []
+    seeds: list[int]
+    split_seeds: list[int]
     data_sha256: dict[str, str | None]
-    note: str = ""
-    tables: list[KeptTable]
+    settings: dict[str, dict[str, Any]] | None
+    tables: list[ResultTable]
 
 
-def read_kept(path: Path) -> KeptResults:
+def read_results(path: Path) -> ResultFile:
     """A result file.
 
     Raises:
-        UserError: it is no JSON, or lacks a field.
+        UserError: it cannot be read, or is no result file.
     """
     try:
-        return KeptResults.model_validate_json(path.read_text(encoding="utf-8"))
+        return ResultFile.model_validate_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
     except ValidationError as error:
-        raise UserError(f"{path} is no result file ({first_fault(error)})") from None
+        raise UserError(
+            f"{path} is no result file ({first_fault(error)}); make it with {COMMAND} --from"
+        ) from None
 
 
-def page(results: KeptResults, reading: str) -> str:
-    """A result page as Markdown: the command on top, the tables, the reading below."""
-    lines = [f"# {results.title}", "", "```sh", results.command, "```", "", _provenance(results), ""]
+def page(name: str, results: ResultFile, reading: str) -> str:
+    """A result page as Markdown."""
+    lines = [f"# {results.title}", "", "```sh", results.command, "```", "", *_origin(name, results), ""]
     for table in results.tables:
-        lines += [f"## {table.title}", ""] if len(results.tables) > 1 else []
-        lines += [*_table(table), ""]
-    if results.note:
-        lines += [f"Note: {results.note}", ""]
-    return "\n".join([*lines, "## Reading", "", reading.strip(), ""]) if reading else "\n".join(lines)
-
-
-def _provenance(results: KeptResults) -> str:
-    known = {f"`{name}` {digest[:12]}" for name, digest in results.data_sha256.items() if digest}
-    lines = [
-        f"Source: {results.source}.",
-        f"Commit: {results.commit or 'not recorded'}.",
-        f"Experiment: `{results.experiment}`"
-        + (f" (SHA-256 {results.experiment_sha256[:12]})." if results.experiment_sha256 else "."),
-        f"Seeds: {_listed(results.seeds)}; split seeds: {_listed(results.split_seeds)}.",
-        f"Data (SHA-256): {', '.join(sorted(known)) or 'not recorded'}.",
-    ]
+        lines += [f"## {table.title}", "", _table(table), ""]
+    if reading:
+        lines += ["## Reading", "", reading.strip(), ""]
     return "\n".join(lines)
 
 
-def _listed(numbers: Sequence[int]) -> str:
-    return ", ".join(map(str, numbers)) or "not recorded"
+def _origin(name: str, results: ResultFile) -> list[str]:
+    """Where the figures come from, as a list."""
+    code, settings = results.commit or NOT_KEPT, f"in `{FILES}/{name}.json`"
+    source = results.source
+    if results.printed_by:
+        first = f"commit {results.printed_by[:10]} is the first that prints all of them"
+        source = f"copied from `{source}`; {first}, and no more was kept"
+    if results.settings is None:
+        settings = NOT_KEPT
+        if results.experiment:
+            settings += (
+                f"; `{results.experiment}` of commit {(results.printed_by or '')[:10]} says what was run"
+            )
+    data = (f"{dataset}: {f'`{sha}`' if sha else NOT_KEPT}" for dataset, sha in results.data_sha256.items())
+    facts = {
+        "Figures": source,
+        "Commit that measured them": code,
+        "Settings": settings,
+        "Seeds": f"{_list(results.seeds)}; of the split: {_list(results.split_seeds)}",
+        "SHA-256 of the data": ", ".join(data),
+    }
+    return [f"* {name}: {text}." for name, text in facts.items()]
+
+
+def _list(values: Iterable[int]) -> str:
+    return ", ".join(map(str, values)) or NOT_KEPT
 
 
 def heading(column: str) -> str:
-    """A column's name for people: `cold:ndcg@20` becomes `ndcg@20, cold items`."""
+    """A column's name for people.
+
+    Example:
+        >>> heading("ndcg@20"), heading("cold:ndcg@20")
+        ('ndcg@20', 'ndcg@20, cold items')
+    """
     group, _, metric = column.rpartition(":")
-    return f"{metric}, {GROUPS.get(group, group)}" if group and group != "overall" else metric
+    return f"{metric}, {GROUPS.get(group, group)}" if group else metric
 
 
-def _table(table: KeptTable) -> Iterator[str]:
-    decided = [row.columns.get(table.decide_by) for row in table.rows]
-    extra = {
-        "95% interval": [_interval(f.interval) if f else "" for f in decided],
-        f"difference in {heading(table.decide_by)}": [_difference(f) for f in decided],
-        "verdict": [f.verdict if f else "" for f in decided],
+def _table(table: ResultTable) -> str:
+    beside = {
+        "95% interval": [_interval(row.interval) for row in table.rows],
+        f"against {table.reference}": [_against(row) for row in table.rows],
     }
-    shown = {name: texts for name, texts in extra.items() if any(texts)}
-    yield _line(["model", *map(heading, table.columns), *shown])
-    yield _line(["---", *["---:"] * (len(table.columns) + len(shown))])
-    for number, row in enumerate(table.rows):
-        figures = [row.columns.get(column) for column in table.columns]
-        cells = [_figure(f, table.decide_by == c) for f, c in zip(figures, table.columns, strict=True)]
-        yield _line([row.model, *cells, *(texts[number] for texts in shown.values())])
-    if any(value is not None for value in table.chance.values()):
-        values = [table.chance.get(column) for column in table.columns]
-        yield _line(["chance", *("" if v is None else f"{v:.4f}" for v in values), *[""] * len(shown)])
+    beside = {name: texts for name, texts in beside.items() if any(texts)}
+    header = ["", *map(heading, table.columns)]
+    rows = [[row.model, *(number(row.figures.get(c)) for c in table.columns)] for row in table.rows]
+    at = 1 + table.columns.index(table.decide_by) + 1  # right of the deciding column
+    for offset, (name, texts) in enumerate(beside.items()):
+        header.insert(at + offset, name)
+        for row, text in zip(rows, texts, strict=True):
+            row.insert(at + offset, text)
+    if table.chance:
+        chance = ["chance", *(number(table.chance.get(c)) for c in table.columns)]
+        rows.append([*chance[:at], *[""] * len(beside), *chance[at:]])
+    return markdown_table(header, rows)
 
 
-def _figure(figure: Figure | None, decides: bool) -> str:
-    if figure is None:
-        return ""
-    worse = not decides and figure.verdict == "worse"
-    return f"{figure.mean:.4f}" + (" (worse)" if worse else "")
+def _interval(ends: tuple[float, float] | None, sign: str = "") -> str:
+    return f"{ends[0]:{sign}.4f} to {ends[1]:{sign}.4f}" if ends else ""
 
 
-def _interval(interval: tuple[float, float] | None) -> str:
-    return f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else ""
+def _against(row: Row) -> str:
+    gap = "" if row.difference is None else f"{row.difference:+.4f}"
+    between = f"({_interval(row.difference_interval, '+')})" if row.difference_interval else ""
+    return ", ".join(filter(None, [f"{gap} {between}".strip(), row.verdict]))
 
 
-def _difference(figure: Figure | None) -> str:
-    against = figure.against if figure else None
-    if against is None:
-        return ""
-    text = "" if against.difference is None else f"{against.difference:+.4f}"
-    return f"{text} ({_interval(against.interval)})".strip() if against.interval else text
+def from_bench(folder: Path) -> ResultFile:
+    """What `recsys bench` measured in `folder`, with its settings, seeds, checksums and commits.
+
+    Raises:
+        UserError: the folder holds no results, or some runs failed.
+    """
+    results = read_json(folder / RESULTS_FILE)
+    if not results.get("tables"):
+        raise UserError(f"{folder} holds no {RESULTS_FILE}; write it with recsys bench")
+    if results["failed"]:
+        raise UserError(
+            f"{folder}: some runs failed ({len(results['failed'])}); run recsys bench again, then this"
+        )
+    runs = {
+        folder / "jobs" / name: row["model"]
+        for table in results["tables"]
+        for row in table["rows"]
+        for name in row["runs"]
+    }
+    try:
+        configs = {run: yaml.safe_load((run / CONFIG_FILE).read_text(encoding="utf-8")) for run in runs}
+    except OSError as error:
+        raise UserError(f"cannot read {error.filename}: {error.strerror}; run recsys bench again") from None
+    commits = {read_json(run / ENVIRONMENT_FILE).get("commit") for run in runs}
+    values = {
+        "title": results["title"],
+        "command": f"recsys bench {folder.name}"
+        + (" --data-root DIR" if any(config.get("data_root") for config in configs.values()) else ""),
+        "source": "measured",
+        "commit": None if None in commits else " and ".join(sorted(commits)),
+        "seeds": sorted({config["seed"] for config in configs.values()}),
+        "split_seeds": sorted({config["split_seed"] for config in configs.values()}),
+        "data_sha256": {
+            Path(configs[run]["dataset"]).stem: read_json(run / JOB_FILE).get("data_sha256") for run in runs
+        },
+        "settings": {
+            label: {"model": configs[run]["model"], "settings": configs[run]["settings"]}
+            for run, label in runs.items()
+        },
+        "tables": [_measured(table) for table in results["tables"]],
+    }
+    return ResultFile.model_validate(values)
 
 
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+def _measured(table: Mapping[str, Any]) -> dict[str, Any]:
+    """A table of results.json as a `ResultTable` holds it."""
+    decide, rows = table["decide_by"], []
+    columns = list(dict.fromkeys([*table["columns"], decide]))
+    references = {row["columns"].get(decide, {}).get("against", {}).get("reference") for row in table["rows"]}
+    for row in table["rows"]:
+        found = row["columns"].get(decide, {})
+        against = found.get("against", {})
+        values = {
+            "model": row["model"],
+            "figures": {c: round(row["columns"][c]["mean"], 6) for c in columns if c in row["columns"]},
+            "interval": _rounded(found.get("interval")),
+            "difference": round(against["difference"], 6) if against else None,
+            "difference_interval": _rounded(against.get("interval")),
+            "verdict": against.get("label"),
+        }
+        rows.append({name: value for name, value in values.items() if value is not None})
+    return {
+        "title": table["title"],
+        "columns": columns,
+        "decide_by": decide,
+        "reference": next(iter(references - {None}), None),
+        "rows": rows,
+        "chance": {c: value and round(value, 6) for c, value in table["chance"].items()},
+    }
+
+
+def _rounded(ends: Iterable[float] | None) -> list[float] | None:
+    return [round(end, 6) for end in ends] if ends else None
+
+
+def as_json(value: Any, indent: str = "") -> str:
+    """JSON with whatever fits a line on one line, so that a row of a table is a line of its file."""
+    line = json.dumps(value, ensure_ascii=False)
+    if len(line) < 110 or not isinstance(value, (dict, list)) or "model" in value:
+        return line
+    inner = indent + "  "
+    if isinstance(value, dict):
+        parts = [f"{json.dumps(key)}: {as_json(part, inner)}" for key, part in value.items()]
+    else:
+        parts = [as_json(part, inner) for part in value]
+    start, end = "{}" if isinstance(value, dict) else "[]"
+    return start + "\n" + ",\n".join(inner + part for part in parts) + f"\n{indent}{end}"
+
+
+def write_results(results: ResultFile, path: Path) -> None:
+    """Write a result file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, as_json(results.model_dump(mode="json", exclude_unset=True)) + "\n")
 
 
 def pages(root: Path) -> dict[Path, str]:
-    """Path -> text of every result page, and of their index, below the checkout `root`."""
-    found, index = {}, INDEX
-    for path in sorted((root / KEPT).glob("*.json")):
-        results, text = read_kept(path), path.with_suffix(".md")
-        reading = text.read_text(encoding="utf-8") if text.is_file() else ""
-        found[root / PAGES / f"{path.stem}.md"] = page(results, reading)
-        index += _line([f"[{results.title}]({path.stem}.md)", ", ".join(results.data_sha256)]) + "\n"
-    return found | {root / PAGES / "index.md": index}
+    """Path -> text of every result page and of their index, below the checkout `root`."""
+    texts, index = {}, []
+    for path in sorted((root / FILES).glob("*.json")):
+        results, reading = read_results(path), path.with_suffix(".md")
+        text = reading.read_text(encoding="utf-8") if reading.is_file() else ""
+        texts[root / PAGES / f"{path.stem}.md"] = page(path.stem, results, text)
+        index.append(f"* [{results.title}]({path.stem}.md)")
+    return texts | {root / PAGES / "index.md": INDEX + "\n".join(index) + "\n"}
 
 
-def keep(out: Path, root: Path) -> Path:
-    """Copy what `recsys bench` measured in its folder `out` into the result files below `root`.
-
-    Raises:
-        UserError: there are no results, or some of its jobs failed.
-    """
-    measured = read_json(out / RESULTS_FILE)
-    if not measured.get("tables"):
-        raise UserError(f"{out} holds no {RESULTS_FILE}; run `recsys bench` first")
-    if measured.get("failed"):
-        raise UserError(f"{out}: {len(measured['failed'])} jobs failed; run `recsys bench` again")
-    runs = [p.parent for p in sorted(out.glob(f"*/*/{JOB_FILE}"))]
-    target = root / KEPT / f"{out.name}.json"
-    kept = KeptResults.model_validate(measured | _record(out.name, runs) | {"source": "measured"})
-    write_text(target, json.dumps(kept.model_dump(exclude_none=True), indent=1) + "\n")
-    return target
-
-
-def _record(name: str, runs: Sequence[Path]) -> dict[str, Any]:
-    """Where measured figures come from, as their runs' folders say."""
-    made = [read_json(run / ENVIRONMENT_FILE) for run in runs]
-    metrics = [read_json(run / "metrics.json") for run in runs]
-    jobs = [read_json(run / JOB_FILE) for run in runs]
-    data = {m["dataset"]: j.get("data_sha256") for m, j in zip(metrics, jobs, strict=True)}
-    return {
-        "experiment": name,
-        "experiment_sha256": hashlib.sha256(find_file(name).read_bytes()).hexdigest(),
-        "commit": " and ".join(sorted({m["commit"] for m in made if m.get("commit")})) or None,
-        "seeds": sorted({m["seed"] for m in metrics}),
-        "split_seeds": sorted({m.get("split_seed", 0) for m in metrics}),
-        "data_sha256": data,
-    }
-
-
-def write_pages(root: Path) -> Mapping[Path, str]:
-    """Write every result page below the checkout `root`."""
-    found = pages(root)
-    (root / PAGES).mkdir(parents=True, exist_ok=True)
-    for path, text in found.items():
-        write_text(path, text)
-    return found
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--root", type=Path, default=Path(), help="the checkout; by default this folder")
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="first copy this benchmark's results")
-    arguments = parser.parse_args()
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--from", dest="folder", type=Path, help="first make a result file of this benchmark's folder"
+    )
+    parser.add_argument(
+        "--root", type=Path, default=Path(), help="the checkout (default: the current folder)"
+    )
+    options = parser.parse_args(arguments)
     try:
-        if arguments.keep:
-            print(f"wrote {keep(arguments.keep, arguments.root)}")
-        for path in write_pages(arguments.root):
+        if options.folder:
+            write_results(from_bench(options.folder), options.root / FILES / f"{options.folder.name}.json")
+        for path, text in pages(options.root).items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_text(path, text)
             print(f"wrote {path}")
     except UserError as error:
         raise SystemExit(f"recsys: {error}") from None

@@ -1,0 +1,120 @@
+"""Result files and the pages written from them: the kept pages are current, and a benchmark's folder becomes a page."""
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from rich.console import Console
+
+from recsys.errors import UserError
+from recsys.experiments.bench import pages
+from recsys.experiments.bench.runner import BenchOptions, run_bench
+
+ROOT = Path(__file__).parents[3]
+TOYS = {
+    "title": "Toys",
+    "models": {"pop": None, "near": {"model": "itemknn", "settings": {"k": 3}}},
+    "datasets": ["toy"],
+    "splits": [{"protocol": "random", "seeds": [4]}],
+    "seeds": [0, 1],
+    "columns": ["recall@20"],
+    "reference": "pop",
+}
+
+
+@pytest.fixture(scope="module")
+def measured(root, tmp_path_factory):
+    """A benchmark's folder, and what results.json holds."""
+    folder = tmp_path_factory.mktemp("pages")
+    (folder / "toys.yaml").write_text(yaml.safe_dump(TOYS, sort_keys=False))
+    options = BenchOptions(out=folder / "toys", data_root=str(root))
+    return folder / "toys", run_bench(str(folder / "toys.yaml"), options, Console(file=io.StringIO()))
+
+
+def test_the_pages_are_what_the_command_writes():
+    written = pages.pages(ROOT)
+    assert {path.name for path in (ROOT / pages.PAGES).iterdir()} == {path.name for path in written}
+    for path, text in written.items():
+        assert path.read_text(encoding="utf-8") == text, f"run {pages.COMMAND}"
+
+
+def test_a_copied_result_file_claims_nothing_that_was_not_kept():
+    for path in (ROOT / pages.FILES).glob("*.json"):
+        results = pages.read_results(path)
+        if results.source != "measured":
+            assert results.printed_by and results.commit is None and results.settings is None
+        for table in results.tables:
+            assert table.reference in {None, *(row.model for row in table.rows)}
+            assert all(set(row.figures) <= set(table.columns) for row in table.rows)
+
+
+def test_a_benchmarks_folder_becomes_a_result_file_and_its_page(measured, tmp_path):
+    folder, found = measured
+    pages.main(["--from", str(folder), "--root", str(tmp_path)])
+    results = pages.read_results(tmp_path / pages.FILES / "toys.json")
+    assert (results.title, results.source, results.seeds, results.split_seeds) == (
+        "Toys",
+        "measured",
+        [0, 1],
+        [4],
+    )
+    assert results.command == "recsys bench toys --data-root DIR"
+    assert results.settings["near"]["model"] == "itemknn" and results.settings["near"]["settings"]["k"] == 3
+    jobs = [json.loads(path.read_text()) for path in folder.glob("jobs/*/job.json")]
+    assert {results.data_sha256["toy"]} == {job["data_sha256"] for job in jobs}
+    (table,), (other,) = results.tables, found["tables"]
+    assert (table.reference, table.decide_by) == ("pop", "ndcg@20")
+    for row, said in zip(table.rows, other["rows"], strict=True):
+        assert row.figures["recall@20"] == pytest.approx(said["columns"]["recall@20"]["mean"], abs=1e-6)
+        against = said["columns"]["ndcg@20"].get("against")
+        assert (row.verdict is None) == (against is None) == (row.model == "pop")
+        if against:
+            assert row.difference == pytest.approx(against["difference"], abs=1e-6)
+            assert row.difference_interval == pytest.approx(against["interval"], abs=1e-6)
+    text = (tmp_path / pages.PAGES / "toys.md").read_text()
+    assert text.index("recsys bench toys") < text.index("| near") and results.data_sha256["toy"] in text
+    assert str(folder) not in text and str(tmp_path) not in (tmp_path / pages.FILES / "toys.json").read_text()
+
+
+def test_the_reading_stands_below_the_tables(measured, tmp_path):
+    results = pages.from_bench(measured[0])
+    text = pages.page("toys", results, "Pop is enough.\n")
+    assert text.endswith("## Reading\n\nPop is enough.\n") and "## Reading" not in pages.page(
+        "toys", results, ""
+    )
+
+
+def test_unknown_things_are_said_to_be_unknown(measured):
+    known = pages.from_bench(measured[0])
+    unknown = known.model_copy(update={"commit": None, "settings": None, "data_sha256": {"toy": None}})
+    text = pages.page("toys", unknown, "")
+    assert text.count(pages.NOT_KEPT) == 3
+
+
+@pytest.mark.parametrize("text", ["no json", "{}", '{"title": "a"}'])
+def test_a_broken_result_file_is_named(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(UserError, match=r"a\.json is no result file"):
+        pages.read_results(tmp_path / "a.json")
+
+
+def test_folders_that_make_no_result_file(measured, tmp_path):
+    with pytest.raises(SystemExit, match=r"holds no results\.json"):
+        pages.main(["--from", str(tmp_path), "--root", str(tmp_path)])
+    copy = tmp_path / "copy"
+    shutil.copytree(measured[0], copy)
+    next(copy.glob("jobs/*/config.yaml")).unlink()
+    with pytest.raises(UserError, match=r"config\.yaml"):
+        pages.from_bench(copy)
+    (copy / "results.json").write_text(json.dumps(measured[1] | {"failed": {"pop": "ValueError"}}))
+    with pytest.raises(UserError, match="some runs failed"):
+        pages.from_bench(copy)
+
+
+def test_json_with_a_line_for_each_row_is_json():
+    value = {"title": "a", "tables": [{"rows": [{"model": "m" * 200, "figures": {}}], "empty": []}]}
+    assert json.loads(pages.as_json(value)) == value
+    assert '{"model": "mmm' in pages.as_json(value)
