@@ -1,4 +1,4 @@
-"""Lets the documentation find recsys.datasets and recsys.graphs, and lists modules and models where a page asks for them.
+"""Lets the documentation find recsys.datasets and recsys.graphs, and lists modules and models where a page asks so.
 
 The top-level folders are imported below `recsys` (setup.py says how). mkdocstrings reads files and imports nothing: it
 gets a copy laid out as the packages are imported.
@@ -38,7 +38,7 @@ def on_config(config):
 
 
 def on_page_markdown(markdown, **_):
-    """`<!-- models in PACKAGE -->` is every registered model of a package, `<!-- modules in PACKAGE -->` every module."""
+    """`<!-- models in PACKAGE -->` is every model of a package, `<!-- modules in PACKAGE -->` every module."""
     return ASKED.sub(lambda asked: {"models": models, "modules": modules}[asked[1]](asked[2]), markdown)
 
 
@@ -49,7 +49,10 @@ def models(package: str) -> str:
 
 
 def _model(name: str, package: str, module: str, model: str) -> str:
-    parts = [f"### {name}", f"::: {package}.{module}.{model}\n    options: {{members: false, heading_level: 4}}"]
+    parts = [
+        f"### {name}",
+        f"::: {package}.{module}.{model}\n    options: {{members: false, heading_level: 4}}",
+    ]
     source = (copy / package.replace(".", "/") / f"{module}.py").read_text(encoding="utf-8")
     if f"class {model}Settings(" in source:
         parts.append(
