@@ -65,7 +65,7 @@ def test_a_folder_with_a_card_and_one_without(tmp_path, monkeypatch):
     write_card(tmp_path / "carded")
     write_guessable(tmp_path / "guessed")
     (tmp_path / "neither").mkdir()
-    assert set(known_names(tmp_path)) == {*SHIPPED, "carded", "guessed"}
+    assert set(known_names(tmp_path)) == {*cards.CARDS, "carded", "guessed"}
     assert load_dataset("carded", tmp_path).n_users == 2
     monkeypatch.setenv("RECSYS_DATA", str(tmp_path))
     assert load_dataset("guessed").n_users == 1 and find_card("guessed").reader == "mmrec"

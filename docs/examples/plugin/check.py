@@ -98,6 +98,19 @@ def make_environment(folder: Path) -> Path:
     return python
 
 
+def run_tests(python: Path, arguments: list[str]) -> None:
+    """recsys's own tests, and the contract of the example's model, with the package installed."""
+    environment = os.environ | {
+        "PYTHONSAFEPATH": "1"
+    }  # an installed recsys, not the checkout's folder of that name
+    contract = environment | {"RECSYS_CONTRACT": " ".join(PARTS["models"])}
+    for given, variables in (
+        (arguments, environment),
+        (["-q", "tests/recsys/models/test_contract.py"], contract),
+    ):
+        subprocess.run([python, "-m", "pytest", *given], cwd=HERE.parents[2], env=variables, check=True)
+
+
 def main(arguments: list[str]) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary).resolve()
@@ -121,13 +134,7 @@ def main(arguments: list[str]) -> None:
                 sys.exit(f"status {run.returncode}, missing {missing}:\n{run.stdout}\n{run.stderr}")
         check_figures(work)
         if "--tests" in arguments:
-            given = arguments[arguments.index("--tests") + 1 :]
-            subprocess.run([python, "-m", "pytest", *given], cwd=HERE.parents[2], check=True)
-            contract = os.environ | {"RECSYS_CONTRACT": " ".join(PARTS["models"])}
-            test = "tests/recsys/models/test_contract.py"
-            subprocess.run(
-                [python, "-m", "pytest", "-q", test], cwd=HERE.parents[2], env=contract, check=True
-            )
+            run_tests(python, arguments[arguments.index("--tests") + 1 :])
     print("the example's parts work from the command line")
 
 
