@@ -162,13 +162,13 @@ def _locate(name: str, data_root: str | Path | None) -> tuple[Card, Path | None]
 
 
 def _registered(name: str) -> tuple[Card, Path | None]:
-    found = CARDS.get(name)
-    if isinstance(found, Card):
+    entry = CARDS.get(name)
+    if isinstance(entry, Card):
         module = (CARDS.target(name) or "").partition(":")[0]
         file = getattr(sys.modules.get(module), "__file__", None)
-        card, folder = found, Path(file).parent if file else None
+        card, folder = entry, Path(file).parent if file else None
     else:
-        card, folder = read_card(Path(found)), Path(found).parent
+        card, folder = read_card(Path(entry)), Path(entry).parent
     if card.name != name:
         raise DataError(
             f"the card of {CARDS.origin(name)} for '{name}' says name: {card.name}; make them one"
@@ -251,8 +251,8 @@ def load_dataset(name: str, data_root: str | Path | None = None) -> Dataset:
     _check_files(card, folder, CHECKED_ON_LOAD)
     dataset = READERS.get(card.reader)(folder, card)
     if missing := [m for m in card.modalities if m not in dataset.modalities]:
-        found = ", ".join(dataset.modalities) or "none"
-        raise DataError(f"{folder}: no modality {', '.join(missing)}; the card names it, found {found}")
+        known = ", ".join(dataset.modalities) or "none"
+        raise DataError(f"{folder}: no modality {', '.join(missing)}; the card names it, found {known}")
     return replace(dataset, origin=Origin(name, str(data_root) if data_root else None))
 
 

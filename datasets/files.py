@@ -126,10 +126,10 @@ def load_npz(path: Path) -> sp.csr_array:
 
 def feature_files(folder: Path) -> dict[str, tuple[str, np.ndarray]]:
     """Every `*_feat.npy` of a folder: modality (the file's prefix) -> (file name, array), sorted by name."""
-    found = {}
+    matrices = {}
     for path in sorted(folder.glob("*_feat.npy")):
         array = load_npy(path)
         if array.ndim != 2:
             raise DataError(f"{path}: expected a matrix of items x width, found shape {array.shape}")
-        found[path.name.removesuffix("_feat.npy")] = (str(path), array)
-    return found
+        matrices[path.name.removesuffix("_feat.npy")] = (str(path), array)
+    return matrices

@@ -35,9 +35,9 @@ def cached(builder: Callable[..., sp.csr_matrix], *inputs, folder: Path | str | 
     """
     key = content_key(builder, inputs, parameters)
     path = (Path(folder) if folder is not None else default_folder()) / f"{builder.__name__}-{key[:32]}.npz"
-    found = _read(path)
-    if found is not None:
-        return found
+    kept = _read(path)
+    if kept is not None:
+        return kept
     graph = sp.csr_matrix(builder(*inputs, **parameters))
     with contextlib.suppress(OSError):
         _write(path, graph)

@@ -134,8 +134,10 @@ def propagation(
             f"H H^T of {incidence.shape[0]} nodes would have up to {expected.edges} edges and take "
             f"{expected.bytes} bytes, over the limit of {limit}: use form='implicit' or drop large hyperedges"
         )
-    worth = expected.explicit_work <= WORTH_COUNTING * expected.implicit_work and expected.bytes <= limit
-    if form == "implicit" or (form == "auto" and not worth):
+    explicit_pays = (
+        expected.explicit_work <= WORTH_COUNTING * expected.implicit_work and expected.bytes <= limit
+    )
+    if form == "implicit" or (form == "auto" and not explicit_pays):
         return implicit
     matrix = explicit_matrix(incidence, normalise, zero_diagonal)
     if form == "auto" and matrix.nnz + incidence.shape[0] > expected.implicit_work:

@@ -72,9 +72,9 @@ def knn(
     rows = block or search.default_block
     for start in range(0, len(query_ids), rows):
         ids = query_ids[start : start + rows]
-        found, score = decode(search.best(ids, position[ids] if exclude_self else None), positive_only)
-        indices[ids, : found.shape[1]] = np.where(found >= 0, base_ids[found], -1)
-        similarities[ids, : found.shape[1]] = score
+        neighbours, score = decode(search.best(ids, position[ids] if exclude_self else None), positive_only)
+        indices[ids, : neighbours.shape[1]] = np.where(neighbours >= 0, base_ids[neighbours], -1)
+        similarities[ids, : neighbours.shape[1]] = score
     return indices, similarities
 
 

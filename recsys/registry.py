@@ -165,7 +165,7 @@ def _package(point: EntryPoint) -> str:
 
 def _load(target: str) -> Any:
     module, _, attributes = target.partition(":")
-    found: Any = importlib.import_module(module)
+    target_object: Any = importlib.import_module(module)
     for attribute in attributes.split("."):
-        found = getattr(found, attribute)
-    return found
+        target_object = getattr(target_object, attribute)
+    return target_object

@@ -28,12 +28,12 @@ def inter_file(folder: Path, name: str) -> Path:
     """`<name>.inter`, or the folder's only `.inter` file."""
     if (path := folder / f"{name}.inter").is_file():
         return path
-    found = sorted(folder.glob("*.inter"))
-    if len(found) != 1:
+    tables = sorted(folder.glob("*.inter"))
+    if len(tables) != 1:
         raise DataError(
-            f"{folder}: expected {name}.inter, found {', '.join(p.name for p in found) or 'none'}"
+            f"{folder}: expected {name}.inter, found {', '.join(p.name for p in tables) or 'none'}"
         )
-    return found[0]
+    return tables[0]
 
 
 def inter_header(folder: Path) -> list[str]:

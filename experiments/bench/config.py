@@ -136,9 +136,10 @@ class Job:
     @property
     def name(self) -> str:
         """What people call it."""
-        c = self.config
-        split = f"{c.split}-{c.split_seed}" if c.split_seed else c.split
-        return f"{self.label} on {config_title(c.dataset, split, c.split_options, c.content)}, seed {c.seed}"
+        config = self.config
+        split = f"{config.split}-{config.split_seed}" if config.split_seed else config.split
+        title = config_title(config.dataset, split, config.split_options, config.content)
+        return f"{self.label} on {title}, seed {config.seed}"
 
     @property
     def folder(self) -> Path:
@@ -151,8 +152,8 @@ class Job:
 
     def made_by_other_code(self) -> list[Path]:
         """Finished folders of this job that another version of the code made, newest first."""
-        found = self.folder.parent.glob(f"{self._stem}-*/metrics.json")
-        return [p.parent for p in sorted(found, key=lambda p: -p.stat().st_mtime)]
+        records = self.folder.parent.glob(f"{self._stem}-*/metrics.json")
+        return [p.parent for p in sorted(records, key=lambda p: -p.stat().st_mtime)]
 
 
 def _plain(text: str) -> str:
@@ -274,11 +275,11 @@ def _splittings(value: Any, where: str) -> list[Splitting]:
 
 def _swept(part: Splitting) -> list[Splitting]:
     """The splits that one with a sweep stands for."""
-    found = []
+    parts = []
     for values in itertools.product(*part.sweep.values()):
         options = part.options | dict(zip(part.sweep, values, strict=True))
-        found.append(part.model_copy(update={"options": options, "sweep": {}}))
-    return found
+        parts.append(part.model_copy(update={"options": options, "sweep": {}}))
+    return parts
 
 
 def check_experiment(experiment: Experiment, where: str, beside: Iterable[str] = ()) -> None:

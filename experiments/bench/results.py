@@ -105,9 +105,11 @@ def summarise(
     """
     rules = Rules(margin=experiment.margin, reference=experiment.reference or None)
     stamp = [[str(folders.get(c)), c.label] for c in jobs]
-    told = experiment.model_dump(include={"title", "columns", "decide_by", "margin", "reference", "paper"})
+    presentation = experiment.model_dump(
+        include={"title", "columns", "decide_by", "margin", "reference", "paper"}
+    )
     key = hashlib.sha256(
-        json.dumps([stamp, [s.checksum for s in beside], dict(failed), told], sort_keys=True).encode()
+        json.dumps([stamp, [s.checksum for s in beside], dict(failed), presentation], sort_keys=True).encode()
     ).hexdigest()
     written = read_json(out / RESULTS_FILE)
     if written.get("key") == key and (out / MARKDOWN_FILE).exists() and (out / CSV_FILE).exists():
@@ -141,14 +143,14 @@ def _tables(
     """A table for each data set, split and content; jobs whose folder cannot be read go into `broken`."""
     groups: dict[str, list[Job]] = {}
     for job in jobs:
-        c = job.config
-        title = config_title(c.dataset, c.split, c.split_options, c.content)
+        config = job.config
+        title = config_title(config.dataset, config.split, config.split_options, config.content)
         groups.setdefault(title, []).append(job)
     tables = []
-    for title, members in groups.items():
-        dataset, split = members[0].config.dataset, members[0].config.split
-        scored = [*_read_jobs(members, folders, broken), *beside]
-        draws = sorted({(c.config.split_seed, c.config.seed) for c in members})
+    for title, group in groups.items():
+        dataset, split = group[0].config.dataset, group[0].config.split
+        scored = [*_read_jobs(group, folders, broken), *beside]
+        draws = sorted({(job.config.split_seed, job.config.seed) for job in group})
         wanted = experiment.columns or default_columns(split, scored)
         table = table_of(scored, draws, wanted, experiment.decide_by, rules)
         for row in table["rows"]:
@@ -167,15 +169,15 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _read_jobs(jobs: Sequence[Job], folders: Mapping[Job, Path], broken: dict[str, str]) -> list[Scored]:
-    found = []
+    scored = []
     for job in jobs:
         if job in folders:
             try:
                 draw = job.config.split_seed, job.config.seed
-                found.append(read_scored(folders[job], job.label, draw))
+                scored.append(read_scored(folders[job], job.label, draw))
             except UserError as error:
                 broken[job.name] = str(error)
-    return found
+    return scored
 
 
 def table_of(
@@ -198,9 +200,9 @@ def table_of(
     stamp = _stamp([columns, decide_by, asdict(rules), list(draws), of])
     if known and stamp in known:
         return known[stamp]
-    members: dict[str, list[Scored]] = {}
+    by_label: dict[str, list[Scored]] = {}
     for one in scored:
-        members.setdefault(one.label, []).append(one)
+        by_label.setdefault(one.label, []).append(one)
     rows = {
         label: {
             "model": label,
@@ -210,21 +212,21 @@ def table_of(
             "seconds": float(np.mean([s.metrics["timing"]["total"] for s in runs])),
             "columns": {},
         }
-        for label, runs in members.items()
+        for label, runs in by_label.items()
     }
     # A reference is declared for what decides; elsewhere nobody said beforehand who should win.
     others = replace(rules, reference=None)
-    found = [c for c in columns if _column(rows, scored, draws, c, rules if c == decide_by else others)]
-    decide = decide_by if decide_by in found else (found or [""])[0]
+    counted = [c for c in columns if _column(rows, scored, draws, c, rules if c == decide_by else others)]
+    decide = decide_by if decide_by in counted else (counted or [""])[0]
     order = sorted(rows.values(), key=lambda row: -row["columns"].get(decide, {}).get("mean", -1.0))
-    chance = {c: chance_of(next(iter(members.values())), c) for c in found} if members else {}
-    shown = [c for c in wanted if c in found]
+    chance = {c: chance_of(next(iter(by_label.values())), c) for c in counted} if by_label else {}
+    shown = [c for c in wanted if c in counted]
     facts = {"columns": shown, "decide_by": decide, "chance": chance, "rows": order, "seeds": len(draws)}
     return facts | {"stamp": stamp}
 
 
-def _stamp(told: Any) -> str:
-    return hashlib.sha256((json.dumps(told) + _code()).encode()).hexdigest()
+def _stamp(state: Any) -> str:
+    return hashlib.sha256((json.dumps(state) + _code()).encode()).hexdigest()
 
 
 @functools.cache
@@ -242,8 +244,8 @@ def default_columns(protocol: str, scored: Sequence[Scored] = ()) -> list[str]:
     overall = both if protocol in groups else ["recall@10", "recall@20", "ndcg@10", "ndcg@20"]
     users = scored[0].metrics["users"] if scored else {}
     least = SHARE_SHOWN * users.get("test", 0)
-    told = groups.get(protocol, ("cold", "cold_pool") if protocol == "predefined" else ())
-    shown = [group for group in told if users.get(f"test_{group}", least) >= least]
+    held_out = groups.get(protocol, ("cold", "cold_pool") if protocol == "predefined" else ())
+    shown = [group for group in held_out if users.get(f"test_{group}", least) >= least]
     return overall + [f"{group}:{metric}" for group in shown for metric in both]
 
 
@@ -253,10 +255,12 @@ def matrices(scored: Sequence[Scored], draws: Sequence[Draw], column: str) -> di
     group, _, metric = column.rpartition(":")
     series: dict[str, dict[Draw, tuple[np.ndarray, np.ndarray]]] = {}
     for one in scored:
-        found = one.values(group or "overall", metric)
-        if found is not None:
-            series.setdefault(one.label, {})[one.draw] = found
-    size = 1 + max((int(users.max()) for s in series.values() for users, _ in s.values()), default=-1)
+        users_and_values = one.values(group or "overall", metric)
+        if users_and_values is not None:
+            series.setdefault(one.label, {})[one.draw] = users_and_values
+    size = 1 + max(
+        (int(users.max()) for by_draw in series.values() for users, _ in by_draw.values()), default=-1
+    )
     table = {}
     for label, by_draw in series.items():
         table[label] = np.full((len(draws), size), np.nan)
@@ -321,7 +325,7 @@ def chance_of(scored: Sequence[Scored], column: str) -> float | None:
 
 def _paper(experiment: Experiment, tables: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Reported figures beside ours, those that were run."""
-    found = []
+    lines = []
     for said in experiment.paper.reported if experiment.paper else ():
         for table in tables:
             if table["dataset"] != said.dataset or said.split not in ("", table["split"]):
@@ -331,7 +335,7 @@ def _paper(experiment: Experiment, tables: Sequence[Mapping[str, Any]]) -> list[
                     ours = row["columns"].get(column, {}).get("mean")
                     label = f"{said.system}, beside {said.model}" if said.system else said.model
                     where = {"model": label, "dataset": said.dataset, "split": table["split"]}
-                    found.append(
+                    lines.append(
                         where | {"column": column, "reported": reported, "ours": ours, "reason": said.reason}
                     )
-    return found
+    return lines

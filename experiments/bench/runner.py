@@ -197,8 +197,8 @@ def _run(state: Progress, datasets: Mapping[str, Dataset], options: BenchOptions
         for number, (job, outcome) in enumerate(_outcomes(state, datasets, options), start=1):
             state.done(job, outcome)
             bar.update(task, completed=number, left=state.left())
-            told = f"FAILED: {outcome.error}" if outcome.error else f"{outcome.seconds:.1f} s"
-            line = f"[{number}/{total}] {job.name}: {told}; {state.left()}"
+            ending = f"FAILED: {outcome.error}" if outcome.error else f"{outcome.seconds:.1f} s"
+            line = f"[{number}/{total}] {job.name}: {ending}; {state.left()}"
             bar.console.print(line, markup=False, soft_wrap=True)
 
 

@@ -23,7 +23,7 @@ class Missing(Settings):
 
     def steps(self) -> list[ContentCorruption]:
         """What each step does. Where nothing is missing there is no pattern."""
-        found = {}
+        distinct = {}
         for pattern in self.patterns:
             for fill in self.fills:
                 for rate in self.rates:
@@ -31,8 +31,8 @@ class Missing(Settings):
                     if rate and pattern == "modality":
                         lost["modality"] = self.modality
                     step = ContentCorruption(missing=rate, fill=fill, **lost)
-                    found[step.model_dump_json()] = step
-        return list(found.values())
+                    distinct[step.model_dump_json()] = step
+        return list(distinct.values())
 
 
 def check_steps(steps: list[ContentCorruption], controls: bool, dataset: Dataset, split: Split) -> None:
@@ -44,8 +44,8 @@ def check_steps(steps: list[ContentCorruption], controls: bool, dataset: Dataset
 def config_title(dataset: str, split: str, options: Mapping[str, float], content: ContentCorruption) -> str:
     """What stands above the table of runs that share these; a control stands beside what it controls."""
     named = (f"{key} {value:g}" for key, value in sorted(options.items()))
-    told = [f"{dataset_label(dataset)}, {split}", *named]
-    return ", ".join([*told, *([content.title] if content.title else [])])
+    parts = [f"{dataset_label(dataset)}, {split}", *named]
+    return ", ".join([*parts, *([content.title] if content.title else [])])
 
 
 def check_missing(missing: Missing, where: str) -> None:

@@ -82,8 +82,8 @@ def user_loop(
         totals[f"ndcg@{K}"] += sum(1 / np.log2(t + 2) for t, hit in enumerate(hits) if hit) / ideal
         totals[f"hr@{K}"] += any(hits)
         totals[f"mrr@{K}"] += 1 / (hits.index(True) + 1) if any(hits) else 0.0
-        found = [sum(hits[: t + 1]) / (t + 1) for t, hit in enumerate(hits) if hit]
-        totals[f"map@{K}"] += sum(found) / min(K, len(relevant))
+        precisions = [sum(hits[: t + 1]) / (t + 1) for t, hit in enumerate(hits) if hit]
+        totals[f"map@{K}"] += sum(precisions) / min(K, len(relevant))
         n += 1
     return {name: total / n for name, total in totals.items()}
 

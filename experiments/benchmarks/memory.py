@@ -61,8 +61,8 @@ def main() -> None:
             command = [sys.executable, "-m", "recsys.experiments.benchmarks.memory", "--alone"]
             command += ["--data-root", options.data_root, "--dataset", dataset, "--model", model]
             command += ["--settings", options.settings]
-            told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-            record = json.loads(told.splitlines()[-1])
+            output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            record = json.loads(output.splitlines()[-1])
             print(
                 f"{dataset:18s}{model:12s}{record['peak_memory_mib'] * 2**20 / 1e9:12.2f}{record['epoch']:12.1f}"
                 f"{record['wall_seconds']:12.1f}",

@@ -46,10 +46,10 @@ def coo(matrix: sp.csr_matrix) -> Tensor:
 
 def lightgcn(graph: Tensor, users: Tensor, items: Tensor, layers: int) -> list[Tensor]:
     """All layers of LightGCN over users and items stacked."""
-    found = [torch.cat([users, items])]
+    propagated = [torch.cat([users, items])]
     for _ in range(layers):
-        found.append(torch.sparse.mm(graph, found[-1]))
-    return found
+        propagated.append(torch.sparse.mm(graph, propagated[-1]))
+    return propagated
 
 
 def table(rows: int, width: int) -> nn.Parameter:
@@ -154,19 +154,19 @@ class PlainMMHCL(nn.Module):
         )
 
     def forward(self, batch: Batch) -> Tensor:
-        s, (users, items, more_users, more_items) = self.settings, self.tables
-        layers = lightgcn(self.graph, users, items, s.layers)
+        settings, (users, items, more_users, more_items) = self.settings, self.tables
+        layers = lightgcn(self.graph, users, items, settings.layers)
         users, items = torch.stack(layers).mean(0).split([self.n_users, len(items)])
-        for _ in range(s.user_layers):
+        for _ in range(settings.user_layers):
             more_users = torch.sparse.mm(self.together, more_users)
-        for _ in range(s.item_layers):
+        for _ in range(settings.item_layers):
             more_items = torch.sparse.mm(self.alike, more_items)
         users, items = users + normalize(more_users), items + normalize(more_items)
         u, i, j = users[batch.users], items[batch.positives], items[batch.negatives[:, 0]]
         penalty = sum(x.square().sum() for x in (u, i, j)) / (2 * len(u))
-        contrast = s.user_contrast * plain_infonce(users, more_users, s.temperature)
-        contrast = contrast + s.item_contrast * plain_infonce(items, more_items, s.temperature)
-        return plain_bpr(u, i, j) + s.reg * penalty + contrast
+        contrast = settings.user_contrast * plain_infonce(users, more_users, settings.temperature)
+        contrast = contrast + settings.item_contrast * plain_infonce(items, more_items, settings.temperature)
+        return plain_bpr(u, i, j) + settings.reg * penalty + contrast
 
 
 def plain_bpr(u: Tensor, i: Tensor, j: Tensor) -> Tensor:
@@ -261,11 +261,11 @@ def main() -> None:
         start = time.perf_counter()
         model = model_class(model_class.Settings(**values), data, 0)
         building = time.perf_counter() - start
-        s = model.settings
+        settings = model.settings
         if name == "cm3":
-            plain = PlainCM3(data, s.layers, s.k, s.gamma)
+            plain = PlainCM3(data, settings.layers, settings.k, settings.gamma)
         elif name == "freedom":
-            plain = PlainFREEDOM(data, s.layers, s.k, s.prune, s.content)
+            plain = PlainFREEDOM(data, settings.layers, settings.k, settings.prune, settings.content)
             plain.start()
         else:
             plain = PlainMMHCL(data, model)

@@ -21,6 +21,7 @@ import pandas as pd
 import yaml
 
 from recsys.datasets.cards import load_dataset
+from recsys.experiments.bench.jobs import JOB_FILE
 from recsys.experiments.report.write import PAGE
 from recsys.runs.artifacts import METRICS_FILE, USERS_FILE
 from recsys.runs.config import RunConfig
@@ -53,7 +54,7 @@ def multiply(sources: Sequence[Path], folder: Path, runs: int) -> None:
         shutil.copytree(source, target)
         config = yaml.safe_load((target / "config.yaml").read_text())
         (target / "config.yaml").write_text(yaml.safe_dump(config | {"seed": seed}))
-        (target / "cell.json").write_text(json.dumps({"label": label}))
+        (target / JOB_FILE).write_text(json.dumps({"label": label}))
         users = pd.read_parquet(target / USERS_FILE)
         values = users.columns.difference(["user", "group"])
         noise = rng.normal(0, 0.02, (len(users), len(values))) + rng.normal(0, 0.01)

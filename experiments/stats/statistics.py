@@ -200,9 +200,9 @@ def bootstrap(
     groups: dict[bytes, list[int]] = {}
     for i, sample in enumerate(samples):
         groups.setdefault(sample.counted.tobytes(), []).append(i)
-    for members in groups.values():
-        columns = np.stack([samples[i].per_user for i in members], axis=1)
-        draws[members] = resample_users(columns, rng, resamples)
+    for places in groups.values():
+        columns = np.stack([samples[i].per_user for i in places], axis=1)
+        draws[places] = resample_users(columns, rng, resamples)
     for row, noise in zip(draws, noises, strict=True):
         if noise.df:
             row += rng.standard_t(noise.df, resamples) * noise.se

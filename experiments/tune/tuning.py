@@ -30,7 +30,7 @@ def without_test(dataset: Dataset, split: Split) -> tuple[Dataset, Split]:
     parts = {
         name: np.searchsorted(kept, getattr(split, name)) for name in ("train", "valid", "valid_support")
     }
-    blind = replace(
+    untested = replace(
         split, **parts, test=NO_ROWS, test_support=NO_ROWS, test_pool=np.zeros_like(split.test_pool)
     )
     changed = {"interactions": dataset.interactions.iloc[kept].reset_index(drop=True)}
@@ -38,7 +38,7 @@ def without_test(dataset: Dataset, split: Split) -> tuple[Dataset, Split]:
         tested = np.isin(np.arange(dataset.n_users), dataset.interactions["user"].iloc[split.test])
         changed["feedback"] = dataset.feedback and dataset.feedback.without(tested)
         changed["given"] = None if dataset.given is None else dataset.given[kept]
-    return replace(dataset, **changed), blind
+    return replace(dataset, **changed), untested
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +84,7 @@ class Tuning:
         from recsys.training.loop import train
 
         folder.mkdir(parents=True, exist_ok=True)
-        told = train(
+        record = train(
             model,
             training,
             folder,
@@ -94,4 +94,4 @@ class Tuning:
             callbacks=callbacks,
         )
         data.ledger.audit(self.split.cold_users, self.split.cold_items)
-        return float(told["best"])
+        return float(record["best"])

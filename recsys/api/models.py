@@ -28,8 +28,8 @@ class ModelSpec:
     @property
     def label(self) -> str:
         """The row that it is in a table."""
-        told = ", ".join(f"{key}={value}" for key, value in self.settings.items())
-        return f"{self.name} ({told})" if told else self.name
+        values = ", ".join(f"{key}={value}" for key, value in self.settings.items())
+        return f"{self.name} ({values})" if values else self.name
 
 
 class ModelMaker:

@@ -193,8 +193,8 @@ def report_controls(
     from recsys.runs.controls import run_controls
     from recsys.runs.tables import comparison_table
 
-    found = [metrics, *run_controls(beside, run.dataset, folder, resume, screen)]
-    screen.print(comparison_table("beside its controls", found))
+    compared = [metrics, *run_controls(beside, run.dataset, folder, resume, screen)]
+    screen.print(comparison_table("beside its controls", compared))
 
 
 def report_training(run: Run, metrics: dict[str, Any], folder: Path, screen: Console) -> None:

@@ -46,8 +46,8 @@ class ContentPopularity(nn.Module):
 
     def forward(self, contents: Mapping[str, Modality]) -> Tensor:
         """(n,) float32 of any n items, from the fields that the regression knows, in their order."""
-        found = _side_by_side(contents) @ self.weight.cpu().numpy() + self.intercept.item()
-        return torch.from_numpy(found).float().to(self.weight.device)
+        predicted = _side_by_side(contents) @ self.weight.cpu().numpy() + self.intercept.item()
+        return torch.from_numpy(predicted).float().to(self.weight.device)
 
 
 def _side_by_side(contents: Mapping[str, Modality]) -> np.ndarray | sp.csr_array:

@@ -33,9 +33,9 @@ class Words:
 
     def __call__(self, column: pd.Series) -> Modality:
         """A row without any known word lacks the field."""
-        found = [sorted({self.vocabulary[w] for w in _words(t) if w in self.vocabulary}) for t in column]
-        lengths = np.array([len(f) for f in found], dtype=np.int64)
-        indices = np.array([w for f in found for w in f], dtype=np.int32)
+        known = [sorted({self.vocabulary[w] for w in _words(t) if w in self.vocabulary}) for t in column]
+        lengths = np.array([len(f) for f in known], dtype=np.int64)
+        indices = np.array([w for f in known for w in f], dtype=np.int32)
         indptr = np.concatenate([[0], np.cumsum(lengths)])
         ones = np.ones(len(indices), dtype=np.float32)
         return Modality(sp.csr_array((ones, indices, indptr), shape=(len(column), len(self))), lengths > 0)

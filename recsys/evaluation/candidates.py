@@ -55,9 +55,9 @@ class Candidates:
     def locate(self, scores: torch.Tensor, top: TopK, low: int, high: int) -> np.ndarray:
         """For each pair of users[low:high]: start of its tie group, or K outside the top K."""
         pairs = torch.as_tensor(_flat(self.truth, low, high), device=scores.device)
-        found = scores.view(-1)[pairs].cpu().numpy()
+        pair_scores = scores.view(-1)[pairs].cpu().numpy()
         first, end = self.truth.indptr[low], self.truth.indptr[high]
-        return top.locate(self.pair_row[first:end] - low, found)
+        return top.locate(self.pair_row[first:end] - low, pair_scores)
 
 
 def _flat(matrix: sp.csr_array, low: int, high: int) -> np.ndarray:

@@ -101,14 +101,14 @@ class TopK:
         """
         k = self.values.shape[1]
         last = self.values[rows, -1]
-        found = np.full(len(rows), k, dtype=np.int64)
+        ranks = np.full(len(rows), k, dtype=np.int64)
         # Ties with the last rank may be thousands, but they share one group that is already known;
         # above it there are fewer than K items a row, so the comparison below stays small.
         at_last = (scores == last) & (scores > -np.inf)
-        found[at_last] = self.start[rows[at_last], -1]
+        ranks[at_last] = self.start[rows[at_last], -1]
         above = np.flatnonzero(scores > last)
-        found[above] = (self.values[rows[above]] > scores[above, None]).sum(axis=1)
-        return found
+        ranks[above] = (self.values[rows[above]] > scores[above, None]).sum(axis=1)
+        return ranks
 
 
 def top_k(scores: torch.Tensor, k: int) -> TopK:

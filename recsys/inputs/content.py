@@ -43,17 +43,17 @@ def all_weights(
             raise UserError(f"weights of {model}: no modality '{name}' in use{nearest(name, modalities)}")
         if weight < 0:
             raise UserError(f"weights of {model}: '{name}' has {weight}; expected 0 or more")
-    found = {name: weights.get(name, 1.0) for name in modalities}
-    if not sum(found.values()) > 0:
+    complete = {name: weights.get(name, 1.0) for name in modalities}
+    if not sum(complete.values()) > 0:
         raise UserError(f"weights of {model} are all 0; give a modality a weight above 0")
-    return found
+    return complete
 
 
 def shares(modalities: Mapping[str, Modality], weights: Mapping[str, float], model: str) -> dict[str, float]:
     """`all_weights`, divided by their sum."""
-    found = all_weights(modalities, weights, model)
-    total = sum(found.values())
-    return {name: weight / total for name, weight in found.items()}
+    complete = all_weights(modalities, weights, model)
+    total = sum(complete.values())
+    return {name: weight / total for name, weight in complete.items()}
 
 
 def below(upper: np.ndarray | sp.csr_array, lower: np.ndarray | sp.csr_array) -> np.ndarray | sp.csr_array:

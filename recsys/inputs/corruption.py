@@ -50,14 +50,14 @@ class ContentCorruption(Settings):
     @property
     def title(self) -> str:
         """What is done, but for the control; empty where nothing is."""
-        told = []
+        parts = []
         if self.missing:
             patterns = {"random": "at random", "test": "at the test alone", "tail": "from the tail"}
             where = patterns.get(self.pattern, f"of {self.modality}")
-            told.append(f"{100 * self.missing:g}% missing {where}")
+            parts.append(f"{100 * self.missing:g}% missing {where}")
         if self.fill != "mask":
-            told.append(f"filled by {self.fill}")
-        return ", ".join(told)
+            parts.append(f"filled by {self.fill}")
+        return ", ".join(parts)
 
 
 def corrupt(dataset: Dataset, split: Split, content: ContentCorruption, seeds: tuple[int, int]) -> Dataset:
@@ -193,7 +193,7 @@ def _near(
     features: np.ndarray | sp.csr_array, mask: np.ndarray, holes: np.ndarray, bank: np.ndarray
 ) -> sp.csr_matrix:
     """(h, n_items) CSR of ones: for each hole its nearest items of the bank."""
-    found, _ = knn(
+    neighbours, _ = knn(
         features[holes],
         features,
         NEIGHBOURS,
@@ -201,4 +201,4 @@ def _near(
         base_mask=bank & mask,
         positive_only=True,
     )
-    return neighbour_graph(found, None, len(bank))
+    return neighbour_graph(neighbours, None, len(bank))

@@ -50,11 +50,13 @@ class Ledger:
         """
         for use in self.uses:
             for noun, touched, cold in (("user", use.users, cold_users), ("item", use.items, cold_items)):
-                found = np.flatnonzero(touched & cold) if touched is not None else np.empty(0, dtype=np.int64)
-                if len(found):
+                leaked = (
+                    np.flatnonzero(touched & cold) if touched is not None else np.empty(0, dtype=np.int64)
+                )
+                if len(leaked):
                     raise LeakError(
-                        f"leak: {use.kind} '{use.name}' touches {len(found)} cold {noun}s in training "
-                        f"(first: number {found[0]}); the run's cold-start figures would be wrong"
+                        f"leak: {use.kind} '{use.name}' touches {len(leaked)} cold {noun}s in training "
+                        f"(first: number {leaked[0]}); the run's cold-start figures would be wrong"
                     )
         return len(self.uses)
 

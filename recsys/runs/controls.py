@@ -23,7 +23,7 @@ CONTENT_ONLY = "contentknn"
 def control_contents(model: Any) -> dict[str, ContentCorruption]:
     """What is done to content, by the control's name; none for a model class that does not read content."""
     return (
-        {told: ContentCorruption(control=control) for control, told in CONTROLS.items()}
+        {meaning: ContentCorruption(control=control) for control, meaning in CONTROLS.items()}
         if model.reads_content
         else {}
     )
@@ -42,10 +42,14 @@ def controls_of(config: RunConfig, run: Run) -> dict[str, RunConfig]:
     contents = control_contents(MODELS.get(config.model))
     if not contents:
         raise UserError(f"{config.model} does not read content: it has no controls; leave out --controls")
-    beside = {f"{config.model}, {told}": {"content": content} for told, content in contents.items()}
+    beside = {f"{config.model}, {meaning}": {"content": content} for meaning, content in contents.items()}
     if config.model != CONTENT_ONLY:
-        found = shipped_tuned(CONTENT_ONLY, run.dataset.name, run.config.split).is_file()
-        beside[CONTENT_ONLY] = {"model": CONTENT_ONLY, "settings": {}, "tuned": bool(config.tuned) and found}
+        has_tuned = shipped_tuned(CONTENT_ONLY, run.dataset.name, run.config.split).is_file()
+        beside[CONTENT_ONLY] = {
+            "model": CONTENT_ONLY,
+            "settings": {},
+            "tuned": bool(config.tuned) and has_tuned,
+        }
     return {label: config.model_copy(update=changes) for label, changes in beside.items()}
 
 
@@ -53,9 +57,9 @@ def run_controls(
     controls: Mapping[str, RunConfig], dataset: Dataset, folder: Path, resume: bool, console: Console
 ) -> list[dict[str, Any]]:
     """Run the controls, each in a folder beside `folder`; what their metrics.json hold, under their labels."""
-    found = []
+    results = []
     for label, config in controls.items():
         beside = folder.with_name(f"{folder.name}-{label.rpartition(', ')[2].lower().replace(' ', '-')}")
         metrics = execute(prepare(config, dataset), beside, resume=resume, console=console)
-        found.append({**metrics, "model": label})
-    return found
+        results.append({**metrics, "model": label})
+    return results

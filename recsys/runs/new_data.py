@@ -128,8 +128,10 @@ def new_users_of(table: pd.DataFrame, dataset: Dataset, source: str) -> tuple[np
     history = sp.csr_array(sp.coo_array(entries, shape=(len(ids), dataset.n_items)))
     history.data[:] = 1
     history.sort_indices()
-    told = {name: _one_each(table[name], rows, ids, source) for name in given}
-    attributes = _attributes(pd.DataFrame(index=range(len(ids))), told, dataset.user_attributes, source)
+    given_values = {name: _one_each(table[name], rows, ids, source) for name in given}
+    attributes = _attributes(
+        pd.DataFrame(index=range(len(ids))), given_values, dataset.user_attributes, source
+    )
     return ids.astype(str), QueryUsers(np.full(len(ids), -1), history, attributes)
 
 
@@ -143,9 +145,9 @@ def columns_of(
         stem, dot, number = column.rpartition(".")
         groups.setdefault(stem if dot and number.isdigit() else column, []).append(column)
     columns: dict[str, np.ndarray | pd.Series | tuple] = {}
-    for name, members in groups.items():
-        if members != [name]:
-            columns[name] = _spread(table, name, members, source)
+    for name, parts in groups.items():
+        if parts != [name]:
+            columns[name] = _spread(table, name, parts, source)
         elif name not in raw and any(isinstance(v, (np.ndarray, list)) for v in table[name]):
             columns[name] = _lists(table[name], name, source)
         else:
@@ -153,9 +155,9 @@ def columns_of(
     return columns
 
 
-def _spread(table: pd.DataFrame, name: str, members: list[str], source: str) -> tuple[np.ndarray, np.ndarray]:
-    wanted = [f"{name}.{number}" for number in range(len(members))]
-    need_columns(members, wanted, source)
+def _spread(table: pd.DataFrame, name: str, parts: list[str], source: str) -> tuple[np.ndarray, np.ndarray]:
+    wanted = [f"{name}.{number}" for number in range(len(parts))]
+    need_columns(parts, wanted, source)
     values = np.column_stack([pd.to_numeric(table[c], errors="coerce").to_numpy(np.float64) for c in wanted])
     empty = table[wanted].isna().to_numpy()
     bad = (np.isnan(values) & ~empty.all(axis=1, keepdims=True)).any(axis=1)

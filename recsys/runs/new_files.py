@@ -40,21 +40,21 @@ def _arrays(path: Path) -> dict[str, np.ndarray | tuple]:
     """Name -> array; of a modality (values, mask or None)."""
     try:
         with np.load(need_file(path), allow_pickle=False) as archive:
-            found = {name: archive[name] for name in archive.files}
+            arrays = {name: archive[name] for name in archive.files}
     except Exception as error:  # a damaged archive raises BadZipFile, ValueError, EOFError, zlib.error ...
         raise DataError(f"{path}: not a whole .npz of arrays ({one_line(error)})") from None
     columns: dict[str, np.ndarray | tuple] = {}
-    for name in dict.fromkeys(key.partition(".")[0] for key in found):
-        parts = [found.pop(f"{name}.{part}", None) for part in SPARSE]
+    for name in dict.fromkeys(key.partition(".")[0] for key in arrays):
+        parts = [arrays.pop(f"{name}.{part}", None) for part in SPARSE]
         sparse = any(part is not None for part in parts)
-        if sparse or name in found:
-            values = parts if sparse else found.pop(name)
-            mask = found.pop(f"{name}.mask", None)
+        if sparse or name in arrays:
+            values = parts if sparse else arrays.pop(name)
+            mask = arrays.pop(f"{name}.mask", None)
             several = sparse or values.ndim > 1 or mask is not None
             columns[name] = (values, mask) if several else values
-    if found:
+    if arrays:
         raise DataError(
-            f"{path}: array '{next(iter(found))}' belongs to nothing; expected a modality's name, or that with "
+            f"{path}: array '{next(iter(arrays))}' belongs to nothing; expected a modality's name, or that with "
             f".mask or .{', .'.join(SPARSE)} behind it"
         )
     return columns

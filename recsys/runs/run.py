@@ -212,8 +212,8 @@ def validator(dataset: Dataset, split: Split, data: TrainingData, metric: str) -
         if group not in evaluator.groups:
             return math.nan
         groups = () if group == OVERALL else (group,)
-        found = evaluator.evaluate(model.scorer(users), metrics=(metric,), groups=groups)
-        return found.metrics[group][metric]
+        evaluation = evaluator.evaluate(model.scorer(users), metrics=(metric,), groups=groups)
+        return evaluation.metrics[group][metric]
 
     return validate
 

@@ -85,7 +85,7 @@ SHARE_SHOWN = 0.02
 
 
 def comparison_table(title: str, results: Sequence[Mapping[str, Any]], caption: str | None = None) -> Table:
-    """Several models on one split: a row each, then the chance level; * for models blind to cold items."""
+    """Several models on one split: a row each, then the chance level; * for models that cannot rank cold items."""
     users = results[0]["users"]
     columns = [c for c in COMPARED if users.get(c[1], 0) >= SHARE_SHOWN * users["test"]]
     cold = any(group.startswith("test_cold") for _, group, _ in columns)
@@ -144,22 +144,24 @@ def info_tables(name: str, data_root: Path | None, seed: int) -> list[Table]:
             splits[protocol] = make_split(dataset, protocol, seed)
         except UserError as error:
             impossible.append(str(error))
-    told = describe(dataset, splits)
-    facts = make_table(f"{dataset.name}: {card.title}", ["what", "value"], "; ".join(told["notes"]) or None)
+    summary = describe(dataset, splits)
+    facts = make_table(
+        f"{dataset.name}: {card.title}", ["what", "value"], "; ".join(summary["notes"]) or None
+    )
     for key in ("users", "items", "interactions"):
-        facts.add_row(key, f"{told[key]:,}")
-    facts.add_row("sparsity", f"{told['sparsity']:.4%}")
-    for key, modality in told["modalities"].items():
+        facts.add_row(key, f"{summary[key]:,}")
+    facts.add_row("sparsity", f"{summary['sparsity']:.4%}")
+    for key, modality in summary["modalities"].items():
         kind = "sparse" if modality["sparse"] else "dense"
         facts.add_row(
             f"modality {key}", f"{modality['coverage']:.1%} of items, {modality['width']:,} wide, {kind}"
         )
     for key in ("user_attributes", "item_attributes"):
-        if told[key]:
-            facts.add_row(key.replace("_", " "), ", ".join(told[key]))
+        if summary[key]:
+            facts.add_row(key.replace("_", " "), ", ".join(summary[key]))
     facts.add_row("licence", card.licence)
     columns = ["split", "train", "valid", "test", "cold users", "cold items", "tested cold"]
     parts = make_table(f"splits, seed {seed}", columns, "; ".join(impossible) or None)
-    for protocol, counts in told["splits"].items():
+    for protocol, counts in summary["splits"].items():
         parts.add_row(protocol, *(f"{count:,}" for count in counts.values()))
     return [facts, parts]

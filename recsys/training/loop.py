@@ -71,17 +71,20 @@ class TrainingModule(pl.LightningModule):
         }
 
     def train_dataloader(self) -> _Epochs:
-        s = self.settings
-        return _Epochs(self, Sampler(self.model.data, s.batch_size, s.negatives, self.seed, s.sample_by))
+        settings = self.settings
+        return _Epochs(
+            self,
+            Sampler(self.model.data, settings.batch_size, settings.negatives, self.seed, settings.sample_by),
+        )
 
     def configure_optimizers(self) -> Any:
-        s = self.settings
+        settings = self.settings
         optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=s.learning_rate, weight_decay=s.weight_decay, fused=True
+            self.model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
-        if s.decay == 1.0:
+        if settings.decay == 1.0:
             return optimizer
-        return [optimizer], [torch.optim.lr_scheduler.ExponentialLR(optimizer, s.decay)]
+        return [optimizer], [torch.optim.lr_scheduler.ExponentialLR(optimizer, settings.decay)]
 
     def on_train_epoch_start(self) -> None:
         # Everything random in an epoch follows from (seed, epoch), so that a resumed run repeats it.
@@ -145,16 +148,16 @@ class AtomicCheckpointIO(CheckpointIO):
 
 def on_leader(trainer: pl.Trainer, act: Callable[[], Any]) -> Any:
     """What `act` gives in the first process, which alone calls it; all others wait, and share its errors."""
-    told = None
+    result = None
     if trainer.is_global_zero:
         try:
-            told = act()
+            result = act()
         except UserError as error:
-            told = error
-    told = trainer.strategy.broadcast(told)
-    if isinstance(told, Exception):
-        raise told
-    return told
+            result = error
+    result = trainer.strategy.broadcast(result)
+    if isinstance(result, Exception):
+        raise result
+    return result
 
 
 class KeepBest(pl.Callback):
@@ -296,19 +299,19 @@ def _in_stages(
 
     A killed run goes on in the stage where it stopped: a finished one has no patience left.
     """
-    told, curves, epochs = [], [], 0
+    records, curves, epochs = [], [], 0
     for name, (part, settings) in stages.items():
         (folder / name).mkdir(exist_ok=True)
-        told.append(train(part, settings, folder / name, validate, part.seed, **how))
+        records.append(train(part, settings, folder / name, validate, part.seed, **how))
         curve = pd.read_csv(folder / name / HISTORY_FILE)
         curves.append(curve.assign(epoch=curve["epoch"] + epochs, stage=name))
-        epochs += told[-1]["epochs"]
+        epochs += records[-1]["epochs"]
     best = _calibrated(model, folder, validate)
     write_text(folder / HISTORY_FILE, pd.concat(curves).to_csv(index=False))
     for name in stages:
         (folder / name / RESUME_FILE).unlink(missing_ok=True)
     return {
-        "best_epoch": epochs - told[-1]["epochs"] + told[-1]["best_epoch"],
+        "best_epoch": epochs - records[-1]["epochs"] + records[-1]["best_epoch"],
         "best": best,
         "epochs": epochs,
         "train_epoch_median": statistics.median(pd.concat(curves)["seconds"]),

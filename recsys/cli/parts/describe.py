@@ -177,8 +177,8 @@ def _reader(name: str, read: Callable) -> Iterator[RenderableType]:
 
     module = inspect.getmodule(read)
     rule = getattr(read, "recognises", None)
-    found = (inspect.getdoc(rule) or "its own rule") if rule else "nothing: the folder needs a card"
-    yield _facts({"recognises": found})
+    recognises = (inspect.getdoc(rule) or "its own rule") if rule else "nothing: the folder needs a card"
+    yield _facts({"recognises": recognises})
     yield from _documented(name, module)
     for key, value in vars(module).items():
         own = inspect.isclass(value) and value.__module__ == getattr(module, "__name__", "")

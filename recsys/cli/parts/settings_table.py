@@ -52,9 +52,9 @@ def _group_within(annotation: Any) -> tuple[str, type[BaseModel]] | None:
         return "", annotation
     arguments = get_args(annotation)
     if get_origin(annotation) in (Union, UnionType):
-        return next((found for a in arguments if (found := _group_within(a))), None)
-    if get_origin(annotation) is dict and (found := _group_within(arguments[1])):
-        return ".NAME" + found[0], found[1]
+        return next((group for a in arguments if (group := _group_within(a))), None)
+    if get_origin(annotation) is dict and (group := _group_within(arguments[1])):
+        return ".NAME" + group[0], group[1]
     return None
 
 

@@ -56,8 +56,8 @@ def _absolute(module: str, node: ast.ImportFrom) -> str:
 def first_line(target: str) -> str:
     """First sentence line of the docstring of "module:attribute"; of the module's where the attribute has none."""
     module, _, attribute = target.partition(":")
-    found = find(module, attribute)
-    doc = ast.get_docstring(found[1]) if found else None
+    definition = find(module, attribute)
+    doc = ast.get_docstring(definition[1]) if definition else None
     doc = doc or ast.get_docstring(_tree(module)) or ""
     return " ".join(doc.partition("\n\n")[0].split())
 
@@ -65,10 +65,10 @@ def first_line(target: str) -> str:
 def class_text(target: str, attribute: str) -> str:
     """The text that the class "module:Class", or one that it inherits from, gives its `attribute`; else ""."""
     module, _, name = target.partition(":")
-    found = find(module, name)
-    if found is None or not isinstance(found[1], ast.ClassDef):
+    definition = find(module, name)
+    if definition is None or not isinstance(definition[1], ast.ClassDef):
         return ""
-    module, node = found
+    module, node = definition
     for line in node.body:
         targets = line.targets if isinstance(line, ast.Assign) else [getattr(line, "target", None)]
         if any(isinstance(t, ast.Name) and t.id == attribute for t in targets):
@@ -80,10 +80,10 @@ def class_text(target: str, attribute: str) -> str:
 def setting_names(target: str) -> list[str]:
     """Names of the settings of the model "module:Class", its own and inherited; empty where they cannot be told."""
     module, _, name = target.partition(":")
-    found = find(module, name)
-    if found is None or not isinstance(found[1], ast.ClassDef):
+    definition = find(module, name)
+    if definition is None or not isinstance(definition[1], ast.ClassDef):
         return []
-    module, model = found
+    module, model = definition
     for node in model.body:
         if isinstance(node, ast.ClassDef) and node.name == "Settings":
             return _fields(module, node)
@@ -97,8 +97,8 @@ def setting_names(target: str) -> list[str]:
 def field_names(target: str) -> list[str]:
     """Names of the annotated fields of the class "module:Class", its own and inherited."""
     module, _, name = target.partition(":")
-    found = find(module, name)
-    return _fields(*found) if found and isinstance(found[1], ast.ClassDef) else []
+    definition = find(module, name)
+    return _fields(*definition) if definition and isinstance(definition[1], ast.ClassDef) else []
 
 
 def _bases(node: ast.ClassDef) -> list[str]:
@@ -121,7 +121,7 @@ def _fields(module: str, node: Definition) -> list[str]:
 def keyword_names(target: str) -> list[str]:
     """Names of the keyword-only arguments of the function "module:function"."""
     module, _, name = target.partition(":")
-    found = find(module, name)
-    if found is None or not isinstance(found[1], ast.FunctionDef):
+    definition = find(module, name)
+    if definition is None or not isinstance(definition[1], ast.FunctionDef):
         return []
-    return [argument.arg for argument in found[1].args.kwonlyargs]
+    return [argument.arg for argument in definition[1].args.kwonlyargs]

@@ -99,7 +99,7 @@ class SetModel(Model):
         self.noise = generator
 
     def sets_of(self, batch: Batch) -> tuple[Sets, Tensor, Tensor]:
-        """The batch's sets, which items are given, which are to be found."""
+        """The batch's sets, which items are given, which are hidden and to be predicted."""
         device = batch.users.device
         rows = self.data.interactions[batch.users.cpu().numpy()]
         sets = Sets(*(t.to(device) for t in padded(rows, self.settings.max_length)))
@@ -116,11 +116,11 @@ class SetModel(Model):
         drawn = torch.randint(len(self._warm), (self.settings.sampled,), generator=self.noise)
         return torch.cat([warm[drawn.to(warm.device)], sets.items[sets.present]]).unique()
 
-    def likelihood(self, vectors: Tensor, sets: Sets, given: Tensor, found: Tensor) -> Tensor:
-        """The multinomial term: `vectors` (b, d) of the given parts against the items to be found."""
+    def likelihood(self, vectors: Tensor, sets: Sets, given: Tensor, hidden: Tensor) -> Tensor:
+        """The multinomial term: `vectors` (b, d) of the given parts against the hidden items."""
         items = self.candidates(sets)
         keys = self.decode(items)
-        rows, wanted = sets.pairs(found)
+        rows, wanted = sets.pairs(hidden)
         excluded = None
         if self.settings.find != "all":
             given_rows, given_items = sets.pairs(given)
@@ -130,8 +130,8 @@ class SetModel(Model):
         return multinomial(partition, scores, rows)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        sets, given, found = self.sets_of(batch)
-        return {"likelihood": self.likelihood(self.encode(sets.without(~given)), sets, given, found)}
+        sets, given, hidden = self.sets_of(batch)
+        return {"likelihood": self.likelihood(self.encode(sets.without(~given)), sets, given, hidden)}
 
     @torch.no_grad()
     def forward(self) -> Vectors:

@@ -159,29 +159,29 @@ class CLHE(SetModel):
         return pooled(attend(self.bundle_layer, vectors, sets.present), sets.present)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        sets, given, found = self.sets_of(batch)
+        sets, given, hidden = self.sets_of(batch)
         bundles = self.encode(sets.without(~given))
-        return {"likelihood": self.likelihood(bundles, sets, given, found)} | self.contrasts(sets, bundles)
+        return {"likelihood": self.likelihood(bundles, sets, given, hidden)} | self.contrasts(sets, bundles)
 
     def contrasts(self, sets: Sets, bundles: Tensor) -> dict[str, Tensor]:
         """The items' and the bundles' contrastive terms, weighted; `bundles` (b, d) are the sets' vectors."""
-        terms, s = {}, self.settings
-        if s.item_weight and s.item_view != "none":
-            terms["items"] = s.item_weight * self.item_contrast(sets.items[sets.present].unique())
-        if s.bundle_weight and s.bundle_view != "none":
+        terms, settings = {}, self.settings
+        if settings.item_weight and settings.item_view != "none":
+            terms["items"] = settings.item_weight * self.item_contrast(sets.items[sets.present].unique())
+        if settings.bundle_weight and settings.bundle_view != "none":
             view = self.encode(self.bundle_view(sets))
-            terms["bundles"] = s.bundle_weight * infonce(bundles, view, s.bundle_temperature)
+            terms["bundles"] = settings.bundle_weight * infonce(bundles, view, settings.bundle_temperature)
         return terms
 
     def item_contrast(self, items: Tensor) -> Tensor:
         """InfoNCE between two views of the batch's items."""
-        s, slots = self.settings, self._features(self.encoder, items)
-        if s.item_view == "MD":
+        settings, slots = self.settings, self._features(self.encoder, items)
+        if settings.item_view == "MD":
             views = [self.encoder.join(slots[0], self._dropped(slots[1])) for _ in range(2)]
         else:
             vectors = self.encoder.join(*slots)
             views = [self._disturbed(vectors) for _ in range(2)]
-        return infonce(*(self.project(view) for view in views), s.item_temperature)
+        return infonce(*(self.project(view) for view in views), settings.item_temperature)
 
     def _disturbed(self, vectors: Tensor) -> Tensor:
         if self.settings.item_view == "FD":

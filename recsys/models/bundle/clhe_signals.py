@@ -137,7 +137,7 @@ class CLHESignals(CLHE):
         calibrate_at(self.learnt, SHARES, lambda: validate(OVERALL))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        sets, given, found = self.sets_of(batch)
+        sets, given, hidden = self.sets_of(batch)
         items = self.candidates(sets)
         parts = to_rows(sets.without(~given), self.data.n_items)
         scores = self.weighed(self._unseen(parts, batch.users.cpu().numpy(), items.cpu().numpy()))
@@ -146,7 +146,7 @@ class CLHESignals(CLHE):
             bundles = self.encode(sets.without(~given))
             scores = scores + bundles @ self.decode(items).T
             terms = self.contrasts(sets, bundles)
-        return {"likelihood": self._found(scores, sets, given, found, items)} | terms
+        return {"likelihood": self._likelihood_of_hidden(scores, sets, given, hidden, items)} | terms
 
     def _unseen(self, parts: sp.csr_array, bundles: np.ndarray, items: np.ndarray) -> Tensor:
         """(b, c, signals) of parts of the training bundles numbered `bundles`, as if their folds were unseen."""
@@ -158,12 +158,14 @@ class CLHESignals(CLHE):
         ]
         return torch.cat(made)[np.argsort(order)]
 
-    def _found(self, scores: Tensor, sets: Sets, given: Tensor, found: Tensor, items: Tensor) -> Tensor:
+    def _likelihood_of_hidden(
+        self, scores: Tensor, sets: Sets, given: Tensor, hidden: Tensor, items: Tensor
+    ) -> Tensor:
         rows, places = sets.pairs(given)
-        hidden = torch.zeros_like(scores, dtype=torch.bool)
-        hidden[rows, torch.searchsorted(items, places)] = True
-        rows, wanted = sets.pairs(found)
-        partition = scores.masked_fill(hidden, -torch.inf).logsumexp(1)
+        taken = torch.zeros_like(scores, dtype=torch.bool)
+        taken[rows, torch.searchsorted(items, places)] = True
+        rows, wanted = sets.pairs(hidden)
+        partition = scores.masked_fill(taken, -torch.inf).logsumexp(1)
         return multinomial(partition, scores[rows, torch.searchsorted(items, wanted)], rows)
 
     def over(self, new_items: NewItems | None) -> CLHESignals:

@@ -36,11 +36,11 @@ class Signals:
 
     Args:
         data: training data; the graphs made here are recorded there.
-        m: bundles in which an item has to be for its likeness to count half.
+        doubt: bundles in which an item has to be for its likeness to count half.
     """
 
-    def __init__(self, data: TrainingData, m: float):
-        self.m = m
+    def __init__(self, data: TrainingData, doubt: float):
+        self.doubt = doubt
         self.counts = data.item_counts().astype(np.float32)
         self.together = data.graph("co-occurrence", cooccurrences(data.interactions), "items", "items")
         self.content = [unit_rows(modality.features) for modality in data.modalities.values()]
@@ -103,8 +103,13 @@ class Signals:
         rates, size = given.copy(), _sizes(given)
         rates.data = (rates.data / np.maximum(self.counts[given.indices], 1)).astype(np.float32)
         plain, widened = (sp.csr_array(rows @ self.together) for rows in (given, given @ self.near))
-        c, count = _take(plain, items), np.maximum(self.counts[items], 1)
-        signals = [np.log1p(c), (c > 0).astype(np.float32), c / np.sqrt(count), c / size]
+        together, count = _take(plain, items), np.maximum(self.counts[items], 1)
+        signals = [
+            np.log1p(together),
+            (together > 0).astype(np.float32),
+            together / np.sqrt(count),
+            together / size,
+        ]
         signals.append(_take(sp.csr_array(rates @ self.together), items) / size)
         back = sp.csr_array(self.near.T)
         for rows in (widened, plain @ back, widened @ back):
@@ -112,7 +117,7 @@ class Signals:
         return signals
 
     def _alike(self, given: sp.csr_array, items: np.ndarray) -> list[np.ndarray]:
-        size, rare = _sizes(given), self.m / (self.m + self.counts[items])
+        size, rare = _sizes(given), self.doubt / (self.doubt + self.counts[items])
         filled = np.diff(given.indptr) > 0
         starts = given.indptr[:-1][filled]
         signals = []

@@ -147,52 +147,56 @@ class AFF(Model):
 
     def __init__(self, settings: AFFSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
-        s, generator = settings, self.init_generator
-        wanted = data.modalities or s.modalities
-        self.modalities = choose(data.modalities, s.modalities, "AFF") if wanted else {}
-        self.user_columns = AttributeFields(data.user_attributes, data.warm_users, s.user_fields, "user")
-        self.item_columns = AttributeFields(data.item_attributes, data.warm_items, s.item_fields, "item")
+        generator = self.init_generator
+        wanted = data.modalities or settings.modalities
+        self.modalities = choose(data.modalities, settings.modalities, "AFF") if wanted else {}
+        self.user_columns = AttributeFields(
+            data.user_attributes, data.warm_users, settings.user_fields, "user"
+        )
+        self.item_columns = AttributeFields(
+            data.item_attributes, data.warm_items, settings.item_fields, "item"
+        )
         data.ledger.record("vocabulary", "attributes", data.warm_users, data.warm_items)
         users = self.user_columns.read(data.user_attributes, data.n_users)
         self.catalogue = items = self._contents(data.modalities, data.item_attributes, data.n_items)
-        extra = ["id"] * s.ids
-        self.names = {"user": [*users, *["history"] * s.history, *extra], "item": [*items, *extra]}
+        extra = ["id"] * settings.ids
+        self.names = {"user": [*users, *["history"] * settings.history, *extra], "item": [*items, *extra]}
         for noun, names in self.names.items():
             if not names:
                 raise UserError(f"AFF has no {noun} field to read; set ids=true, or use data with attributes")
-        self.user_content = ContentFields(users, s.width, generator, s.content_dropout)
-        self.item_content = ContentFields(items, s.width, generator, s.content_dropout)
-        self.history_field = HistoryField(s.width, generator) if s.history else None
-        if s.ids:
-            self.table("user_table", data.n_users, s.width)
-            self.table("item_table", data.n_items, s.width)
+        self.user_content = ContentFields(users, settings.width, generator, settings.content_dropout)
+        self.item_content = ContentFields(items, settings.width, generator, settings.content_dropout)
+        self.history_field = HistoryField(settings.width, generator) if settings.history else None
+        if settings.ids:
+            self.table("user_table", data.n_users, settings.width)
+            self.table("item_table", data.n_items, settings.width)
         self._make_context()
-        self.parts = [s.width, 1, s.width * self.has_context, s.width * s.history]
+        self.parts = [settings.width, 1, settings.width * self.has_context, settings.width * settings.history]
         self.expected = None
-        if s.ridge:
+        if settings.ridge:
             if not items:
                 raise UserError("AFF has no item field to regress popularity on; set ridge=0")
             data.ledger.record("regression", "popularity", items=data.warm_items)
             counts, warm = data.item_counts(), data.warm_items
-            self.expected = ContentPopularity(items, counts, warm, s.regularisation)
-        self.user_fusion = self._fusion("user", s.width, s.dropout)
-        self.item_fusion = self._fusion("item", sum(self.parts), s.dropout)
+            self.expected = ContentPopularity(items, counts, warm, settings.regularisation)
+        self.user_fusion = self._fusion("user", settings.width, settings.dropout)
+        self.item_fusion = self._fusion("item", sum(self.parts), settings.dropout)
         self._register(data)
         self.support_query = SupportQuerySampler(
             data.interactions, data.use_timestamps("order of histories"), seed
         )
-        self.averaged = MovingAverage(self, s.average)
+        self.averaged = MovingAverage(self, settings.average)
         self.register_buffer("cold_offset", torch.zeros(1))
         self.noise = torch.Generator().manual_seed(seed)
 
     def _fusion(self, noun: str, outputs: int, dropout: float) -> FieldFusion:
-        s = self.settings
-        options = {"gates": s.gates, "attention": s.attention, "dropout": dropout}
-        fusion = FieldFusion(len(self.names[noun]), s.width, outputs, self.init_generator, **options)
+        settings = self.settings
+        options = {"gates": settings.gates, "attention": settings.attention, "dropout": dropout}
+        fusion = FieldFusion(len(self.names[noun]), settings.width, outputs, self.init_generator, **options)
         if noun != "item":
             with torch.no_grad():
                 # Products with an item's vector, sums over `width`, start near 1.
-                fusion.out.weight *= s.width**-0.5
+                fusion.out.weight *= settings.width**-0.5
         return fusion
 
     def _register(self, data: TrainingData) -> None:
@@ -210,19 +214,19 @@ class AFF(Model):
         self.usual, self.sigma = known.mean().item(), max(known.std(correction=0).item(), 1e-3)
 
     def _make_context(self) -> None:
-        s = self.settings
-        found = context_fields(self.data, s.context)
-        self.has_context = found is not None
-        if found is None:
+        settings = self.settings
+        fields = context_fields(self.data, settings.context)
+        self.has_context = fields is not None
+        if fields is None:
             return
-        moments = found["hour"] * DAYS + found["weekday"]
+        moments = fields["hour"] * DAYS + fields["weekday"]
         share = np.bincount(moments, minlength=MOMENTS) / len(moments)
         self.register_buffer("moment_of", torch.from_numpy(moments), persistent=False)
         self.register_buffer("moment_share", torch.from_numpy(share).float(), persistent=False)
         self.names["context"] = ["hour", "weekday"]
-        self.table("hour_table", HOURS, s.width)
-        self.table("weekday_table", DAYS, s.width)
-        self.context_fusion = self._fusion("context", s.width, s.dropout)
+        self.table("hour_table", HOURS, settings.width)
+        self.table("weekday_table", DAYS, settings.width)
+        self.context_fusion = self._fusion("context", settings.width, settings.dropout)
 
     def train(self, mode: bool = True) -> AFF:
         """Train the weights themselves; score by their moving average."""
@@ -259,45 +263,45 @@ class AFF(Model):
         return content.plus(*self.history_field(keys, taken.to(keys.device), ends.diff().to(keys.device)))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        s, warm = self.settings, self.warm_ids
+        settings, warm = self.settings, self.warm_ids
         if self.training:
             self.averaged.update(self)
         item_fields = self.item_content(len(warm), warm)
         bare = torch.ones_like(warm, dtype=torch.bool)
-        if s.ids:
-            share = 1.0 if self._drawn(1) < s.new_catalogues else s.id_dropout
+        if settings.ids:
+            share = 1.0 if self._drawn(1) < settings.new_catalogues else settings.id_dropout
             bare = self._drawn(len(warm)) < share
             item_fields = item_fields.plus(embedding(warm, self.item_table), ~bare)
         items, terms = self._items(item_fields), {}
-        if s.popularity:
+        if settings.popularity:
             known = self.known[warm]
             errors = ((items.bias - known) / self.sigma).square()[:, 0]
-            terms["popularity"] = s.popularity * (errors * bare).sum() / bare.sum().clamp(min=1)
+            terms["popularity"] = settings.popularity * (errors * bare).sum() / bare.sum().clamp(min=1)
             items = items._replace(bias=known)
-        new_users = self._drawn(len(batch.users)) < s.new_users
+        new_users = self._drawn(len(batch.users)) < settings.new_users
         drawn = self._drawn(len(batch.users)), self._drawn(self.support_query.size(batch.users))
         rows, places, taken, given = self.support_query(batch.users, new_users, drawn)
         taken, fields = self.place[taken], self.user_content(len(batch.users), batch.users)
         if self.history_field is not None:
             counts = torch.bincount(rows[given], minlength=len(batch.users))
             fields = fields.plus(*self.history_field(items.keys, taken[given], counts))
-        if s.ids:
+        if settings.ids:
             fields = fields.plus(embedding(batch.users, self.user_table), ~new_users)
         users = self.user_fusion(fields)[0]
         rows, places, wanted = rows[~given], places[~given], taken[~given]
         terms["rank"] = self._rank(users, items, rows, places, wanted)
-        if s.view_contrast:
+        if settings.view_contrast:
             among = self._some(wanted.unique()), self._some(torch.arange(len(users), device=rows.device))
             views = self._views(self.item_fusion, item_fields.take(among[0]))
             terms["views"] = (
-                s.view_weight * (views + self._views(self.user_fusion, fields.take(among[1]))) / 2
+                settings.view_weight * (views + self._views(self.user_fusion, fields.take(among[1]))) / 2
             )
-        if s.interaction_contrast:
+        if settings.interaction_contrast:
             pairs = self._some(torch.arange(len(rows), device=rows.device))
             contrast = infonce(
-                users[rows[pairs]], items.vectors[wanted[pairs]], s.temperature, symmetric=True
+                users[rows[pairs]], items.vectors[wanted[pairs]], settings.temperature, symmetric=True
             )
-            terms["interactions"] = s.interaction_weight * contrast
+            terms["interactions"] = settings.interaction_weight * contrast
         return terms
 
     def _rank(self, users: Tensor, items: _Items, rows: Tensor, places: Tensor, wanted: Tensor) -> Tensor:
@@ -357,8 +361,8 @@ class AFF(Model):
         """
         bias = items.bias
         if self.expected is not None:
-            worth = torch.cat([items.vectors, bias, items.moments], 1) @ usual
-            bias = bias + (self.settings.ridge * cold * (self.expected(contents) - worth)).unsqueeze(1)
+            own_value = torch.cat([items.vectors, bias, items.moments], 1) @ usual
+            bias = bias + (self.settings.ridge * cold * (self.expected(contents) - own_value)).unsqueeze(1)
         bias = bias + (self.cold_offset * cold).unsqueeze(1)
         return torch.cat([items.vectors, bias, items.moments], 1)
 
@@ -411,8 +415,8 @@ class AFF(Model):
 
     def arrays(self) -> dict[str, Tensor]:
         """The moving average of the weights in their place."""
-        found = {name: a for name, a in super().arrays().items() if not name.startswith("averaged.")}
-        return found | self.averaged.values(self)
+        arrays = {name: a for name, a in super().arrays().items() if not name.startswith("averaged.")}
+        return arrays | self.averaged.values(self)
 
     def load_arrays(self, arrays: Mapping[str, Tensor]) -> None:
         super().load_arrays(arrays)
@@ -427,14 +431,14 @@ class AFF(Model):
         """
         items = self._item_fields()
         users = self._known_users(self._items(items).keys, self.data.query_users(support).history)
-        found = {
+        by_noun = {
             "user": (self.user_fusion(users)[1], users.present, self.data.warm_users),
             "item": (self.item_fusion(items)[1], items.present, self.data.warm_items),
         }
         if self.has_context:
             gates = self._moments(self.moment_of.unique())[1]
-            found["context"] = gates, torch.ones_like(gates, dtype=torch.bool), None
+            by_noun["context"] = gates, torch.ones_like(gates, dtype=torch.bool), None
         return {
             noun: Gates(self.names[noun], values.cpu().numpy(), present.cpu().numpy(), warm)
-            for noun, (values, present, warm) in found.items()
+            for noun, (values, present, warm) in by_noun.items()
         }

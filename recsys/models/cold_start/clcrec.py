@@ -89,23 +89,23 @@ class CLCRec(Model):
         return Vectors(self.user_table, items)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        s = self.settings
+        settings = self.settings
         slots = torch.cat([batch.positives.unsqueeze(1), batch.negatives], 1)
         items, place = slots.unique(return_inverse=True)
         encoded, identity = self._encode(self.content, items), embedding(items, self.item_table)
         users, own = embedding(batch.users, self.user_table), embedding(batch.positives, self.item_table)
-        present, tau = self.present[slots], s.temperature
+        present, tau = self.present[slots], settings.temperature
         by_item = dots(normalize(own), embedding(place, normalize(encoded))) / tau
         by_item = by_item.masked_fill(~present, torch.finfo(by_item.dtype).min)
         anchors = present[:, 0]
-        mixed = torch.rand(slots.shape, generator=self.noise).to(users.device) < s.mixed
+        mixed = torch.rand(slots.shape, generator=self.noise).to(users.device) < settings.mixed
         # IDs and content in one table, so that each slot is looked up once.
         met = embedding(place + len(items) * (mixed & present), torch.cat([identity, encoded]))
         norms = users.norm(dim=1).mean() + identity.norm(dim=1)[place].mean()
         return {
-            "item": s.balance * (first_of(by_item) * anchors).sum() / anchors.sum().clamp_min(1),
-            "user": (1 - s.balance) * first_of(dots(users, met) / tau).mean(),
-            "norm": s.reg * norms / 2,
+            "item": settings.balance * (first_of(by_item) * anchors).sum() / anchors.sum().clamp_min(1),
+            "user": (1 - settings.balance) * first_of(dots(users, met) / tau).mean(),
+            "norm": settings.reg * norms / 2,
         }
 
     @torch.no_grad()

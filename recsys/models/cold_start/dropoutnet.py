@@ -100,13 +100,13 @@ class DropoutNet(Model):
 
     def factorise(self) -> None:
         """Make U and V from the training interactions."""
-        s = self.settings
+        settings = self.settings
         factors = weighted_factors(
             self.data.interactions,
-            s.width,
-            confidence=s.confidence,
-            reg=s.factor_reg,
-            sweeps=s.sweeps,
+            settings.width,
+            confidence=settings.confidence,
+            reg=settings.factor_reg,
+            sweeps=settings.sweeps,
             seed=self.seed,
         )
         for buffer, values in zip((self.user_factors, self.item_factors), factors, strict=True):

@@ -68,21 +68,21 @@ class LambdaRank(Model):
 
     def __init__(self, settings: LambdaRankSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
-        s, self.library = settings, _lightgbm()
-        wanted = data.modalities or s.modalities
-        self.modalities = choose(data.modalities, s.modalities, "LambdaRank") if wanted else {}
+        self.library = _lightgbm()
+        wanted = data.modalities or settings.modalities
+        self.modalities = choose(data.modalities, settings.modalities, "LambdaRank") if wanted else {}
         warm = data.warm_users, data.warm_items
-        self.user_columns = AttributeFields(data.user_attributes, warm[0], s.user_fields, "user")
-        self.item_columns = AttributeFields(data.item_attributes, warm[1], s.item_fields, "item")
+        self.user_columns = AttributeFields(data.user_attributes, warm[0], settings.user_fields, "user")
+        self.item_columns = AttributeFields(data.item_attributes, warm[1], settings.item_fields, "item")
         data.ledger.record("vocabulary", "attributes", *warm)
-        times = context_fields(data, s.context)
+        times = context_fields(data, settings.context)
         self.context = None if times is None else np.column_stack(list(times.values()))
 
     def fit(self) -> None:
         """Draw the queries and grow the trees."""
-        s, data, rng = self.settings, self.data, np.random.default_rng(self.seed)
+        settings, data, rng = self.settings, self.data, np.random.default_rng(self.seed)
         users, taken = data.interactions.nonzero()
-        size = 1 + s.negatives
+        size = 1 + settings.negatives
         items = np.column_stack([taken, *self._not_taken(users, rng)]).ravel()
         label = np.tile(np.arange(size) == 0, len(users))
         features = self._training_features(np.repeat(users, size), items, label, rng)
@@ -90,13 +90,13 @@ class LambdaRank(Model):
             features, label.astype(np.float32), group=np.full(len(users), size), params={"verbosity": -1}
         )
         options = {
-            "num_leaves": s.leaves,
-            "learning_rate": s.rate,
-            "min_data_in_leaf": s.least,
+            "num_leaves": settings.leaves,
+            "learning_rate": settings.rate,
+            "min_data_in_leaf": settings.least,
             "num_threads": torch.get_num_threads(),
             "seed": self.seed,
         }
-        booster = self.library.train(self.objective | options, rows, num_boost_round=s.trees)
+        booster = self.library.train(self.objective | options, rows, num_boost_round=settings.trees)
         text = np.frombuffer(booster.model_to_string().encode(), dtype=np.uint8)
         self.register_buffer("booster", torch.from_numpy(text.copy()))
 
@@ -197,10 +197,10 @@ class _TreeScorer:
 
     def _block(self, users: np.ndarray, width: int) -> np.ndarray:
         rows = np.empty((len(users), self.n_items, width), dtype=np.float32)
-        a, c = self.by_user.shape[1], self.by_user.shape[1] + self.by_item.shape[1]
-        rows[:, :, :a] = self.by_user[users][:, None]
-        rows[:, :, a:c] = self.by_item
-        for column, (profile, content, mask) in enumerate(self.near, start=c):
+        user_end, item_end = self.by_user.shape[1], self.by_user.shape[1] + self.by_item.shape[1]
+        rows[:, :, :user_end] = self.by_user[users][:, None]
+        rows[:, :, user_end:item_end] = self.by_item
+        for column, (profile, content, mask) in enumerate(self.near, start=item_end):
             total = profile.sums[users] @ content.T
             total = total.toarray() if sp.issparse(total) else total
             rows[:, :, column] = _mean(total, profile.held[users][:, None] * mask)
@@ -236,13 +236,13 @@ def _keys(matrix: sp.csr_array) -> np.ndarray:
 
 def _paired(sums: Any, content: Any, users: np.ndarray, items: np.ndarray) -> np.ndarray:
     """(p,) product of each pair's two rows."""
-    found = np.empty(len(users), dtype=np.float32)
+    products = np.empty(len(users), dtype=np.float32)
     for low in range(0, len(users), PAIRS):
         part = slice(low, low + PAIRS)
         left, right = sums[users[part]], content[items[part]]
         product = left.multiply(right) if sp.issparse(right) else left * right
-        found[part] = np.asarray(product.sum(axis=1)).ravel()
-    return found
+        products[part] = np.asarray(product.sum(axis=1)).ravel()
+    return products
 
 
 def _mean(total: np.ndarray, count: np.ndarray) -> np.ndarray:

@@ -112,13 +112,13 @@ class LATTICE(Model):
 
     def _edges(self) -> Edges:
         """The item graph of the present parameters; gradients flow to them through the weights."""
-        s, shares = self.settings, self.logits.softmax(0)
+        settings, shares = self.settings, self.logits.softmax(0)
         raw, learned = [], []
         for number, (modality, bank) in enumerate(zip(self.modalities.values(), self.bank, strict=True)):
             graph = self.raw[number].tocoo()
             raw.append((*self._tensors(graph.row, graph.col), shares[number] * self._tensors(graph.data)[0]))
             latent = self._latent(number, modality.features[bank])
-            numbers, _ = knn(latent, latent, s.k, positive_only=True)
+            numbers, _ = knn(latent, latent, settings.k, positive_only=True)
             rows, places = np.nonzero(numbers >= 0)
             columns = numbers[rows, places]
             unit = normalize(self.content[number](self.projections[number]), dim=1)
@@ -128,8 +128,8 @@ class LATTICE(Model):
         rows, columns, values = (torch.cat(part) for part in zip(*learned, strict=True))
         degree = values.new_zeros(self.data.n_items).index_add(0, rows, values)
         half = degree.clamp_min(torch.finfo(degree.dtype).eps).rsqrt()
-        scaled = rows, columns, (1 - s.skip) * values * half[rows] * half[columns]
-        raw = [(r, c, s.skip * v) for r, c, v in raw]
+        scaled = rows, columns, (1 - settings.skip) * values * half[rows] * half[columns]
+        raw = [(r, c, settings.skip * v) for r, c, v in raw]
         return Edges(*(torch.cat(part) for part in zip(*raw, scaled, strict=True)))
 
     def _tensors(self, *arrays: np.ndarray) -> list[Tensor]:

@@ -149,7 +149,7 @@ class MGCN(Model):
         return dict(zip(self.modalities, self._views()[1].modal, strict=True))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        s = self.settings
+        settings = self.settings
         user_views, item_views = self._views()
         users, items = user_views.rows(batch.users), item_views.rows(batch.positives)
         user_side, item_side = self._side(users), self._side(items)
@@ -159,9 +159,13 @@ class MGCN(Model):
             items.behaviour + item_side,
             negatives.view(*batch.negatives.shape, -1),
         )
-        contrast = infonce(item_side, items.behaviour, s.temperature)
-        contrast = contrast + infonce(user_side, users.behaviour, s.temperature)
-        return {"bpr": bpr(*triple_scores(*rows)), "contrast": s.contrast * contrast, "l2": s.reg * l2(*rows)}
+        contrast = infonce(item_side, items.behaviour, settings.temperature)
+        contrast = contrast + infonce(user_side, users.behaviour, settings.temperature)
+        return {
+            "bpr": bpr(*triple_scores(*rows)),
+            "contrast": settings.contrast * contrast,
+            "l2": settings.reg * l2(*rows),
+        }
 
     def _from_content(self, items: Views, content: Mapping[str, Modality], graph: sp.csr_array) -> Tensor:
         average, rows = partial(self.cold.average, graph), self.content.of(content)

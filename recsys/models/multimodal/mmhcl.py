@@ -134,29 +134,29 @@ class MMHCL(Model):
         return join_hyperedges(parts)
 
     def _propagate(self) -> State:
-        s = self.settings
-        if s.backbone == "lightgcn":
-            users, items = lightgcn(self.backbone, self.user_table, self.item_table, s.layers)
-        elif s.backbone == "ngcf":
+        settings = self.settings
+        if settings.backbone == "lightgcn":
+            users, items = lightgcn(self.backbone, self.user_table, self.item_table, settings.layers)
+        elif settings.backbone == "ngcf":
             users, items = self.ngcf(self.backbone, self.user_table, self.item_table)
         else:
             users, items = self.user_table, self.item_table
-        second_users = hypergraph(self.user_graph, self.user_second, s.user_layers)
-        before = hypergraph(self.item_graph, self.item_second, s.item_layers - 1)
+        second_users = hypergraph(self.user_graph, self.user_second, settings.user_layers)
+        before = hypergraph(self.item_graph, self.item_second, settings.item_layers - 1)
         second_items = self.item_graph @ before
         fused = users + normalize(second_users, dim=1), items + normalize(second_items, dim=1)
         return State(*fused, items, second_users, second_items, before)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        state, s = self._propagate(), self.settings
+        state, settings = self._propagate(), self.settings
         rows = triples(state.users, state.items, batch)
-        terms = {"bpr": bpr(*triple_scores(*rows)), "l2": s.reg * l2(*rows)}
-        if s.user_contrast:
-            terms["users"] = s.user_contrast * self._contrast(
+        terms = {"bpr": bpr(*triple_scores(*rows)), "l2": settings.reg * l2(*rows)}
+        if settings.user_contrast:
+            terms["users"] = settings.user_contrast * self._contrast(
                 state.users, state.second_users, self.warm_users
             )
-        if s.item_contrast:
-            terms["items"] = s.item_contrast * self._contrast(
+        if settings.item_contrast:
+            terms["items"] = settings.item_contrast * self._contrast(
                 state.items, state.second_items, self.warm_items
             )
         return terms

@@ -147,7 +147,7 @@ class SIGE(Model):
         return dict(zip(self.modalities, self._parts()[1].semantics, strict=True))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        s = self.settings
+        settings = self.settings
         users, items = self._parts()
         rows = triples(users.behaviour + users.fused, items.behaviour + items.fused, batch)
         terms = [
@@ -157,26 +157,32 @@ class SIGE(Model):
         perturbed, anchored, fused = (sum(pair) for pair in zip(*terms, strict=True))
         return {
             "bpr": bpr(*triple_scores(*rows)),
-            "perturbed": s.perturbed * perturbed,
-            "anchored": s.anchored * anchored,
-            "fused": s.fused * fused,
-            "l2": s.reg * l2(*rows),
+            "perturbed": settings.perturbed * perturbed,
+            "anchored": settings.anchored * anchored,
+            "fused": settings.fused * fused,
+            "l2": settings.reg * l2(*rows),
         }
 
     def _contrast(self, parts: Parts, ids: Tensor, missing: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """The three contrastive terms over the rows `ids`."""
-        s = self.settings
+        settings = self.settings
         behaviour, fused = embedding(ids, parts.behaviour), embedding(ids, parts.fused)
-        views = [perturb(fused, s.strength, self.noise) for _ in range(2)]
+        views = [perturb(fused, settings.strength, self.noise) for _ in range(2)]
         anchored = fused.new_zeros(())
-        for m, semantics in enumerate(parts.semantics):
+        for number, semantics in enumerate(parts.semantics):
             held, anchor = ids, behaviour
             if missing is not None:
-                present = ~missing[ids, m]
+                present = ~missing[ids, number]
                 held, anchor = ids[present], behaviour[present]
             if len(held):
-                anchored = anchored + anchored_infonce(embedding(held, semantics), anchor, s.temperature)
-        return infonce(*views, s.temperature), anchored, infonce(behaviour, fused, s.temperature)
+                anchored = anchored + anchored_infonce(
+                    embedding(held, semantics), anchor, settings.temperature
+                )
+        return (
+            infonce(*views, settings.temperature),
+            anchored,
+            infonce(behaviour, fused, settings.temperature),
+        )
 
     def _from_content(self, items: Parts, content: Mapping[str, Modality], graph: sp.csr_array) -> Tensor:
         average, rows = partial(self.cold.average, graph), self.content.of(content)

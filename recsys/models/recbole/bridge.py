@@ -125,10 +125,10 @@ class RecBole(Model):
 
     def _alternate(self) -> None:
         """RecVAE trains its encoder for some epochs, then its decoder."""
-        s = self.settings
-        phase = self.epoch % (s.n_enc_epochs + s.n_dec_epochs)
-        self.encoding = phase < s.n_enc_epochs
-        if phase == s.n_enc_epochs:
+        settings = self.settings
+        phase = self.epoch % (settings.n_enc_epochs + settings.n_dec_epochs)
+        self.encoding = phase < settings.n_enc_epochs
+        if phase == settings.n_enc_epochs:
             self.inner.update_prior()
         self.inner.encoder.requires_grad_(self.encoding)
         self.inner.decoder.requires_grad_(not self.encoding)
@@ -202,10 +202,10 @@ class RecBole(Model):
         ranked = torch.arange(n) if self.context else items["item_id"].nonzero().squeeze(1)
         with self.loan(), torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(self.seed)
-            found = None if self.context else self._at_once(users)
-            if found is None:
-                found = self._in_pairs(users, {name: values[ranked] for name, values in items.items()})
-        return found.new_zeros(b, n).index_copy_(1, ranked.to(found.device), found)
+            scores = None if self.context else self._at_once(users)
+            if scores is None:
+                scores = self._in_pairs(users, {name: values[ranked] for name, values in items.items()})
+        return scores.new_zeros(b, n).index_copy_(1, ranked.to(scores.device), scores)
 
     def _at_once(self, users: Table) -> Tensor | None:
         """(b, warm items) by the model's own product over all items; None where it has none."""

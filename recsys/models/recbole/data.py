@@ -54,8 +54,8 @@ def read_attribute(column: pd.Series) -> Attribute | None:
 
         def code(column: pd.Series) -> Tensor:
             values = np.zeros((len(column), longest), dtype=np.int64)
-            for row, found in enumerate(_words(column)):
-                tokens = vocabulary.get_indexer(found)
+            for row, row_words in enumerate(_words(column)):
+                tokens = vocabulary.get_indexer(row_words)
                 tokens = tokens[tokens >= 0][:longest] + 1
                 values[row, : len(tokens)] = tokens
             return torch.from_numpy(values)
