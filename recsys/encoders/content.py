@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -75,7 +76,7 @@ class ItemContent(nn.Module):
         self.rows = nn.ModuleList(ContentRows(modality, rows) for modality in modalities.values())
 
     def __iter__(self) -> Iterator[ContentRows]:
-        return iter(self.rows)
+        return cast(Iterator[ContentRows], iter(self.rows))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -83,7 +84,7 @@ class ItemContent(nn.Module):
     @property
     def absent(self) -> Tensor:
         """(n, M) bool: True where an item lacks a modality."""
-        return ~torch.stack([rows.present for rows in self.rows], 1)
+        return ~torch.stack([rows.present for rows in self], 1)
 
     def layers(self, width: int, generator: torch.Generator, *, bias: bool = True) -> nn.ModuleList:
         """A linear layer to `width` for each modality, drawn in order."""
@@ -92,12 +93,12 @@ class ItemContent(nn.Module):
     def of(self, content: Mapping[str, Modality]) -> ItemContent:
         """The same modalities of other items, on the same device."""
         other = ItemContent({name: content[name] for name in self.names})
-        return other.to(self.rows[0].present.device)
+        return other.to(next(iter(self)).present.device)
 
-    def project(self, layers: Iterable[nn.Linear], rows: Tensor | None = None) -> list[Tensor]:
+    def project(self, layers: Iterable[nn.Module], rows: Tensor | None = None) -> list[Tensor]:
         """Of each modality (n, d): its layer of all items' rows, or of those numbered `rows`; zero where absent."""
-        return [content(layer, rows) for content, layer in zip(self.rows, layers, strict=True)]
+        return [content(layer, rows) for content, layer in zip(self, layers, strict=True)]
 
-    def by_name(self, layers: Iterable[nn.Linear]) -> dict[str, Tensor]:
+    def by_name(self, layers: Iterable[nn.Module]) -> dict[str, Tensor]:
         """`project` by the modality's name."""
         return dict(zip(self.names, self.project(layers), strict=True))

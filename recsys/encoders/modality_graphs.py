@@ -31,9 +31,9 @@ class ModalityGraphs(nn.Module):
 
     def forward(self, rows: Sequence[Tensor], layers: int) -> list[Tensor]:
         """Of each modality (n_items, d), from the warm items' rows (w, d); zero for cold items."""
-        views = [graph @ own for graph, own in zip(self.graphs, rows, strict=True)]
+        views = [graph(own) for graph, own in zip(self.graphs, rows, strict=True)]
         for _ in range(layers - 1):
-            views = [graph @ view[self.warm] for graph, view in zip(self.graphs, views, strict=True)]
+            views = [graph(view[self.warm]) for graph, view in zip(self.graphs, views, strict=True)]
         return views
 
 
@@ -79,4 +79,5 @@ class ViewAttention(nn.Module):
         if absent is not None:
             logits = logits.masked_fill(absent, torch.finfo(logits.dtype).min)
         weights = logits.softmax(1)
-        return sum(rows * weights[:, number : number + 1] for number, rows in enumerate(views))
+        parts = [rows * weights[:, number : number + 1] for number, rows in enumerate(views)]
+        return sum(parts, start=weights.new_zeros(()))
