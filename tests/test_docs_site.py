@@ -78,7 +78,7 @@ def test_the_command_lines_of_the_pages_are_taken():
     group, seen = command_group(), 0
     for page in sorted((ROOT / "docs/how-to").glob("*.md")):
         for block in re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
-            for line in block.splitlines():
+            for line in block.replace("\\\n", " ").splitlines():
                 command, arguments = group, shlex.split(line)[1:]
                 while arguments and arguments[0] in getattr(command, "commands", {}):
                     command = command.commands[arguments.pop(0)]

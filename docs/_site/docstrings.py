@@ -12,15 +12,44 @@ from typing import Any
 import griffe
 
 SECTIONS = frozenset({"Args:", "Attributes:", "Raises:", "Returns:", "Yields:"})
-CODE = frozenset({"Example:", "Examples:"})
+CODE = frozenset({"Examples:"})
 ITEM = re.compile(r"^\s+[*\w, ]+:(?=\s)")
 SPECIAL = re.compile(r"(`[^`]*`)|([*_<])")
+
+
+GROUPED = re.compile(r"^(\s+)([*\w]+(?:, [*\w]+)+):(?=\s)")
+
+
+def one_each(text: str) -> str:
+    """The text with a line for each of the names that share one: `a, b: what both are`, or `of a; of b`."""
+    lines, section, shared, described = [], "", [], []
+    for line in [*text.splitlines(), ""]:
+        if line and not line[:1].isspace():
+            section = line.strip()
+        group = GROUPED.match(line) if section in SECTIONS else None
+        begins = group or ITEM.match(line) or not line.strip() or not line[:1].isspace()
+        if shared and begins:
+            meanings = [part.strip() for part in " ".join(map(str.strip, described)).split(";")]
+            if len(meanings) != len(shared) or not all(part.startswith("of ") for part in meanings):
+                meanings = ["; ".join(meanings)] * len(shared)
+            lines += [
+                f"{indent}{name}: {meaning}" for (indent, name), meaning in zip(shared, meanings, strict=True)
+            ]
+            shared = []
+        if group:
+            described = [line[group.end() :]]
+            shared = [(group[1], name) for name in group[2].split(", ")]
+        elif shared:
+            described.append(line)
+        else:
+            lines.append(line)
+    return "\n".join(lines[:-1])
 
 
 def plain(text: str) -> str:
     """The text with what Markdown would read as emphasis or HTML escaped, outside code."""
     lines, section = [], ""
-    for line in text.splitlines():
+    for line in re.sub(r"^Example:$", "Examples:", text, flags=re.MULTILINE).splitlines():
         indented = line[:1].isspace()
         if line and not indented:
             section = line.strip() if line.strip() in SECTIONS | CODE else ""
@@ -51,7 +80,7 @@ class Docstrings(griffe.Extension):
     def on_instance(self, *, obj: griffe.Object, **_: Any) -> None:
         """A docstring that was just read."""
         if obj.docstring:
-            obj.docstring.value = plain(obj.docstring.value)
+            obj.docstring.value = plain(one_each(obj.docstring.value))
 
     def on_class_members(self, *, cls: griffe.Class, **_: Any) -> None:
         """A class whose fields are settings gets a table of them."""
@@ -63,5 +92,5 @@ class Docstrings(griffe.Extension):
         if not fields:
             return
         table = "\n".join(["Attributes:", *filter(None, map(setting_line, fields))])
-        text = cls.docstring.value if cls.docstring else "Settings."
+        text = cls.docstring.value if cls.docstring else "Keywords in Python, `--set` on the command line."
         cls.docstring = griffe.Docstring(f"{text}\n\n{plain(table)}", parent=cls)

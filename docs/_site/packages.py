@@ -16,6 +16,8 @@ from mkdocs.plugins import event_priority
 
 FOLDERS = {"recsys": "recsys", "datasets": "recsys/datasets", "graphs": "recsys/graphs"}
 ASKED = re.compile(r"^<!-- (models|modules) in (recsys[\w.]*) -->$", re.MULTILINE)
+INDEX = re.compile(r"(`[^`]*`)|([_^])(?:(\w+)|\(((?:[^()]|\([^()]*\))*)\))")
+"""Code, which stays as it is, or the sign of an index or exponent with one word, or more in parentheses."""
 REGISTERED = re.compile(r'"([\w-]+)": "(recsys\.models[\w.]*)\.(\w+):(\w+)"')
 
 
@@ -28,18 +30,31 @@ def on_startup(**_):
 
 @event_priority(100)  # before mkdocstrings reads its settings
 def on_config(config):
-    """Copy the packages and point mkdocstrings there."""
+    """Copy the packages and point mkdocstrings there; list the result pages, which a command writes."""
     root = Path(config.config_file_path).parent
     shutil.rmtree(copy, ignore_errors=True)
     for folder, place in FOLDERS.items():
         shutil.copytree(root / folder, copy / place, ignore=shutil.ignore_patterns("__pycache__", "*.yaml"))
+    results = sorted(f"results/{path.name}" for path in (root / "docs/results").glob("*.md"))
+    results.sort(key=lambda page: not page.endswith("/index.md"))
+    config.nav = [{"Results": results} if "Results" in entry else entry for entry in config.nav]
     config.plugins["mkdocstrings"].config.handlers["python"]["paths"] = [str(copy)]
     return config
 
 
-def on_page_markdown(markdown, **_):
+def on_page_markdown(markdown, page, **_):
     """`<!-- models in PACKAGE -->` is every model of a package, `<!-- modules in PACKAGE -->` every module."""
+    if page.file.src_uri == "formulas.md":
+        return INDEX.sub(set_index, markdown)
     return ASKED.sub(lambda asked: {"models": models, "modules": modules}[asked[1]](asked[2]), markdown)
+
+
+def set_index(found: re.Match) -> str:
+    """x_i and x^(l+1) with what follows the sign set lower or higher."""
+    if found[1]:
+        return found[1]
+    tag = {"_": "sub", "^": "sup"}[found[2]]
+    return f"<{tag}>{found[3] or found[4].replace('<', '&lt;')}</{tag}>"
 
 
 def models(package: str) -> str:
@@ -49,16 +64,17 @@ def models(package: str) -> str:
 
 
 def _model(name: str, package: str, module: str, model: str) -> str:
-    parts = [
-        f"### {name}",
-        f"::: {package}.{module}.{model}\n    options: {{members: false, heading_level: 4}}",
-    ]
+    parts = [_class(f"{package}.{module}.{model}", name, 3)]
     source = (copy / package.replace(".", "/") / f"{module}.py").read_text(encoding="utf-8")
     if f"class {model}Settings(" in source:
-        parts.append(
-            f"::: {package}.{module}.{model}Settings\n    options: {{members: false, heading_level: 4}}"
-        )
+        parts.append(_class(f"{package}.{module}.{model}Settings", f"Settings of {name}", 4))
     return "\n\n".join(parts)
+
+
+def _class(path: str, heading: str, level: int) -> str:
+    options = f"heading: {heading}, toc_label: {heading}, heading_level: {level}, members: false"
+    bare = "show_bases: false, separate_signature: false, show_signature: false"
+    return f"::: {path}\n    options: {{{options}, {bare}}}"
 
 
 def modules(package: str) -> str:
