@@ -77,11 +77,18 @@ class BundleView(Dataset):
     Attributes:
         feedback: what the people did, with the bundles that it came from.
         given: (rows,) bool, the input part of the publisher's own split; None where there is none.
+        parent: what it is a view of.
     """
 
     task: ClassVar[str] = "bundle"
     feedback: Feedback | None = None
     given: np.ndarray | None = None
+    parent: Dataset | None = None
+
+    @property
+    def whole(self) -> Dataset:
+        """What this is a view of."""
+        return self.parent or self
 
     @cached_property
     def lengths(self) -> np.ndarray:
@@ -117,8 +124,10 @@ def bundle_view(dataset: Dataset) -> BundleView:
         bundles.attributes if len(bundles.attributes.columns) else pd.DataFrame(index=range(n_bundles)),
         dataset.item_attributes,
         dataset.notes,
+        origin=dataset.origin,
         feedback=feedback,
         given=frame["given"].to_numpy() if "given" in frame else None,
+        parent=dataset,
     )
 
 

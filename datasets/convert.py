@@ -51,7 +51,7 @@ def _write_tables(dataset: Dataset, folder: Path) -> dict[str, Any]:
         else:
             np.save(folder / file, modality.features)
         np.save(folder / mask, modality.mask)
-        features[name] = {"file": file, "mask": mask}
+        features[name] = {"file": file, "mask": mask, "made_of": modality.made_of}
     ids = dataset.id_columns
     return {
         "interactions": "interactions.parquet",

@@ -25,10 +25,13 @@ class Modality:
     Attributes:
         features: (n_items, width) float32, C-contiguous ndarray or scipy CSR; rows outside the mask are zero.
         mask: (n_items,) bool, True where the item has this modality.
+        made_of: SHA-256 of the raw content that the features were computed from and of the way, where they were: the
+            same on every machine, whose last bits of a decomposition are not. Empty for features as they came.
     """
 
     features: np.ndarray | sp.csr_array
     mask: np.ndarray
+    made_of: str = ""
 
     @property
     def width(self) -> int:
@@ -168,6 +171,11 @@ class Dataset:
 
         columns = Columns(user, item, rating, timestamp, label)
         return dataset_from_frames(interactions, columns, positive_from, items, users, content or {}, name)
+
+    @property
+    def whole(self) -> Dataset:
+        """What this is a view of; itself where it is none."""
+        return self
 
     def with_own_names(self, columns: Mapping[str, Any], *nouns: str) -> dict[str, Any]:
         """`columns` by name, with ids that are called as in `id_columns` under "user" and "item" (those of `nouns`)."""

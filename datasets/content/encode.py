@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated
 
 import pandas as pd
@@ -9,11 +11,15 @@ from pydantic import AfterValidator
 
 from recsys.datasets.content import CONTENT
 from recsys.datasets.content.columns import cells
+from recsys.datasets.content.features import checksum
 from recsys.datasets.dataset import Modality
 from recsys.errors import DataError, nearest
 
 WIDTH, SEED = 64, 0
 """Columns that an encoder may make, and the seed of what it draws, where a card says nothing of them."""
+
+AS_THEY_COME = frozenset({"image"})
+"""Encoders whose texts only name the content; what they make stands for itself."""
 
 
 def _known(name: str) -> str:
@@ -37,8 +43,29 @@ def encode(encoder: str, column: pd.Series, source: str, fit_on: pd.Series | Non
     Raises:
         UserError, DataError: no such encoder, or a cell that it cannot read.
     """
-    fitted = None if fit_on is None else cells(fit_on)
-    return CONTENT.get(encoder)(cells(column), width=WIDTH, seed=SEED, source=source, fit_on=fitted)
+    return run_encoder(encoder, cells(column), source, fit_on=None if fit_on is None else cells(fit_on))
+
+
+def run_encoder(
+    name: str,
+    texts: Sequence[str],
+    source: str,
+    *,
+    width: int = WIDTH,
+    seed: int = SEED,
+    fit_on: Sequence[str] | None = None,
+) -> Modality:
+    """What a content encoder makes of texts, with the checksum of what it was made of.
+
+    Raises:
+        UserError, DataError: no such encoder, or a text that it cannot read.
+    """
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        modality = CONTENT.get(name)(texts, width=width, seed=seed, source=source, fit_on=fit_on)
+    made_of = checksum(f"{name} {width} {seed}", *texts, "fitted on", *(fit_on or ()))
+    return replace(modality, made_of="" if name in AS_THEY_COME else made_of)
 
 
 def made_of(items: pd.DataFrame | None, name: str, encoder: str, source: str) -> Modality:

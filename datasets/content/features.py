@@ -1,6 +1,12 @@
-"""Item features made at load, from counts and from facts, without looking at any interaction."""
+"""Item features made at load, from counts and from facts, without looking at any interaction.
+
+They are made by one thread: a decomposition's last bits depend on the number of threads.
+"""
 
 from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -24,11 +30,13 @@ def reduced(matrix: sp.csr_array, width: int, seed: int, fit_on: sp.csr_array | 
         largest = np.linalg.norm(features, axis=1).max(initial=0)
     else:
         from sklearn.decomposition import TruncatedSVD
+        from threadpoolctl import threadpool_limits
 
         basis = matrix if fit_on is None else fit_on
         svd = TruncatedSVD(n_components=min(width, *basis.shape), random_state=seed)
-        fitted = svd.fit_transform(basis).astype(np.float32)
-        features = fitted if basis is matrix else svd.transform(matrix).astype(np.float32)
+        with threadpool_limits(1):
+            fitted = svd.fit_transform(basis).astype(np.float32)
+            features = fitted if basis is matrix else svd.transform(matrix).astype(np.float32)
         largest = np.linalg.norm(fitted, axis=1).max(initial=0)
     norm = np.linalg.norm(features, axis=1)
     mask = (np.diff(matrix.indptr) > 0) & (norm > NEGLIGIBLE * largest)
@@ -45,7 +53,18 @@ def facts_modality(items: np.ndarray, facts: np.ndarray, n_items: int, width: in
     ones = np.ones(len(items), dtype=np.float32)
     matrix = sp.coo_array((ones, (items, facts)), shape=(n_items, int(facts.max(initial=-1)) + 1)).tocsr()
     matrix.data[:] = 1
-    return reduced(matrix, width, seed)
+    matrix.sort_indices()
+    parts = (matrix.indptr.astype(np.int64), matrix.indices.astype(np.int64), f"facts {width} {seed}")
+    return replace(reduced(matrix, width, seed), made_of=checksum(*parts))
+
+
+def checksum(*parts: np.ndarray | str) -> str:
+    """SHA-256 of arrays and texts, each with its length."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else np.ascontiguousarray(part).tobytes()
+        digest.update(f"{len(data)} ".encode() + data)
+    return digest.hexdigest()
 
 
 def normalise_rows(matrix: sp.csr_array) -> sp.csr_array:

@@ -26,8 +26,7 @@ from recsys.datasets.checks import (
     to_numbers,
     to_tokens,
 )
-from recsys.datasets.content import CONTENT
-from recsys.datasets.content.encode import ContentEncoder
+from recsys.datasets.content.encode import ContentEncoder, run_encoder
 from recsys.datasets.content.features import facts_modality
 from recsys.datasets.dataset import Dataset, Modality
 from recsys.datasets.files import read_delimited
@@ -134,8 +133,8 @@ def _modalities(stem: Path, item_ids: np.ndarray, items: pd.DataFrame, types: di
     if options.text:
         need_columns(items.columns, options.text, source)
         texts = items[list(options.text)].astype(str).agg(" ".join, axis=1)
-        encoder = CONTENT.get(options.text_encoder)
-        modalities["text"] = encoder(texts.tolist(), width=options.width, seed=options.seed, source=source)
+        given = {"width": options.width, "seed": options.seed}
+        modalities["text"] = run_encoder(options.text_encoder, texts.tolist(), source, **given)
     if options.knowledge:
         modalities["knowledge"] = _knowledge(stem, item_ids, options)
     return modalities, notes

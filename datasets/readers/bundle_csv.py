@@ -26,8 +26,7 @@ from recsys.datasets.checks import (
     to_numbers,
     to_tokens,
 )
-from recsys.datasets.content import CONTENT
-from recsys.datasets.content.encode import ContentEncoder
+from recsys.datasets.content.encode import ContentEncoder, run_encoder
 from recsys.datasets.dataset import Bundles, Dataset
 from recsys.datasets.files import read_delimited
 from recsys.datasets.readers import recognised_by
@@ -129,13 +128,13 @@ def read(folder: Path, card: Card) -> Dataset:
         columns["timestamp"] = to_numbers(feedback["timestamp"], source)
     bundles, notes = _bundles(folder, pairs, items, users)
     texts = _texts(folder, items)
-    encoder = CONTENT.get(options.text)
     modalities = {
-        name: encoder(
+        name: run_encoder(
+            options.text,
             texts[name].tolist(),
+            str(folder / TEXTS[name][0]),
             width=options.width,
             seed=options.seed,
-            source=str(folder / TEXTS[name][0]),
         )
         for name in texts
     }

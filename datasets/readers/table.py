@@ -6,6 +6,7 @@ a row for each row of the items file, or CSV or Parquet with an id column and nu
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -58,11 +59,13 @@ class Entities(Strict):
 
 class Features(Strict):
     """A feature file. `id`: the id column of a CSV or Parquet file, whose other columns are all numbers.
-    `mask`: an .npy of bool, a row for each row of the features, False where an item has none."""
+    `mask`: an .npy of bool, a row for each row of the features, False where an item has none. `made_of`: as in
+    `Modality`."""
 
     file: str
     id: str | None = None
     mask: str | None = None
+    made_of: str = ""
 
 
 class TableOptions(Strict):
@@ -167,7 +170,7 @@ def _modality(folder: Path, features: Features, items: _Side, sep: str) -> tuple
     where[at] = np.arange(len(at))
     given_row = where >= 0
     rows = checked.features[np.where(where >= 0, where, 0)]
-    return make_modality(rows, source, given_row)[0], notes
+    return replace(make_modality(rows, source, given_row)[0], made_of=features.made_of), notes
 
 
 def _names(column: str, entities: Entities | None) -> tuple[str, ...]:

@@ -56,18 +56,13 @@ def open_sources(groups: Sequence[Group], data_root: str | None) -> dict[str, So
 
 
 def _open(name: str, runs: Sequence[Found], data_root: str | None) -> Source:
-    kinds = ("data_sha256", "cell"), ("interactions_sha256", "environment")
-    sums: list[str] = []
-    for key, where in kinds:
-        if not sums:
-            sums = sorted({str(s) for run in runs if (s := getattr(run, where).get(key))})
+    sums = sorted({str(s) for run in runs if (s := run.environment.get("data_sha256"))})
     config = runs[0].config
     try:
         dataset = load_dataset(config.dataset, data_root or config.data_root)
     except UserError as error:
         return Source(name, tuple(sums), None, f"it cannot be read here: {error}")
-    recorded = {run.cell["data_sha256"] for run in runs if run.cell.get("data_sha256")}
-    if recorded and data_checksum(dataset) not in recorded:
+    if sums and data_checksum(dataset) not in sums:
         return Source(name, tuple(sums), dataset, "it has other content here than when the runs were made")
     return Source(name, tuple(sums), dataset, "")
 

@@ -29,6 +29,8 @@ __all__ = [
     "Metrics",
     "make_folder",
     "new_folder",
+    "own_card",
+    "read_environment",
     "read_metrics",
     "test_key",
     "write_json",
@@ -119,7 +121,7 @@ class Environment(BaseModel):
 
     Attributes:
         tuned: the file of tuned settings that the run took; empty where it took none.
-        interactions_sha256, split_sha256: checksums of the data set's pairs and of the split's row numbers.
+        data_sha256, split_sha256: checksums of the data set and of the split's row numbers.
         usage: wall and CPU seconds, and peak memory in MiB.
     """
 
@@ -130,11 +132,11 @@ class Environment(BaseModel):
     commit: str | None = None
     hardware: dict[str, Any]
     threads: int
-    interactions_sha256: str
+    data_sha256: str
     split_sha256: str
     processes: int = 1
     tuned: str = ""
-    usage: dict[str, float | None]
+    usage: dict[str, float | None] = {}
 
 
 def write_json(values: BaseModel | dict[str, Any], path: Path) -> dict[str, Any]:
@@ -159,6 +161,22 @@ def read_metrics(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         reason = f"{first_fault(error)}; " if isinstance(error, ValidationError) else ""
         raise UserError(f"{path} is not a finished run's ({reason}delete the folder and run again)") from None
+
+
+def read_environment(folder: Path) -> dict[str, Any]:
+    """What environment.json holds; empty where there is none yet.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    path = folder / ENVIRONMENT_FILE
+    if not path.exists():
+        return {}
+    try:
+        return Environment.model_validate_json(path.read_text(encoding="utf-8")).model_dump()
+    except (OSError, ValueError) as error:
+        reason = f"{first_fault(error)}; " if isinstance(error, ValidationError) else ""
+        raise UserError(f"{path} is not a run's ({reason}delete the folder and run again)") from None
 
 
 def first_fault(error: ValidationError) -> str:

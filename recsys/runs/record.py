@@ -17,6 +17,7 @@ import numpy as np
 
 from recsys.datasets.dataset import Dataset
 from recsys.datasets.splits import Split
+from recsys.runs.versions import data_checksum
 
 PACKAGES = ("recsys", "torch", "numpy", "scipy", "pandas", "pytorch-lightning", "scikit-learn")
 PACKAGE = Path(__file__).parents[1]
@@ -36,22 +37,27 @@ class Usage(NamedTuple):
         return cls(time.perf_counter(), cpu)
 
 
+def checksums(dataset: Dataset, split: Split) -> dict[str, str]:
+    """Of what was trained on: `data_sha256`, and `split_sha256` of the row numbers of its parts."""
+    parts = [split.train, split.valid, split.test, split.valid_support, split.test_support]
+    rows = np.concatenate([p for part in parts for p in (part, [-1])])
+    return {
+        "data_sha256": data_checksum(dataset),
+        "split_sha256": hashlib.sha256(np.ascontiguousarray(rows, np.int64)).hexdigest(),
+    }
+
+
 def environment(dataset: Dataset, split: Split) -> dict[str, Any]:
     """Versions, commit, hardware, and checksums of data and split."""
     import torch
 
-    frame = dataset.interactions[["user", "item"]].to_numpy()
-    parts = [split.train, split.valid, split.test, split.valid_support, split.test_support]
     return {
         "python": platform.python_version(),
         "packages": {name: metadata.version(name) for name in PACKAGES},
         "commit": commit(),
         "hardware": hardware(),
         "threads": torch.get_num_threads(),
-        "interactions_sha256": hashlib.sha256(np.ascontiguousarray(frame)).hexdigest(),
-        "split_sha256": hashlib.sha256(
-            np.concatenate([p for part in parts for p in (part, [-1])])
-        ).hexdigest(),
+        **checksums(dataset, split),
     }
 
 

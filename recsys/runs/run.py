@@ -28,12 +28,13 @@ from recsys.runs.artifacts import (
     Environment,
     Metrics,
     make_folder,
+    read_environment,
     read_metrics,
     test_key,
     write_json,
 )
 from recsys.runs.config import RunConfig, check_same_run, load_config, resolve, save_config
-from recsys.runs.record import Usage, environment, usage
+from recsys.runs.record import Usage, checksums, environment, usage
 from recsys.runs.tasks import task_of
 from recsys.training.distributed import Distributed
 
@@ -143,10 +144,16 @@ def execute(
         make_folder(folder, resume)
     if resume:
         check_same_run(folder, run.config)
+        check_same_data(folder, run)
         if finished := read_metrics(folder):
             return finished if leads else {}
+    about = environment(run.dataset, run.split) | {
+        "processes": distributed.processes,
+        "tuned": run.tuned.name if run.tuned else "",
+    }
     if leads:
         save_config(run.config, folder)
+        write_json(Environment(**about), folder / ENVIRONMENT_FILE)
     trained = _train(run, folder, console, distributed)
     if not leads:
         return {}
@@ -161,15 +168,23 @@ def execute(
         "total": run.graph_seconds + time.perf_counter() - start,
     }
     reported = _report(run, evaluation) | trained | {"timing": timing, "leak_audit": checked}
-    record = environment(run.dataset, run.split) | {
-        "processes": distributed.processes,
-        "tuned": run.tuned.name if run.tuned else "",
-        "usage": usage(run.begun),
-    }
-    write_json(Environment(**record), folder / ENVIRONMENT_FILE)
+    write_json(Environment(**about, usage=usage(run.begun)), folder / ENVIRONMENT_FILE)
     with atomic(folder / USERS_FILE) as temporary:
         evaluation.per_user.to_parquet(temporary, index=False)
     return write_json(Metrics(**reported), folder / METRICS_FILE)
+
+
+def check_same_data(folder: Path, run: Run) -> None:
+    """UserError where the run in `folder` was trained on other data, or on another split of them: what it learned
+    belongs to other users and items."""
+    recorded = read_environment(folder)
+    for key, now in checksums(run.dataset, run.split).items() if recorded else ():
+        if recorded[key] != now:
+            what = f"the data set '{run.dataset.name}'" if key == "data_sha256" else "its split"
+            raise UserError(
+                f"{folder}: {what} has changed since this run was trained ({key} was {recorded[key][:12]}, is "
+                f"{now[:12]}); bring the old files back, or train again in another folder"
+            )
 
 
 def _train(run: Run, folder: Path, console: Console | None, distributed: Distributed) -> dict[str, Any]:
@@ -289,7 +304,7 @@ def load_run(folder: Path, data_root: str | None = None) -> Run:
     """A trained run, ready to score.
 
     Raises:
-        UserError: the folder is no finished run's.
+        UserError: the folder is no finished run's, or its data have changed since.
     """
     from recsys.training.loop import load_model
 
@@ -299,6 +314,7 @@ def load_run(folder: Path, data_root: str | None = None) -> Run:
     if not (folder / MODEL_FILE).exists():
         raise UserError(f"{folder} holds no trained model; finish it with --resume")
     run = prepare(config)
+    check_same_data(folder, run)
     load_model(run.model, folder)
     run.model.eval()
     return run

@@ -9,12 +9,14 @@ import importlib.util
 import re
 from importlib import metadata
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
 
 from recsys.datasets.dataset import Dataset
 
+_CHECKSUMS: WeakKeyDictionary[Dataset, str] = WeakKeyDictionary()
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 # Other models have no say in this one's figures, nor has what is told of a run, and where it runs; readers have
 # theirs through the data's checksum.
@@ -30,7 +32,18 @@ _NOT_FOLLOWED = frozenset(
 
 
 def data_checksum(dataset: Dataset) -> str:
-    """SHA-256 of everything a model could read: interactions, content with its masks, attributes, raw ids."""
+    """SHA-256 of everything a model could read: interactions, content with its masks, attributes, raw ids.
+
+    Of features that were computed at load it is the raw content and the way that count, so that it is the same on every
+    machine and with every number of threads. A view of a data set has the data set's.
+    """
+    dataset = dataset.whole
+    if dataset not in _CHECKSUMS:
+        _CHECKSUMS[dataset] = _checksum(dataset)
+    return _CHECKSUMS[dataset]
+
+
+def _checksum(dataset: Dataset) -> str:
     digest = hashlib.sha256()
 
     def add(name: str, array: np.ndarray) -> None:
@@ -40,6 +53,9 @@ def data_checksum(dataset: Dataset) -> str:
     for column in sorted(dataset.interactions):
         add(column, dataset.interactions[column].to_numpy())
     for name, modality in sorted(dataset.modalities.items()):
+        if modality.made_of:
+            digest.update(f"{name} {modality.made_of} ".encode())
+            continue
         add(name, modality.mask)
         features = modality.features
         parts = ("data", "indices", "indptr") if modality.is_sparse else ()

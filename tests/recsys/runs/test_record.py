@@ -87,7 +87,7 @@ def test_a_run_records_itself(toy, tmp_path, monkeypatch):
     metrics = execute(prepare(RunConfig(model="pop", dataset="toy"), toy), tmp_path / "run")
     record = json.loads((tmp_path / "run" / ENVIRONMENT_FILE).read_text())
     assert record["commit"] == "abc-dirty" and record["processes"] == 1
-    assert {"python", "packages", "threads", "interactions_sha256", "split_sha256"} <= record.keys()
+    assert {"python", "packages", "threads", "data_sha256", "split_sha256"} <= record.keys()
     assert record["hardware"] == hardware()
     used = record["usage"]
     assert used["wall_seconds"] >= metrics["timing"]["total"] * 0.5 and used["cpu_seconds"] > 0
