@@ -171,7 +171,7 @@ def _registered(name: str) -> tuple[Card, Path | None]:
         card, folder = read_card(Path(entry)), Path(entry).parent
     if card.name != name:
         raise DataError(
-            f"the card of {CARDS.origin(name)} for '{name}' says name: {card.name}; make them one"
+            f"the card of {CARDS.origin(name)} for '{name}' says name: {card.name}; make the two names equal"
         )
     return card, folder
 

@@ -63,7 +63,7 @@ def need_columns(columns: Iterable[str], expected: Iterable[str], source: str) -
 
 
 def to_numbers(column: pd.Series, source: str) -> np.ndarray:
-    """(n,) float64; DataError names the first entry that is no finite number."""
+    """(n,) float64; DataError names the first entry that is not a finite number."""
     numeric = np.asarray(pd.to_numeric(column, errors="coerce"), dtype=np.float64)
     bad = ~np.isfinite(numeric)
     if bad.any():

@@ -309,7 +309,9 @@ def _checked(parts: Any, protocol: str, dataset: Dataset) -> dict[str, np.ndarra
     if not isinstance(parts, Mapping) or not {"train", "valid", "test"} <= parts.keys():
         raise DataError(f"split '{protocol}' must give a dict of row numbers with train, valid and test")
     if unknown := sorted(parts.keys() - {*PARTS, *POOLS}):
-        raise DataError(f"split '{protocol}' gave a part '{unknown[0]}'{nearest(unknown[0], PARTS + POOLS)}")
+        raise DataError(
+            f"split '{protocol}' returned a part '{unknown[0]}'{nearest(unknown[0], PARTS + POOLS)}"
+        )
     checked = {}
     for name, value in parts.items():
         value = np.asarray(value)

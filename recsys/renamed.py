@@ -1,4 +1,4 @@
-"""Settings that have another name now: old -> new. An old one is refused with the new one in the message."""
+"""Settings that were renamed: old -> new. An old name is refused with the new one in the message."""
 
 COMPONENTS = {
     "calibrated": "cm3",

@@ -96,7 +96,7 @@ def _numbers(texts: Sequence[str], source: str) -> np.ndarray:
     values = pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce").to_numpy(np.float64)
     bad = ~np.isfinite(values) & np.array([text.strip() != "" for text in texts], dtype=bool)
     if bad.any():
-        raise DataError(f"{source}: '{texts[int(np.argmax(bad))]}' is no finite number")
+        raise DataError(f"{source}: '{texts[int(np.argmax(bad))]}' is not a finite number")
     return values
 
 
@@ -130,5 +130,5 @@ def _vector(text: str, source: str) -> list[float]:
     except (ValueError, TypeError):
         finite = False
     if not finite:
-        raise DataError(f"{source}: '{text[:40]}' is no list of finite numbers, such as [0.1, 0.7]")
+        raise DataError(f"{source}: '{text[:40]}' is not a list of finite numbers, such as [0.1, 0.7]")
     return values

@@ -45,7 +45,7 @@ def search_space(
         if name not in fields:
             raise UserError(f"search: there is no setting '{name}'{nearest(name, fields)}")
         if name in fixed:
-            raise UserError(f"search: '{name}' is under settings too; leave it in one of the two")
+            raise UserError(f"search: '{name}' is under settings too; give it in one place only")
         group, field = fields[name]
         space[name] = _distribution(name, field, _declared(field) if given is None else given)
         for value in _ends(space[name]):

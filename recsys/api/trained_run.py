@@ -133,7 +133,7 @@ class TrainedRun:
         if users is not None:
             wanted = _ids([users] if isinstance(users, str) else users)
             if not len(wanted):
-                raise UserError("users names nobody; give raw ids, or None for all")
+                raise UserError("users is empty; give raw ids, or None for all")
         if given is None:
             return catalogue_users(self._run, wanted)
         if isinstance(given, Mapping):

@@ -76,11 +76,11 @@ def demo(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
     ] = False,
-    out: Annotated[Path, typer.Option(help="Folder of the demo's runs; finished ones are kept.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder of the demo's runs; finished runs are reused.")] = Path(
         "runs/demo"
     ),
 ) -> None:
-    """Multimodal recommendations: honest warm and cold-start rankings. Without a command: the demo."""
+    """Multimodal recommender systems, ranked on warm and cold items. Without a command, the demo runs."""
     if context.invoked_subcommand is None:
         from recsys.experiments.demo import run_demo
 

@@ -15,13 +15,13 @@ def bench(
         str, typer.Argument(help="YAML file, or the name of a shipped experiment: demo, tiktok-warm, …")
     ],
     out: Annotated[
-        Path | None, typer.Option(help="Folder of its jobs and tables; by default runs/bench/<name>.")
+        Path | None, typer.Option(help="Folder of the jobs and tables; by default runs/bench/<name>.")
     ] = None,
     jobs: Jobs = 1,
     smoke: Smoke = False,
     dask: Dask = "",
     any_code: Annotated[
-        bool, typer.Option("--any-code", help="Keep jobs that another version of the code finished.")
+        bool, typer.Option("--any-code", help="Reuse jobs that another version of the code has finished.")
     ] = False,
     controls: Annotated[
         bool,
@@ -33,7 +33,7 @@ def bench(
     data_root: DataRoot = None,
     device: Device = None,
 ) -> None:
-    """Run models x data sets x splits x seeds, each job once, and print one table with verdicts."""
+    """Run every combination of models, data sets, splits and seeds once, and print tables with verdicts."""
     from recsys.experiments.bench.runner import BenchOptions, run_bench
 
     root = str(data_root) if data_root else None

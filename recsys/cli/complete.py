@@ -12,11 +12,11 @@ from recsys.cli.options import DataRoot, console
 
 def complete(
     run: Annotated[Path, typer.Option(help="Folder of a run trained with --task bundle.")],
-    items: Annotated[str, typer.Option(help="Raw ids of the items given, separated by commas.")],
+    items: Annotated[str, typer.Option(help="Raw ids of the bundle's items, separated by commas.")],
     k: Annotated[int, typer.Option("-k", "--k", min=1, help="How many items.")] = 10,
     data_root: DataRoot = None,
 ) -> None:
-    """Print the items that complete a bundle, by a trained run."""
+    """Print the items that a trained run adds to a bundle."""
     from recsys.runs.complete import complete_table
     from recsys.runs.run import load_run
 

@@ -17,7 +17,7 @@ data = typer.Typer(
 
 @data.command("list")
 def data_list(data_root: DataRoot = None) -> None:
-    """The data sets that have a card, and those found below --data-root."""
+    """List the data sets that have a card, and those in --data-root."""
     from recsys.runs.tables import datasets_table
 
     console().print(datasets_table(data_root))
@@ -32,7 +32,7 @@ def data_info(
     seed: Annotated[int, typer.Option(help="Seed of the splits.")] = 0,
     data_root: DataRoot = None,
 ) -> None:
-    """Users, items, interactions, sparsity, modalities, and cold items per split."""
+    """Describe a data set: users, items, interactions, sparsity, modalities, and cold items of each split."""
     from recsys.runs.tables import info_tables
 
     screen = console()
@@ -61,7 +61,7 @@ def data_convert(
         str,
         typer.Argument(help="Name of a data set, or path of its card.", autocompletion=completion.datasets),
     ],
-    target: Annotated[Path, typer.Argument(help="Folder to make; must not exist.")],
+    target: Annotated[Path, typer.Argument(help="Folder to create; must not exist.")],
     data_root: DataRoot = None,
 ) -> None:
     """Write a data set as Parquet and npy files with a card."""

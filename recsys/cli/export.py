@@ -13,11 +13,11 @@ from recsys.cli.options import DataRoot, console
 def export(
     run: Annotated[Path, typer.Option(help="Folder of a trained run.")],
     output: Annotated[
-        Path | None, typer.Option(help="Folder to write; by default export/ in the run's.")
+        Path | None, typer.Option(help="Folder to write; by default export/ in the run's folder.")
     ] = None,
     data_root: DataRoot = None,
 ) -> None:
-    """Write users' and items' vectors, whose inner products are the scores, as npy files with their ids."""
+    """Write the vectors of users and items, whose inner products are the scores, as npy files with their ids."""
     from recsys.runs.export import export_vectors
     from recsys.runs.run import load_run
 

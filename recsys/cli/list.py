@@ -19,7 +19,7 @@ def list_parts(
         ),
     ] = "",
 ) -> None:
-    """The parts of one kind, built in and from installed packages; without a kind, how many of each there are."""
+    """List the parts of a kind, built in or from installed packages; without a kind, count the parts of each."""
     from recsys.cli.parts.describe import kinds_table, parts_table
 
     screen = console()

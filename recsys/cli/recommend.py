@@ -15,21 +15,24 @@ Pool = Literal["new", "all"]
 def recommend(
     run: Annotated[Path, typer.Option(help="Folder of a trained run.")],
     user: Annotated[str, typer.Option(help="Raw id of the user.")] = "",
-    users: Annotated[str, typer.Option(help="File of raw ids, one a line; or all.")] = "",
+    users: Annotated[str, typer.Option(help="File of raw ids, one on each line; or all.")] = "",
     new_users: Annotated[
-        Path | None, typer.Option(help="CSV or Parquet: users who arrive, with what they took.")
+        Path | None, typer.Option(help="CSV or Parquet file of new users with their interactions.")
     ] = None,
     new_items: Annotated[
-        Path | None, typer.Option(help="npz, Parquet or CSV: items that arrive, with their content.")
+        Path | None, typer.Option(help="npz, Parquet or CSV file of new items with their content.")
     ] = None,
     pool: Annotated[
-        Pool | None, typer.Option(help="With --new-items: rank the new ones alone (default), or all.")
+        Pool | None,
+        typer.Option(help="With --new-items: rank new items only (new, the default), or all items."),
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="Write a .csv or .parquet file, print nothing.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write a .csv or .parquet file instead of printing.")
+    ] = None,
     k: Annotated[int, typer.Option("-k", "--k", min=1, help="How many items.")] = 10,
     data_root: DataRoot = None,
 ) -> None:
-    """Print the items that a trained run ranks highest, for its users or new ones, new items too."""
+    """Print the items that a trained run ranks highest, for its users or new users, of its items or new items."""
     from recsys.runs import recommend as recommending
     from recsys.runs.run import load_run
 

@@ -15,11 +15,15 @@ def report(
     out: Annotated[
         Path | None, typer.Option(help="The report's folder; by default report/ among the runs.")
     ] = None,
-    users: Annotated[int, typer.Option(min=1, help="Users the explorer offers at most, of each table.")] = 50,
-    models: Annotated[int, typer.Option(min=1, help="Models the explorer offers at most, likewise.")] = 8,
+    users: Annotated[
+        int, typer.Option(min=1, help="Most users that the explorer offers for each table.")
+    ] = 50,
+    models: Annotated[
+        int, typer.Option(min=1, help="Most models that the explorer offers for each table.")
+    ] = 8,
     data_root: DataRoot = None,
 ) -> None:
-    """Tables, figures and one page to look at, from the runs in a folder."""
+    """Write tables, figures and an HTML page about the runs in a folder."""
     from recsys.experiments.report.write import ReportOptions, write_report
 
     root = str(data_root) if data_root else None

@@ -16,9 +16,9 @@ def rerun(
         Path | None, typer.Option(help="The new folder; by default the run's name with -rerun.")
     ] = None,
     data_root: DataRoot = None,
-    device: Annotated[str | None, typer.Option(help="Instead of the run's.")] = None,
+    device: Annotated[str | None, typer.Option(help="Device to train on; by default the run's.")] = None,
 ) -> None:
-    """Repeat a run in a new folder and compare the figures."""
+    """Repeat a run in a new folder and compare the metrics."""
     from recsys.runs.rerun import run_again
 
     run_again(run, out, str(data_root) if data_root else None, device, console())

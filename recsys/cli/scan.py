@@ -12,32 +12,36 @@ from recsys.cli.parts import completion
 
 
 def scan(
-    file: Annotated[str, typer.Argument(help="YAML file, or a shipped scan.")],
+    file: Annotated[str, typer.Argument(help="YAML file, or the name of a shipped scan.")],
     out: Annotated[
         Path | None, typer.Option(help="The scan's folder; by default runs/scan/<model>-<data set>-<split>.")
     ] = None,
     trials: Annotated[
-        int | None, typer.Option(min=1, help="Trials in all, by all workers; overrides the file's.")
+        int | None, typer.Option(min=1, help="Trials of all workers together; overrides the file's number.")
     ] = None,
     timeout: Annotated[
-        float | None, typer.Option(min=0, help="Seconds after which a worker takes no new trial.")
+        float | None, typer.Option(min=0, help="Seconds after which a worker starts no new trial.")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,
-    storage: Annotated[str, typer.Option(help="postgresql://…; by default a journal file in --out.")] = "",
+    storage: Annotated[
+        str, typer.Option(help="Database postgresql://…; by default a journal file in --out.")
+    ] = "",
     model: Annotated[
         str | None,
-        typer.Option(help="Model to scan; overrides the file's.", autocompletion=completion.models),
+        typer.Option(help="Model to scan; overrides the file's model.", autocompletion=completion.models),
     ] = None,
     dataset: Annotated[
         str | None,
-        typer.Option(help="Data set to scan on; overrides the file's.", autocompletion=completion.datasets),
+        typer.Option(
+            help="Data set to scan on; overrides the file's data set.", autocompletion=completion.datasets
+        ),
     ] = None,
     dask: Dask = "",
     smoke: Smoke = False,
     data_root: DataRoot = None,
     device: Device = None,
 ) -> None:
-    """Find a model's best settings on the validation part; the test part is not there."""
+    """Search a model's best settings by its validation metric; the test part is never used."""
     from recsys.experiments.tune.scan import ScanOptions, run_scan
 
     root = str(data_root.resolve()) if data_root else None

@@ -16,7 +16,7 @@ def show(
     ],
     name: Annotated[str, typer.Argument(help="The part's name.", autocompletion=completion.parts)],
 ) -> None:
-    """Paper or source, file, what it reads and can do, and every setting with default, range and meaning."""
+    """Show a part: paper or source, file, what it reads and can do, and every setting's default, range and meaning."""
     from recsys.cli.parts.describe import description
 
     screen = console()

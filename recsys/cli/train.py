@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 def train(
     model: Annotated[
         str,
-        typer.Option(
-            help="Name of the model; by default the engine's own.", autocompletion=completion.models
-        ),
+        typer.Option(help="Name of the model, as in `recsys list models`.", autocompletion=completion.models),
     ] = "confluence",
     dataset: Annotated[
         str,
@@ -35,7 +33,7 @@ def train(
     split: Annotated[
         str,
         typer.Option(
-            help="Protocol; by default predefined where there is one, else random.",
+            help="How to split; by default predefined where the data set has such a split, else random.",
             autocompletion=completion.splits,
         ),
     ] = "",
@@ -46,7 +44,7 @@ def train(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="A setting by name; may be repeated.",
+            help="Set a setting; may be repeated. Overrides the file of --config and --tuned.",
             autocompletion=completion.settings,
         ),
     ] = None,
@@ -55,7 +53,7 @@ def train(
         typer.Option(
             "--split-set",
             metavar="KEY=VALUE",
-            help="An option of the split.",
+            help="Set an option of the split; may be repeated.",
             autocompletion=completion.split_options,
         ),
     ] = None,
@@ -64,7 +62,7 @@ def train(
         typer.Option(
             "--content",
             metavar="KEY=VALUE",
-            help="What is done to the content that the model sees: missing, pattern, modality, fill, control.",
+            help="Corrupt the content that the model sees: missing, pattern, modality, fill, control.",
         ),
     ] = None,
     controls: Annotated[
@@ -75,42 +73,47 @@ def train(
         ),
     ] = False,
     config: Annotated[
-        Path | None, typer.Option(help="YAML file of settings by name; those given with --set override it.")
+        Path | None,
+        typer.Option(help="YAML file of settings; settings given with --set override those of the file."),
     ] = None,
     tuned: Annotated[
         bool,
-        typer.Option("--tuned", help="Take settings found by a recorded search on this data set and split."),
+        typer.Option(
+            "--tuned", help="Use the settings that a recorded search chose for this data set and split."
+        ),
     ] = False,
     metrics: Annotated[
         list[str] | None,
         typer.Option(
             "--metric",
             metavar="NAME@K",
-            help="A metric to report besides; may be repeated.",
+            help="Report this metric too; may be repeated.",
             autocompletion=completion.metrics,
         ),
     ] = None,
     help_settings: Annotated[
-        bool, typer.Option("--help-settings", help="Print the model's settings, and train nothing.")
+        bool, typer.Option("--help-settings", help="Print the model's settings and stop.")
     ] = False,
     data_root: DataRoot = None,
     out: Annotated[
         Path | None, typer.Option(help="The run's folder; by default a new one below runs/.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
     explain: Annotated[
         bool,
-        typer.Option("--explain", help="Print and keep the mean gate of each field, of a model with gates."),
+        typer.Option("--explain", help="Print and save the mean gate of each field, for a model with gates."),
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:N for one GPU.")] = "auto",
     devices: Annotated[
         int,
-        typer.Option(help="Processes on each machine that train together, each on a GPU where there are."),
+        typer.Option(
+            help="Processes on each machine that train together, one for each GPU where there are any."
+        ),
     ] = 1,
-    num_nodes: Annotated[int, typer.Option("--num-nodes", help="Distributed that train together.")] = 1,
-    strategy: Annotated[str, typer.Option(help="How processes train together: ddp.")] = "auto",
+    num_nodes: Annotated[int, typer.Option("--num-nodes", help="Machines that train together.")] = 1,
+    strategy: Annotated[str, typer.Option(help="How the processes train together: ddp.")] = "auto",
 ) -> None:
-    """Train one model on one split of one data set, test it once, and keep the run."""
+    """Train a model on a split of a data set, test it once, and save the run."""
     from recsys.errors import UserError
     from recsys.inputs.corruption import ContentCorruption
     from recsys.runs.artifacts import new_folder

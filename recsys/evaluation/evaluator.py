@@ -111,10 +111,10 @@ class Evaluator:
         if seen.shape != truth.shape:
             raise ValueError(f"seen has shape {seen.shape}, truth has {truth.shape}")
         if truth.nnz == 0:
-            raise UserError("nothing to evaluate: no user has an item to find; check the split's sizes")
+            raise UserError("nothing to evaluate: no user has a held-out item; check the split's sizes")
         both = truth.multiply(seen).nnz
         if both:
-            raise UserError(f"{both} (user, item) pairs are both to be found and masked; split them again")
+            raise UserError(f"{both} (user, item) pairs are both held out and masked; split the data again")
         self.metrics = tuple(metrics)
         _parse(self.metrics)
         self._item_counts = seen.sum(axis=0) if item_counts is None else np.asarray(item_counts)

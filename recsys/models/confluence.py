@@ -134,7 +134,7 @@ class Confluence(Model):
             if not any(weights.values()):
                 raise UserError(f"confluence: each {key} is 0; give a component one above 0")
         if all(MODELS.get(name).closed_form for name in names):
-            raise UserError(f"confluence: {', '.join(names)} train nothing; add a component that is trained")
+            raise UserError(f"confluence: {', '.join(names)} are not trained; add a component that is")
         self.training: dict[str, dict[str, Any]] = {}
         self.components = {name: self._ensemble(name, seed) for name in names}
         self.ensembles = nn.ModuleList(self.components.values())

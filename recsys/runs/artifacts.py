@@ -160,7 +160,9 @@ def read_metrics(folder: Path) -> dict[str, Any] | None:
         return Metrics.model_validate(values).dump()
     except (OSError, ValueError) as error:
         reason = f"{first_fault(error)}; " if isinstance(error, ValidationError) else ""
-        raise UserError(f"{path} is not a finished run's ({reason}delete the folder and run again)") from None
+        raise UserError(
+            f"{path} is not from a finished run ({reason}delete the folder and run again)"
+        ) from None
 
 
 def read_environment(folder: Path) -> dict[str, Any]:

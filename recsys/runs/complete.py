@@ -31,7 +31,7 @@ def complete(run: Run, items: Sequence[str], k: int = 10) -> pd.DataFrame:
     dataset = run.dataset
     wanted = [item.strip() for item in items if item.strip()]
     if not wanted:
-        raise UserError("no item given; name at least one, for example --items A,B")
+        raise UserError("no items given: name at least one, for example --items A,B")
     numbers = pd.Index(dataset.item_ids.astype(object)).get_indexer(wanted)
     if (numbers < 0).any():
         unknown = wanted[int(np.argmax(numbers < 0))]

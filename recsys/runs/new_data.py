@@ -243,9 +243,7 @@ def _ids(column: pd.Series, noun: str, source: str) -> np.ndarray:
 
 def _refuse_known(ids: np.ndarray, known: np.ndarray, noun: str, source: str, cure: str) -> None:
     if (bad := positions(known, ids) >= 0).any():
-        raise DataError(
-            f"{source}: {noun} '{ids[np.argmax(bad)]}' is no new one, the run's data has it; {cure}"
-        )
+        raise DataError(f"{source}: {noun} '{ids[np.argmax(bad)]}' is not new, the run's data has it; {cure}")
 
 
 def _one_each(column: pd.Series, rows: np.ndarray, ids: np.ndarray, source: str) -> pd.Series:

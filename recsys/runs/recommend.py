@@ -167,7 +167,7 @@ def recommend(run: Run, asked: RecommendRequest) -> Recommendations:
         UserError, DataError: what is asked for cannot be.
     """
     if asked.pool and asked.new_items is None:
-        raise UserError("--pool chooses between new items and all; name a file of new items with --new-items")
+        raise UserError("--pool needs new items: name their file with --new-items")
     new_items, notes = (None, []) if asked.new_items is None else read_new_items(asked.new_items, run.dataset)
     recipients = recipients_of(run, asked)
     made = recommend_to(run, recipients, new_items, new_only=asked.pool != "all", k=asked.k)
@@ -213,7 +213,7 @@ def _check_content(run: Run, new_items: NewItems) -> None:
     content = run.config.content
     if content.control:
         raise UserError(
-            f"this run saw a control in the content's place ({content.control}): there is nothing to rank new items by"
+            f"this run was trained on a control instead of content ({content.control}): it cannot rank new items"
         )
     if content.fill != "mask" and not all(m.mask.all() for m in new_items.modalities.values()):
         raise UserError(
@@ -229,7 +229,7 @@ def recipients_of(run: Run, asked: RecommendRequest) -> Recipients:
         UserError: nobody is named, both ways at once, or somebody whom neither the data set nor the file knows.
     """
     if asked.user and asked.users:
-        raise UserError("name one user with --user, or many with --users, not both")
+        raise UserError("--user and --users cannot be given together: use one of them")
     wanted = np.array([asked.user]) if asked.user else None
     if asked.users and asked.users != "all":
         wanted = np.array(list(dict.fromkeys(read_text(Path(asked.users)).splitlines())))
@@ -239,7 +239,9 @@ def recipients_of(run: Run, asked: RecommendRequest) -> Recipients:
     if asked.new_users is not None:
         return new_users(read_new_users(asked.new_users, run.dataset), str(asked.new_users), wanted)
     if wanted is None and not asked.users:
-        raise UserError("for whom? name a user with --user, many with --users, or new ones with --new-users")
+        raise UserError(
+            "no users given: name one with --user, several with --users, or new users with --new-users"
+        )
     return catalogue_users(run, wanted)
 
 

@@ -30,14 +30,12 @@ def run_again(
         Figure -> (before, now), of those that are not equal.
 
     Raises:
-        UserError: the folder is no finished run's.
+        UserError: the folder holds no finished run.
     """
     config = load_config(folder)
     before = read_metrics(folder)
     if before is None:
-        raise UserError(
-            f"{folder} is not a finished run's: it has no {METRICS_FILE}; finish it with --resume"
-        )
+        raise UserError(f"{folder} holds no finished run: it has no {METRICS_FILE}; finish it with --resume")
     changes = {"data_root": data_root, "device": device}
     run = prepare(config.model_copy(update={k: v for k, v in changes.items() if v is not None}))
     target = out or new_folder(folder.parent, f"{folder.name}-rerun")

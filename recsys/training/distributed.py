@@ -53,7 +53,7 @@ class Distributed:
             return
         able = ", ".join(name for name in sorted(MODELS.builtin) if MODELS.get(name).trains_in_shares)
         raise UserError(
-            f"{model} is not trained by several processes: its loss is no mean over a batch's rows; use "
+            f"{model} cannot be trained by several processes: its loss is not a mean over the rows of a batch; use "
             f"--devices 1, or one of {able}"
         )
 

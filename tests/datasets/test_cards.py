@@ -105,7 +105,7 @@ def test_third_parties_bring_cards_with_the_data_beside_them(tmp_path, monkeypat
     write_card(tmp_path / "root" / "theirs")  # the user's own folder comes first
     (tmp_path / "root" / "theirs" / "log.csv").write_text(LOG + "d,x\ne,x\n")
     assert load_dataset("theirs", tmp_path / "root").n_users == 4
-    with pytest.raises(DataError, match="for 'wrong' says name: theirs; make them one"):
+    with pytest.raises(DataError, match="for 'wrong' says name: theirs; make the two names equal"):
         find_card("wrong")
 
 

@@ -290,7 +290,7 @@ def test_a_large_catalogue_goes_without_components_that_hold_items_by_items(data
         ({"weights": {}}, "each weight is 0"),
         ({"cold": {}}, "each cold_weight is 0"),
         ({"weights": {"ease": 1.0}, "dense_up_to": 0}, "each weight is 0"),
-        ({"weights": {"ease": 1.0, "pop": 1.0}}, "ease, pop train nothing; add a component that is trained"),
+        ({"weights": {"ease": 1.0, "pop": 1.0}}, "ease, pop are not trained; add a component that is"),
     ],
 )
 def test_weights_that_make_no_sense_are_errors(data, settings, message):

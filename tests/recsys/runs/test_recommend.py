@@ -195,7 +195,7 @@ BAD_ITEMS = {
     "unknown": (lambda r: r | {"imag": r["image"]}, ["'imag' is no modality", "did you mean 'image' or"]),
     "known id": (
         lambda r: r | {"item": np.array(["a", "b", "i3", "c"])},
-        ["item 'i3' is no new one", "leave it out"],
+        ["item 'i3' is not new", "leave it out"],
     ),
     "twice": (lambda r: r | {"item": np.array(["a", "b", "a", "c"])}, ["item 'a' occurs twice"]),
     "not finite": (
@@ -257,7 +257,7 @@ def test_lists_of_two_lengths_are_one_line(of, tmp_path):
     ("text", "words"),
     [
         ("user,item\nann,i99\n", ["line 2", "'toy' has no item 'i99'", "did you mean"]),
-        ("user,item\nu3,i1\n", ["user 'u3' is no new one"]),
+        ("user,item\nu3,i1\n", ["user 'u3' is not new"]),
         ("user,item,color\nann,i1,red\n", ["'color' is no user attribute", "did you mean 'colour'?"]),
         ("user,item,colour\nann,i1,red\nann,i2,blue\n", ["user 'ann' has two values of colour"]),
         ("user,thing\nann,i1\n", ["no column item"]),
@@ -276,8 +276,8 @@ def test_what_cannot_be_asked_is_one_line(of, tmp_path):
     given = ["--new-items", "new.npz"]
     one_line(of("recommend", "lightgcn", "--user", "u1", *given), "LightGCN cannot rank new items")
     one_line(of("recommend", "itemknn", "--user", "u1", *given), "ItemKNN cannot rank new items")
-    one_line(of("recommend", "vbpr", *given), "for whom?")
-    one_line(of("recommend", "vbpr", "--user", "u1", "--users", "all", *given), "not both")
+    one_line(of("recommend", "vbpr", *given), "no users given")
+    one_line(of("recommend", "vbpr", "--user", "u1", "--users", "all", *given), "cannot be given together")
     one_line(of("recommend", "vbpr", "--user", "u1", "--pool", "all"), "--new-items")
     one_line(of("recommend", "vbpr", "--users", "all", *given), "48 users are too many to print")
     one_line(of("recommend", "vbpr", "--user", "u1", *given, "--output", "out.txt"), "out.txt", ".parquet")

@@ -110,7 +110,7 @@ def test_an_item_without_feature_or_bundle_is_never_offered(trained):
     ("items", "message"),
     [
         (["i0", "ix"], "'bundled' has no item 'ix'; did you mean"),
-        ([" "], "no item given; name at least one"),
+        ([" "], "no items given: name at least one"),
     ],
 )
 def test_complete_says_what_is_wrong(trained, items, message):
