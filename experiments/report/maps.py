@@ -15,7 +15,10 @@ CATEGORY_COLUMNS = ("genres", "genre", "category", "categories", "class", "type"
 ITEMS, KINDS = 1000, 7
 SIZE = 1000
 COMMON = 0.6
-"""A category that a larger share of the items has tells nothing and is passed over."""
+"""A category that a larger share of the items has does not tell items apart and is passed over."""
+OTHER = "other"
+"""The mark of all categories that have no mark of their own."""
+NO_CATEGORY = "no category"
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,9 +29,10 @@ class ItemMap:
         model, dataset: whose vectors, of which data set's items.
         items: (n,) item numbers.
         places: (n, 2) int, 0 to SIZE, y downwards.
-        kinds: names of the categories, the most frequent first.
+        kinds: names of the marked categories, the most frequent first; the last may be OTHER, for all further ones.
         kind: (n,) index into `kinds`.
         by: what the categories are.
+        names: each item's own category, also where its mark is that of OTHER.
     """
 
     model: str
@@ -38,6 +42,14 @@ class ItemMap:
     kinds: list[str]
     kind: np.ndarray
     by: str
+    names: list[str]
+
+    @property
+    def further(self) -> dict[str, int]:
+        """The categories that share the mark of OTHER, and how many items each has; the most frequent first."""
+        frequent = _frequencies(self.names)
+        marked = set(self.kinds) - {OTHER} if len(frequent) > len(self.kinds) else set(self.kinds)
+        return {str(name): int(count) for name, count in frequent.items() if name not in marked}
 
 
 def item_map(
@@ -59,7 +71,7 @@ def item_map(
     if names is None:
         names, by = _popularity(counts, items), "popularity in training"
     kinds, kind = _codes(names)
-    return ItemMap(model, dataset.name, items, _flat(vectors[items]), kinds, kind, by)
+    return ItemMap(model, dataset.name, items, _flat(vectors[items]), kinds, kind, by, names)
 
 
 def _flat(vectors: np.ndarray) -> np.ndarray:
@@ -91,7 +103,7 @@ def _categories(dataset: Dataset, items: np.ndarray) -> tuple[list[str] | None, 
     tokens = [[t.strip() for t in (x.split(sign) if sign else [x]) if t.strip()] for x in texts]
     frequent = pd.Series([t for own in tokens for t in set(own)], dtype=object).value_counts()
     telling = set(frequent.index[frequent <= COMMON * len(items)])
-    names = [next((t for t in own if t in telling), "other") for own in tokens]
+    names = [next((t for t in own if t in telling), own[0] if own else NO_CATEGORY) for own in tokens]
     return (names, column) if len(set(names)) > 1 else (None, "")
 
 
@@ -105,9 +117,12 @@ def _popularity(counts: np.ndarray, items: np.ndarray) -> list[str]:
 
 
 def _codes(names: list[str]) -> tuple[list[str], np.ndarray]:
-    frequent = [n for n in pd.Series(names, dtype=object).value_counts().index if n != "other"]
-    kinds = frequent if len(frequent) <= KINDS + ("other" not in names) else frequent[:KINDS]
-    if set(names) - set(kinds):
-        kinds = [*kinds, "other"]
+    """The marked categories, and each item's place among them."""
+    frequent = _frequencies(names).index.tolist()
+    kinds = frequent if len(frequent) <= KINDS + 1 else [*[n for n in frequent if n != OTHER][:KINDS], OTHER]
     places = {name: place for place, name in enumerate(kinds)}
     return kinds, np.array([places.get(name, len(kinds) - 1) for name in names])
+
+
+def _frequencies(names: list[str]) -> pd.Series:
+    return pd.Series(names, dtype=object).value_counts()

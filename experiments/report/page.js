@@ -37,6 +37,14 @@
     button.addEventListener("click", () => sortBy(button));
   }
 
+  // A table wider than its place has a shadow on the side where more of it is.
+  const shade = (box) => box.classList.toggle("more", box.scrollWidth - box.clientWidth - box.scrollLeft > 1);
+  const resized = new ResizeObserver((entries) => entries.forEach((entry) => shade(entry.target)));
+  for (const box of document.querySelectorAll(".scroll")) {
+    resized.observe(box);
+    box.addEventListener("scroll", () => shade(box), { passive: true });
+  }
+
   // Items by number, of each data set.
   const catalogues = {};
   for (const [name, items] of Object.entries(data.items)) {
@@ -50,12 +58,42 @@
     };
   }
 
-  // Maps: a legend's button shows one kind; pointing names the nearest item.
+  // Maps: a legend's button shows one category; pointing, or an arrow key, names an item and puts a ring around it.
+  const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
   for (const figure of document.querySelectorAll("figure[data-map]")) {
     const map = data.maps[Number(figure.dataset.map)];
     const svg = figure.querySelector("svg.map");
+    const named = figure.querySelector(".pointed");
+    const ring = svg.querySelector(".here");
     const buttons = [...figure.querySelectorAll(".legend button")];
     let chosen = null;
+    let here = -1;
+    const at = (n) => [map.places[2 * n], map.places[2 * n + 1]];
+    const shown = () => [...map.items.keys()].filter((n) => chosen === null || map.kind[n] === Number(chosen));
+    const goTo = (n) => {
+      if (n === undefined || n === here) return;
+      here = n;
+      const catalogue = catalogues[map.dataset];
+      const title = catalogue ? catalogue.title(map.items[n]) : `item ${map.items[n]}`;
+      named.textContent = `${title} – ${map.names[map.name[n]]}`;
+      ["cx", "cy"].forEach((side, axis) => ring.setAttribute(side, at(n)[axis] * 0.484 + 8));
+    };
+    const nearest = (x, y, within = Infinity) => {
+      const distance = (n) => (at(n)[0] - x) ** 2 + (at(n)[1] - y) ** 2;
+      const close = shown().filter((n) => distance(n) < within);
+      return close.length ? close.reduce((a, b) => (distance(b) < distance(a) ? b : a)) : undefined;
+    };
+    // The closest item in the quarter of the plane that an arrow points to; steps aside count double.
+    const inDirection = ([dx, dy]) => {
+      const [x, y] = at(here);
+      let best;
+      let least = Infinity;
+      for (const n of shown()) {
+        const [ahead, aside] = [(at(n)[0] - x) * dx + (at(n)[1] - y) * dy, Math.abs((at(n)[0] - x) * dy + (at(n)[1] - y) * dx)];
+        if (ahead > 0 && aside <= ahead && ahead + 2 * aside < least) [best, least] = [n, ahead + 2 * aside];
+      }
+      return best;
+    };
     for (const button of buttons) {
       button.addEventListener("click", () => {
         chosen = chosen === button.dataset.kind ? null : button.dataset.kind;
@@ -65,20 +103,25 @@
         }
       });
     }
+    figure.querySelector(".walk").addEventListener("keydown", (event) => {
+      if (event.ctrlKey || event.altKey || event.metaKey) return;
+      const order = shown();
+      const place = order.indexOf(here);
+      const moves = {
+        Home: () => order[0],
+        End: () => order.at(-1),
+        PageDown: () => order[(place + 1) % order.length],
+        PageUp: () => order[(Math.max(place, 0) + order.length - 1) % order.length],
+      };
+      if (event.key in arrows) goTo(place < 0 ? nearest(500, 500) : inDirection(arrows[event.key]));
+      else if (event.key in moves) goTo(moves[event.key]());
+      else return;
+      event.preventDefault();
+    });
     svg.addEventListener("pointermove", (event) => {
       const box = svg.getBoundingClientRect();
       const scale = (500 / box.width) * (1000 / 484);
-      const x = (event.clientX - box.left) * scale - 16.5;
-      const y = (event.clientY - box.top) * scale - 16.5;
-      let best = -1;
-      let least = 900;
-      map.items.forEach((_, n) => {
-        const d = (map.places[2 * n] - x) ** 2 + (map.places[2 * n + 1] - y) ** 2;
-        if (d < least && (chosen === null || map.kind[n] === Number(chosen))) [best, least] = [n, d];
-      });
-      const catalogue = catalogues[map.dataset];
-      const told = best < 0 || !catalogue ? "\u00a0" : `${catalogue.title(map.items[best])} – ${map.kinds[map.kind[best]]}`;
-      figure.querySelector(".pointed").textContent = told;
+      goTo(nearest((event.clientX - box.left) * scale - 16.5, (event.clientY - box.top) * scale - 16.5, 900));
     });
   }
 
@@ -144,15 +187,15 @@
       column(had, rest(user.n, user.had.length), user.had, held, false),
       column("Held out", rest(user.m, shown.length), shown, held, false),
     );
-    const told = [];
+    const sentences = [];
     for (const select of new Set([first.value, second.value])) {
       const top = t.lists[Number(select)][n];
       const hits = top.filter((id) => held.has(id)).length;
-      told.push(`${t.models[Number(select)]} finds ${hits} of ${user.m} held out`);
+      sentences.push(`${t.models[Number(select)]} finds ${hits} of ${user.m} held out`);
       lists.append(column(t.models[Number(select)], `${hits} of its first ${top.length} were held out`, top, held, true));
     }
     near.replaceChildren();
-    status.textContent = `${capital(t.noun)} ${user.id}${user.title ? `, ${user.title}` : ""}: ${told.join("; ")}.`;
+    status.textContent = `${capital(t.noun)} ${user.id}${user.title ? `, ${user.title}` : ""}: ${sentences.join("; ")}.`;
   };
   const choose = () => {
     const t = table();

@@ -18,7 +18,8 @@ from markupsafe import Markup
 from recsys.experiments.report.charts import Chart
 from recsys.experiments.report.collect import Collection, Found, Group
 from recsys.experiments.report.explorer import Explored
-from recsys.experiments.report.phrasing import headline, interval_words, verdict_words
+from recsys.experiments.report.maps import ItemMap
+from recsys.experiments.report.phrasing import column_words, headline, interval_words, verdict_words
 from recsys.experiments.report.slices import DEFINITIONS
 from recsys.experiments.report.sources import Source
 from recsys.experiments.report.svg import draw, draw_map, swatch
@@ -136,8 +137,8 @@ def _section(place: int, section: Section, margin: float) -> dict[str, Any]:
         "title": group.title,
         "noun": group.noun,
         "count": len(group.runs),
-        "decide": table["decide_by"],
-        "columns": columns,
+        "decide": column_words(table["decide_by"]),
+        "columns": [column_words(column).partition(", ")[::2] for column in columns],
         "rows": rows,
         "chance": [number(table["chance"].get(c)) for c in columns],
         "cold": cold,
@@ -208,29 +209,28 @@ def _figures(chart: Chart, one: Any) -> list[str]:
     return [number(one.y[best]), f"{one.x[best]:g}", f"{one.x[-1]:g}"]
 
 
-def _map(place: int, found: Any) -> dict[str, Any]:
-    counts = [int((found.kind == n).sum()) for n in range(len(found.kinds))]
+def _map(place: int, drawn: ItemMap) -> dict[str, Any]:
+    counts = [int((drawn.kind == n).sum()) for n in range(len(drawn.kinds))]
     return {
-        "dataset": found.dataset,
-        "model": found.model,
-        "by": found.by,
-        "size": len(found.items),
-        "svg": draw_map(found, f"map{place}"),
-        "legend": [(swatch(n, line=False), name, counts[n]) for n, name in enumerate(found.kinds)],
+        "dataset": drawn.dataset,
+        "model": drawn.model,
+        "by": drawn.by,
+        "size": len(drawn.items),
+        "svg": draw_map(drawn, f"map{place}"),
+        "legend": [(swatch(n, line=False), name, counts[n]) for n, name in enumerate(drawn.kinds)],
+        "further": drawn.further,
     }
 
 
 def _map_data(explored: Explored) -> list[dict[str, Any]]:
-    return [
-        {
-            "dataset": key,
-            "items": m.items.tolist(),
-            "places": m.places.ravel().tolist(),
-            "kind": m.kind.tolist(),
-            "kinds": m.kinds,
-        }
-        for key, m in explored.maps.items()
-    ]
+    data = []
+    for dataset, drawn in explored.maps.items():
+        names = list(dict.fromkeys(drawn.names))
+        place = {name: number for number, name in enumerate(names)}
+        one = {"dataset": dataset, "items": drawn.items.tolist(), "places": drawn.places.ravel().tolist()}
+        one |= {"kind": drawn.kind.tolist(), "names": names, "name": [place[name] for name in drawn.names]}
+        data.append(one)
+    return data
 
 
 def _run(run: Found, decide: str) -> dict[str, Any]:

@@ -6,12 +6,25 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from recsys.experiments.report.slices import SLICES
 
-def interval_words(interval: Sequence[float] | None) -> str:
-    """An interval; empty where there is none."""
+
+def column_words(column: str) -> str:
+    """A column's name, such as "cold:ndcg@20", for people.
+
+    Example:
+        >>> column_words("cold:ndcg@20")
+        'ndcg@20, cold items'
+    """
+    group, _, metric = column.rpartition(":")
+    return f"{metric}, {SLICES.get(group, group)}" if group else metric
+
+
+def interval_words(interval: Sequence[float] | None) -> tuple[str, str] | None:
+    """The two halves of an interval, between which a line may break; None where there is none."""
     if not interval:
-        return ""
-    return f"{interval[0]:.4f}{' to ' if interval[0] < 0 else '–'}{interval[1]:.4f}"
+        return None
+    return f"{interval[0]:.4f}{' to ' if interval[0] < 0 else '–'}", f"{interval[1]:.4f}"
 
 
 def verdict_words(row: Mapping[str, Any], table: Mapping[str, Any], margin: float) -> str:

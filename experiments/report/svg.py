@@ -242,7 +242,7 @@ def swatch(number: int, line: bool = True) -> Markup:
 
 
 def draw_map(drawn: ItemMap, ident: str) -> Markup:
-    """The map: one path a category, each with a mark of its own."""
+    """The map: one path a category, each with a mark of its own, and a ring for the item that is named."""
     edge, size = 8, 500
     scale = (size - 2 * edge) / SIZE
     paths = []
@@ -256,5 +256,6 @@ def draw_map(drawn: ItemMap, ident: str) -> Markup:
     return Markup(
         f'<svg class="map" viewBox="0 0 {size} {size}" role="img" aria-labelledby="{escape(ident)}">'
         f'<title id="{escape(ident)}">Map of {len(drawn.items)} items by the vectors of {escape(drawn.model)}, '
-        f"by {escape(drawn.by)}</title>{''.join(paths)}</svg>"
+        f"by {escape(drawn.by)}</title>{''.join(paths)}"
+        '<circle class="here" r="8"/></svg>'
     )

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from recsys import plots
-from recsys.experiments.report import svg
+from recsys.experiments.report import maps, svg
 from recsys.experiments.report.charts import Chart, Series, charts_of
 from recsys.experiments.report.figures import write_figures
 from recsys.experiments.report.maps import ItemMap
@@ -78,7 +78,8 @@ def test_files_embed_truetype_fonts_and_are_equal_byte_for_byte(tmp_path):
     point = Chart("p", "t", "x", "y", "points", (Series("a", (1.0,), (1.0,), (0.5,), (1.5,)),))
     places = np.arange(20).reshape(10, 2)
     kinds = ["Drama", "other"]
-    shown = ItemMap("m", "toy", np.arange(10), places, kinds, np.arange(10) % 2, "genres")
+    names = ["Drama", "War"] * 5
+    shown = ItemMap("m", "toy", np.arange(10), places, kinds, np.arange(10) % 2, "genres", names)
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         assert write_figures([("t", [line, dots, point])], [shown], tmp_path / name) == []
@@ -98,3 +99,17 @@ def test_the_first_32_series_look_different():
     assert len({plots.look(number) for number in range(32)}) == 32
     pairs = {(number % svg.SHAPES, svg.dash(number)) for number in range(32)}
     assert len(pairs) == 32 and len(plots.PALETTE) == len(plots.PALETTE_DARK) == len(plots.MARKERS)
+
+
+def test_the_map_names_the_categories_that_share_a_mark():
+    genres = [f"g{n}" for n in range(10) for _ in range(12 - n)]
+    items = np.arange(len(genres))
+    names, by = maps._categories(SimpleNamespace(item_attributes=pd.DataFrame({"genres": genres})), items)
+    kinds, kind = maps._codes(names)
+    assert by == "genres" and kinds == [*(f"g{n}" for n in range(7)), "other"]
+    drawn = ItemMap("m", "toy", items, np.zeros((len(items), 2)), kinds, kind, by, names)
+    assert drawn.further == {name: names.count(name) for name in ("g7", "g8", "g9")}
+    assert [kinds[k] for k in kind] == [n if n in kinds else "other" for n in names]
+    eight = maps._codes([n for n in names if n < "g8"])[0]
+    assert eight == [f"g{n}" for n in range(8)]
+    assert ItemMap("m", "toy", items, kind, ["a", "other"], kind, by, ["a", "other"]).further == {}

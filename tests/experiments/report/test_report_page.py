@@ -1,9 +1,10 @@
-"""The report's page in a browser: tables sort, the explorer works, and it fits a phone, by mouse and by keyboard."""
+"""The report's page in a browser: tables sort and fit, the explorer and the map answer, by mouse and by keyboard."""
 
 import io
 import itertools
 import shutil
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -186,12 +187,95 @@ def test_a_map_shows_one_kind_alone(opened):
     assert "Item " in opened.find_element(By.CSS_SELECTOR, ".pointed").text
 
 
+def map_data(browser):
+    return browser.execute_script("return JSON.parse(document.getElementById('data').textContent).maps[0]")
+
+
+def test_the_map_is_walked_by_keyboard(opened):
+    walk, named = (opened.find_element(By.CSS_SELECTOR, s) for s in ("#maps .walk", "#maps .pointed"))
+    assert named.get_attribute("aria-live") == "polite" and named.text == ""
+    assert "arrow keys" in opened.find_element(By.ID, walk.get_attribute("aria-describedby")).text
+    opened.find_element(By.CSS_SELECTOR, "a[href='#maps']").send_keys(Keys.ENTER)
+    opened.switch_to.active_element.send_keys(Keys.TAB)
+    assert opened.switch_to.active_element == walk
+    assert walk.value_of_css_property("outline-style") == "solid"
+    drawn = map_data(opened)
+    places = list(zip(drawn["places"][::2], drawn["places"][1::2], strict=True))
+
+    def here():
+        ring = opened.find_element(By.CSS_SELECTOR, "#maps .here")
+        return tuple((float(ring.get_attribute(side)) - 8) / 0.484 for side in ("cx", "cy"))
+
+    walk.send_keys(Keys.ARROW_DOWN)  # the first press goes to the middle
+    middle = min(places, key=lambda p: (p[0] - 500) ** 2 + (p[1] - 500) ** 2)
+    assert here() == pytest.approx(middle)
+    for key, axis, sign in ((Keys.ARROW_RIGHT, 0, 1), (Keys.ARROW_UP, 1, -1), (Keys.ARROW_LEFT, 0, -1)):
+        before = here()
+        walk.send_keys(key)
+        after = here()
+        ahead = [p for p in places if sign * (p[axis] - before[axis]) > abs(p[1 - axis] - before[1 - axis])]
+        assert sign * (after[axis] - before[axis]) > 0 if ahead else after == before
+    walk.send_keys(Keys.HOME)
+    seen = set()
+    for number in range(len(places)):
+        assert here() == pytest.approx(places[number])
+        assert named.text.endswith(f"– {drawn['names'][drawn['name'][number]]}")
+        seen.add(named.text.rpartition(" – ")[0])
+        walk.send_keys(Keys.PAGE_DOWN)
+    assert len(seen) == len(places) and here() == pytest.approx(places[0])
+    button = opened.find_element(By.CSS_SELECTOR, "#maps .legend li:last-child button")
+    button.send_keys(Keys.ENTER)
+    kind = button.get_attribute("data-kind")
+    walk.send_keys(Keys.HOME)
+    assert here() == pytest.approx(places[drawn["kind"].index(int(kind))])
+
+
+def test_every_category_of_the_map_is_named(opened):
+    legend = [e.text for e in opened.find_elements(By.CSS_SELECTOR, "#maps .legend button")]
+    beside = "".join(e.text for e in opened.find_elements(By.CSS_SELECTOR, "#maps .further"))
+    drawn = map_data(opened)
+    assert len(legend) == len(opened.find_elements(By.CSS_SELECTOR, "svg.map path[data-kind]"))
+    for name, count in Counter(drawn["names"][n] for n in drawn["name"]).items():
+        assert f"{name} {count}" in legend or f"{name} ({count})" in beside
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [400, 1280])
+def test_axe_finds_nothing(browser, page, width, dark):
+    axe = pytest.importorskip("axe_core_python.selenium", reason="needs axe-core-python").Axe()
+    show(browser, page, width, dark)
+    unfold(browser)
+    found = axe.run(browser)
+    assert len(found["passes"]) > 20
+    assert [(v["id"], [n["html"] for n in v["nodes"]]) for v in found["violations"]] == []
+    browser.execute_script("document.documentElement.removeAttribute('lang')")  # and it does look
+    assert [v["id"] for v in axe.run(browser)["violations"]] == ["html-has-lang"]
+
+
+def test_wide_tables_show_their_last_column(browser, page):
+    show(browser, page, width=1280)
+    unfold(browser)
+    tables = browser.find_elements(By.CSS_SELECTOR, ".scroll > table")
+    assert max(len(table.find_elements(By.CSS_SELECTOR, "thead th")) for table in tables) >= 13
+    for table in tables:
+        last = table.find_element(By.CSS_SELECTOR, "thead th:last-child").rect
+        place = table.find_element(By.XPATH, "..").rect
+        assert last["x"] + last["width"] <= place["x"] + place["width"] + 1, table.text[:80]
+    assert not browser.find_elements(By.CSS_SELECTOR, ".scroll.more")
+    show(browser, page, width=400)
+    assert browser.find_elements(By.CSS_SELECTOR, "#table1 .scroll.more")  # more than fits says so
+
+
+def unfold(browser):
+    """Open whatever is folded, and an item's neighbours."""
+    browser.execute_script("document.querySelectorAll('details').forEach(e => { e.open = true; })")
+    browser.execute_script("document.querySelector('#ex-lists button').click()")
+
+
 @pytest.mark.parametrize("width", [390, 1280])
 def test_nothing_but_tables_scrolls_sideways(browser, page, width):
     show(browser, page, width=width)
-    for details in browser.find_elements(By.TAG_NAME, "details"):
-        browser.execute_script("arguments[0].open = true", details)
-    browser.execute_script("document.querySelector('#ex-lists button').click()")
+    unfold(browser)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     wide = browser.execute_script(
         "return [...document.querySelectorAll('main *')].filter(e => !e.closest('.scroll') && !e.closest('svg')"
