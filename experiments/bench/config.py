@@ -67,17 +67,17 @@ class Paper(Settings):
 class Smoke(Settings):
     """What a tiny size of the experiment replaces."""
 
-    datasets: list[str] | None = setting(None, "instead of the experiment's")
-    splits: list[Splitting] | None = setting(None, "instead of the experiment's")
-    seeds: list[int] | None = setting(None, "instead of the experiment's")
-    missing: Missing | None = setting(None, "instead of the experiment's")
+    datasets: list[str] | None = setting(None, "replaces the experiment's")
+    splits: list[Splitting] | None = setting(None, "replaces the experiment's")
+    seeds: list[int] | None = setting(None, "replaces the experiment's")
+    missing: Missing | None = setting(None, "replaces the experiment's")
     settings: dict[str, Any] = setting({}, "for each model that has a setting of this name")
 
 
 class Experiment(Settings):
     """The file: what to compare on what, and how."""
 
-    title: str = setting("", "one line for people")
+    title: str = setting("", "title of the tables")
     run: dict[str, Any] = setting({}, "fields of RunConfig that all jobs share, such as task and content")
     models: dict[str, dict[str, Any]] = setting(
         meaning="row of the table -> the fields of RunConfig in which it differs (model, settings, tuned, ...); or a "
@@ -87,13 +87,15 @@ class Experiment(Settings):
     splits: list[Splitting] = setting([Splitting()], "protocols, or mappings with options and seeds")
     seeds: list[int] = setting([0], "seeds of the models and their training")
     missing: Missing | None = setting(None, "a sweep over missing modalities")
-    controls: bool = setting(False, "beside each model that reads content: with content that tells nothing")
-    columns: list[str] = setting([], "what the table shows: metric@k, or group:metric@k; empty: by protocol")
+    controls: bool = setting(
+        False, "also run each model that reads content with permuted, random and no content"
+    )
+    columns: list[str] = setting([], "columns of the table: metric@k, or group:metric@k; empty: by protocol")
     decide_by: str = setting("ndcg@20", "the column that ranks the table and that verdicts are about")
     reference: str = setting("", "the row that all others are compared with; empty: whichever is best")
     margin: float = setting(0.01, "differences below this share of the mean count as none", low=0, high=1)
-    paper: Paper | None = setting(None, "figures to stand beside ours")
-    smoke: Smoke | None = setting(None, "the tiny size that --smoke runs")
+    paper: Paper | None = setting(None, "published figures to show beside ours")
+    smoke: Smoke | None = setting(None, "the small version that --smoke runs")
 
     @property
     def task(self) -> str:

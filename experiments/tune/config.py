@@ -19,14 +19,16 @@ class Scan(Settings):
 
     run: RunConfig = setting(meaning="the run that trials vary; its settings stay as they are")
     search: dict[str, Any] | None = setting(
-        None, "setting -> nothing (its declared range), choices, or {low, high, log}; empty: all declared"
+        None, "setting -> null (its declared range), choices, or {low, high, log}; empty: all declared"
     )
     sampler: Literal["tpe", "random", "grid"] = setting("tpe", "how settings are chosen")
-    points: int = setting(4, "values of a range in a grid", low=2, high=100)
-    pruner: Literal["none", "median", "hyperband"] = setting("median", "how hopeless trials end early")
-    warmup: int = setting(10, "epochs before the median pruner looks", low=0)
-    trials: int | None = setting(30, "trials in all, by all workers", low=1)
-    timeout: float | None = setting(None, "seconds after which a worker takes no new trial", low=0)
+    points: int = setting(4, "values that a grid takes of each range", low=2, high=100)
+    pruner: Literal["none", "median", "hyperband"] = setting(
+        "median", "how unpromising trials are stopped early"
+    )
+    warmup: int = setting(10, "epochs before the median pruner may stop a trial", low=0)
+    trials: int | None = setting(30, "trials of all workers together", low=1)
+    timeout: float | None = setting(None, "seconds after which a worker starts no new trial", low=0)
     smoke: dict[str, Any] = setting({}, "what --smoke puts in place of the keys above")
 
     def identity(self) -> dict[str, Any]:

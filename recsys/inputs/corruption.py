@@ -1,4 +1,4 @@
-"""Items' content corrupted on purpose: with parts missing, with holes filled, or as a control that tells nothing.
+"""Items' content corrupted on purpose: with parts missing, with holes filled, or replaced by an uninformative control.
 
 Only what models see is corrupted; what is asked of them, and what people read of the data set, stays as it is.
 """
@@ -37,14 +37,14 @@ class ContentCorruption(Settings):
     )
     pattern: Literal["random", "test", "tail", "modality"] = setting(
         "random",
-        "who loses: any item; those without training interactions; unpopular ones; any, but one modality",
+        "which items lose it: any; those without training interactions; unpopular ones; any, but of one modality",
     )
     modality: str = setting("", "the modality that pattern 'modality' takes away")
     fill: Literal["mask", "zero", "mean", "neighbours"] = setting(
-        "mask", "what models see of a missing modality: that it is missing, or a guess in its place"
+        "mask", "what the model sees of a missing modality: that it is missing, or a filled-in value"
     )
     control: Literal["", "permuted", "gaussian", "ids"] = setting(
-        "", "content dealt to other items; noise in its place; or none at all"
+        "", "content permuted among items, replaced by noise, or removed"
     )
 
     @property

@@ -10,19 +10,21 @@ from recsys.settings import Settings, setting
 class TrainSettings(Settings):
     """How a model is trained; a model may have its own defaults (`train_defaults`)."""
 
-    max_epochs: int = setting(1000, "epochs at most", low=1)
-    batch_size: int = setting(2048, "positives a step", low=1, search=[512, 1024, 2048, 4096])
+    max_epochs: int = setting(1000, "largest number of epochs", low=1)
+    batch_size: int = setting(2048, "positive pairs in a batch", low=1, search=[512, 1024, 2048, 4096])
     learning_rate: float = setting(1e-3, "Adam's step size", low=0, high=10, search=(5e-4, 5e-3), log=True)
-    decay: float = setting(1.0, "factor on the learning rate each epoch", low=0.01, high=1)
-    weight_decay: float = setting(0.0, "Adam's decoupled decay of all parameters", low=0)
+    decay: float = setting(1.0, "factor that multiplies the learning rate after each epoch", low=0.01, high=1)
+    weight_decay: float = setting(0.0, "AdamW's decoupled weight decay of all parameters", low=0)
     negatives: int = setting(1, "negatives for each positive", low=1, high=4096)
     sample_by: Literal["pairs", "users", "rows"] = setting(
         "pairs", "what an epoch visits: all pairs; users, drawn for as many batches; or each user's row once"
     )
     eval_every: int = setting(1, "epochs between validations", low=1)
-    patience: int = setting(20, "validations without a better one before training stops", low=1)
+    patience: int = setting(20, "validations without improvement before training stops", low=1)
     monitor: str = setting("ndcg@20", "validation metric that chooses the epoch")
-    logger: Literal["csv", "tensorboard", "mlflow"] = setting("csv", "where curves go besides history.csv")
+    logger: Literal["csv", "tensorboard", "mlflow"] = setting(
+        "csv", "where training curves are logged besides history.csv"
+    )
     diagnostics: bool = setting(
-        False, "whether each validation notes alignment, uniformity, effective rank and modality gaps"
+        False, "whether each validation records alignment, uniformity, effective rank and modality gaps"
     )

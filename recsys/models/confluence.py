@@ -58,21 +58,19 @@ class ConfluenceSettings(Settings):
     cold_offset: float = setting(0.0, "added to the weighted sum of a cold item's standardised scores")
     ensemble_size: int = setting(
         1,
-        "trainings of each trained component, from different seeds, whose scores are averaged",
+        "models of each trained component, from different seeds, whose scores are averaged",
         low=1,
         high=100,
     )
     dense_up_to: int = setting(
         17_000,
-        "items of the largest catalogue with ease and contentridge, which hold a number for each pair of items",
+        "largest number of items with ease and contentridge, which hold a number for each pair of items",
         low=0,
     )
-    calibrate: bool = setting(
-        True, "let validation choose among multiples of the weights, for cold items too"
-    )
+    calibrate: bool = setting(True, "choose among multiples of the weights on validation, for cold items too")
     calibrate_cold_offset: Literal["none", "overall", "harmonic"] = setting(
         "overall",
-        "choose the cold items' offset by all answers, or by the harmonic mean of warm and cold ones",
+        "what the cold items' offset is chosen by: all answers, or the harmonic mean of warm and cold ones",
     )
 
     @field_validator("components")

@@ -52,7 +52,7 @@ class RunConfig(Settings):
     split_options: dict[str, SplitOption] = setting({}, "options of the protocol")
     split_seed: int = setting(0, "seed of the split", low=0)
     seed: int = setting(0, "seed of the model and its training", low=0)
-    content: ContentCorruption = setting(ContentCorruption(), "what is done to the content that models see")
+    content: ContentCorruption = setting(ContentCorruption(), "corruption of the content that the model sees")
     settings: dict[str, Any] = setting(
         {}, "the model's and the trainer's settings by name; they override tuned ones"
     )

@@ -22,8 +22,8 @@ from recsys.settings import Settings, build, setting
 
 
 class AveragedSettings(Settings):
-    of: str = setting("lightgcn", "the recommender whose item vectors are averaged; a trained one")
-    options: dict[str, Any] = setting({}, "its settings by name")
+    of: str = setting("lightgcn", "the trained recommender whose item vectors are averaged")
+    options: dict[str, Any] = setting({}, "that recommender's settings, by name")
 
 
 class Averaged(Model):

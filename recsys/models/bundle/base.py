@@ -25,9 +25,9 @@ _ROWS = 1024  # sets encoded at once when scores are asked for
 class SetSettings(Settings):
     width: int = setting(64, "width of the vectors", low=1, high=4096, search=[32, 64, 128])
     dropout: float = setting(0.2, "dropout in the encoder", low=0, high=0.95, search=(0.0, 0.5))
-    sampled: int = setting(0, "softmax over the batch's items and so many drawn ones; 0: over all", low=0)
-    max_length: int = setting(100, "items of the longest set; a longer one is an error, never cut", low=1)
-    find: str = setting("rest", "what a set must find: rest, its items not given; or all, given ones too")
+    sampled: int = setting(0, "items sampled for the softmax besides those of the batch; 0: all items", low=0)
+    max_length: int = setting(100, "most items of a set; a longer set is an error, and never cut", low=1)
+    find: str = setting("rest", "what a set must predict: rest, its items not given; or all, given ones too")
 
 
 class SetScorer:

@@ -27,7 +27,9 @@ SLOTS = ("content", "items", "feedback")
 
 
 class CLHESettings(SetSettings):
-    find: Literal["rest", "all"] = setting("all", "what a set must find: rest, its items not given; or all")
+    find: Literal["rest", "all"] = setting(
+        "all", "what a set must predict: rest, its items not given; or all"
+    )
     slots: list[str] = setting(list(SLOTS), "feature slots of an item, of content, items, feedback")
     feedback_epochs: int = setting(30, "epochs of LightGCN on the users' items", low=0, high=1000)
     item_view: Literal["none", "FD", "FN", "MD"] = setting(

@@ -37,7 +37,7 @@ _SIGNALS = 2**23  # signal values held at once when scores are asked for
 
 
 class CLHESignalsSettings(CLHESettings):
-    find: Literal["rest"] = setting("rest", "what a set must find: its items that are not given")
+    find: Literal["rest"] = setting("rest", "what a set must predict: its items that are not given")
     slots: list[str] = setting(
         [], "feature slots of CLHE's encoders beside the signals; empty: the signals alone"
     )
@@ -45,11 +45,13 @@ class CLHESignalsSettings(CLHESettings):
         {}, "weights of the modalities' cosines in the first scores; 1 if unnamed"
     )
     counted: float = setting(4.0, "weight of the rates in the first scores", low=0)
-    doubt: float = setting(0.5, "bundles in which an item has to be for its likeness to count half", low=1e-6)
+    doubt: float = setting(0.5, "bundles of an item at which its similarity counts half", low=1e-6)
     learnt: float | None = setting(
         None, "share of the scores that is learnt; empty: calibrated on validation", low=0, high=1
     )
-    hidden: int = setting(16, "hidden units that weigh the signals; 0: a linear weighing", low=0, high=1024)
+    hidden: int = setting(
+        16, "hidden units of the network that weighs the signals; 0: linear weights", low=0, high=1024
+    )
     item_weight: float = setting(0.1, "weight of the items' contrast", low=0, search=[0.0, 0.1, 0.5])
     bundle_weight: float = setting(0.1, "weight of the bundles' contrast", low=0, search=[0.0, 0.1, 0.5])
 

@@ -15,11 +15,13 @@ from recsys.settings import setting
 
 
 class MultVAESettings(SetSettings):
-    find: str = setting("all", "what a set must find: rest, its items not given; or all, given ones too")
-    dropout: float = setting(0.5, "share of a row's items withheld in training", low=0, high=0.95)
+    find: str = setting("all", "what a set must predict: rest, its items not given; or all, given ones too")
+    dropout: float = setting(
+        0.5, "share of a row's items left out of the input in training", low=0, high=0.95
+    )
     hidden: int = setting(128, "width of the hidden layer", low=1, high=8192, search=[64, 128, 256])
-    beta: float = setting(0.2, "weight of the divergence at most", low=0, high=1, search=(0.0, 1.0))
-    anneal: int = setting(20, "epochs over which that weight grows", low=1)
+    beta: float = setting(0.2, "largest weight of the KL divergence", low=0, high=1, search=(0.0, 1.0))
+    anneal: int = setting(20, "epochs over which that weight grows from 0", low=1)
 
 
 class MultVAE(SetModel):

@@ -36,7 +36,7 @@ class Signals:
 
     Args:
         data: training data; the graphs made here are recorded there.
-        doubt: bundles in which an item has to be for its likeness to count half.
+        doubt: bundles of an item at which its similarity counts half.
     """
 
     def __init__(self, data: TrainingData, doubt: float):

@@ -19,7 +19,7 @@ from recsys.settings import Settings, setting
 
 class ContentRidgeSettings(Settings):
     regularisation: float = setting(
-        2.0, "lambda: how far the weights are drawn to 0", low=1e-6, search=(0.1, 100.0), log=True
+        2.0, "lambda: weight of the weights' squared norm", low=1e-6, search=(0.1, 100.0), log=True
     )
     modalities: list[str] = setting([], "modalities to read; empty: all of them")
     weights: dict[str, float] = setting({}, "weight of a modality; 1 where it is not named")

@@ -26,12 +26,12 @@ class EASESettings(Settings):
     )
     item_power: float = setting(
         0.0,
-        "of an item's count, by which its interactions are divided: less weight to what is popular",
+        "power of an item's count that divides its interactions: popular items weigh less",
         low=0,
         high=1,
     )
     user_power: float = setting(
-        0.0, "of a user's count, by which their rows are divided while B is fitted", low=0, high=1
+        0.0, "power of a user's count that divides their row while B is fitted", low=0, high=1
     )
     k: int = setting(
         10, "nearest items whose scores a cold item averages, by each modality", low=1, high=1000

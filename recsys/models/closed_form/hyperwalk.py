@@ -27,7 +27,7 @@ class HyperWalkSettings(Settings):
         0.2, "power of an item's degree that divides what reaches it", low=0, high=2, search=(0.0, 0.6)
     )
     content: float = setting(
-        0.3, "what an item adds to its nearest in content before the walk", low=0, search=(0.0, 1.0)
+        0.3, "weight of an item's nearest items in content at the start of the walk", low=0, search=(0.0, 1.0)
     )
     k: int = setting(10, "nearest items by each modality", low=1, high=1000, search=(5, 30))
     weights: dict[str, float] = setting({}, "weight of a modality; 1 where it is not named")

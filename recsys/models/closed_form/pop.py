@@ -21,13 +21,13 @@ from recsys.settings import Settings, setting
 class PopSettings(Settings):
     power: float = setting(
         1.0,
-        "of the counts; ranks alike whatever it is, and tells when scores are added up",
+        "power of the counts; it matters where scores are added up, and changes no ranking of its own",
         low=0.01,
         high=10,
     )
     ridge: float = setting(
         0.0,
-        "regularisation of a ridge regression on content that says what cold items will count; 0: they score lowest",
+        "regularisation of a ridge regression that predicts cold items' counts from content; 0: they score lowest",
         low=0,
     )
 

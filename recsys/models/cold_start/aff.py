@@ -47,42 +47,55 @@ class AFFSettings(Settings):
         search=(0.0, 0.8),
     )
     id_dropout: float = setting(
-        0.3, "share of items that do without their ID in a step", low=0, high=1, search=(0.05, 0.9)
+        0.3, "share of items whose ID is dropped in a step", low=0, high=1, search=(0.05, 0.9)
     )
     new_catalogues: float = setting(
         0.0, "share of steps in which no item has an ID", low=0, high=1, search=(0.0, 0.8)
     )
     popularity: float = setting(
         0.0,
-        "weight of the error of the popularity expected of items without an ID; 0: all have a bias",
+        "weight of the error of the popularity predicted for items without an ID; 0: items have a bias instead",
         low=0,
     )
     ridge: float = setting(
         0.0,
-        "share that a ridge regression on content has in what cold items are worth to the usual user",
+        "share of a ridge regression on content in the mean score of cold items",
         low=0,
         high=1,
     )
-    regularisation: float = setting(10.0, "of that regression", low=1e-6, search=(1.0, 100.0), log=True)
+    regularisation: float = setting(
+        10.0, "regularisation of that regression", low=1e-6, search=(1.0, 100.0), log=True
+    )
     new_users: float = setting(
-        0.5, "share of users met without their ID and by their first items", low=0, high=1, search=(0.1, 0.9)
+        0.5,
+        "share of users trained as new ones: without their ID, from their first items",
+        low=0,
+        high=1,
+        search=(0.1, 0.9),
     )
     view_mask: float = setting(0.5, "share of fields masked in a view", low=0, high=0.95)
-    view_weight: float = setting(0.1, "weight of the contrast of views", low=0, search=(1e-3, 1.0), log=True)
+    view_weight: float = setting(
+        0.1, "weight of the contrastive loss between views", low=0, search=(1e-3, 1.0), log=True
+    )
     interaction_weight: float = setting(
-        0.1, "weight of the contrast of users with items", low=0, search=(1e-3, 1.0), log=True
+        0.1, "weight of the contrastive loss between users and items", low=0, search=(1e-3, 1.0), log=True
     )
-    temperature: float = setting(0.2, "of both contrasts", low=0.01, high=10, search=(0.05, 1.0), log=True)
+    temperature: float = setting(
+        0.2, "temperature of both contrastive losses", low=0.01, high=10, search=(0.05, 1.0), log=True
+    )
     average: float = setting(
-        0.98, "decay of the weights' moving average, by which users and items are ranked", low=0, high=0.9999
+        0.98,
+        "decay of the exponential moving average (EMA) of the weights, which ranks users' items",
+        low=0,
+        high=0.9999,
     )
-    gates: bool = setting(True, "weigh fields by instance; false: all alike")
-    attention: bool = setting(True, "attend over fields; false: their sum")
+    gates: bool = setting(True, "weigh the fields for each user and item; false: all alike")
+    attention: bool = setting(True, "self-attention over the fields; false: their sum")
     view_contrast: bool = setting(True, "contrast two masked views of one user or item")
     interaction_contrast: bool = setting(True, "contrast users with items they took")
     calibrate_cold_offset: Literal["none", "overall", "harmonic"] = setting(
         "overall",
-        "calibrate what cold items' scores gain by all answers, or by warm and cold ones in equal parts",
+        "what the cold items' offset is calibrated by: all answers, or warm and cold ones in equal parts",
     )
     context: bool | None = setting(None, "use the hour and the weekday; empty: where there are timestamps")
     ids: bool = setting(True, "give warm users and items a field of their own")

@@ -30,7 +30,11 @@ class CLCRecSettings(Settings):
         0.5, "weight of ID against content; the rest is user against item", low=0, high=1, search=(0.1, 0.9)
     )
     mixed: float = setting(
-        0.5, "share of items that users meet by their content", low=0, high=1, search=(0.1, 0.9)
+        0.5,
+        "share of items that users are contrasted with by content instead of ID",
+        low=0,
+        high=1,
+        search=(0.1, 0.9),
     )
     temperature: float = setting(
         2.0, "temperature of both terms", low=0.01, high=100, search=(0.1, 2.0), log=True

@@ -30,10 +30,10 @@ REDRAWS = 20
 
 class LambdaRankSettings(Settings):
     trees: int = setting(200, "boosting rounds", low=1, high=10_000, search=(50, 500))
-    leaves: int = setting(31, "leaves of a tree at most", low=2, high=1024, search=[7, 15, 31, 63])
+    leaves: int = setting(31, "largest number of leaves of a tree", low=2, high=1024, search=[7, 15, 31, 63])
     rate: float = setting(0.05, "shrinkage of each tree", low=1e-4, high=1, search=(0.02, 0.2), log=True)
-    least: int = setting(50, "rows in a leaf at least", low=1, search=[20, 50, 200])
-    negatives: int = setting(10, "items drawn beside each one taken", low=1, high=1000)
+    least: int = setting(50, "smallest number of rows in a leaf", low=1, search=[20, 50, 200])
+    negatives: int = setting(10, "sampled negatives for each positive", low=1, high=1000)
     withheld: float = setting(
         0.2, "share of items whose popularity is withheld beside one taken", low=0, high=1, search=(0.05, 0.5)
     )

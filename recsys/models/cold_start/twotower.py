@@ -36,7 +36,7 @@ class TwoTowerSettings(Settings):
     )
     temperature: float = setting(
         0.07,
-        "of the softmax when training starts; it is learnt",
+        "temperature of the softmax at the start of training; it is learned",
         low=0.001,
         high=10,
         search=(0.03, 0.3),

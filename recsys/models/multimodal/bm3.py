@@ -29,7 +29,9 @@ class BM3Settings(Settings):
     contrast: float = setting(2.0, "weight of the modality terms", low=0, search=(0.1, 10.0), log=True)
     reg: float = setting(0.1, "weight of the norm of all vectors", low=0, search=(1e-3, 1.0), log=True)
     modalities: list[str] = setting([], "modalities to read; empty: all of them")
-    neighbours: int = setting(10, "training items that a cold item is placed by", low=1, high=1000)
+    neighbours: int = setting(
+        10, "nearest training items that a cold item takes its vector from", low=1, high=1000
+    )
 
 
 class BM3(Model):

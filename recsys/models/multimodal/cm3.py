@@ -34,11 +34,13 @@ from recsys.settings import Settings, setting
 
 
 class CM3Settings(Settings):
-    width: int = setting(64, "width of one channel", low=1, high=1024, search=[64, 96, 128])
+    width: int = setting(64, "width of the vectors of one modality", low=1, high=1024, search=[64, 96, 128])
     layers: int = setting(3, "propagations over the bipartite graph", low=0, high=10, search=[2, 3, 4])
     k: int = setting(10, "neighbours in the item graph, the item included", low=1, high=1000, search=(5, 30))
     gamma: float = setting(0.9, "weight of the uniformity terms", low=0, high=10, search=(0.3, 1.2))
-    alpha: float = setting(0.5, "parameter of the fusion's Beta", low=0.01, high=10, search=[0.1, 0.5, 0.9])
+    alpha: float = setting(
+        0.5, "parameter of the Beta distribution in the fusion", low=0.01, high=10, search=[0.1, 0.5, 0.9]
+    )
     s_min: float = setting(0.0, "lower limit of a similarity", low=-1, high=1)
     s_max: float = setting(1.0, "upper limit of a similarity", low=-1, high=1, search=[0.8, 0.9, 1.0])
     weights: dict[str, float] = setting({}, "weight of a modality's item graph; 1 where it is not named")

@@ -46,14 +46,16 @@ class MMHCLSettings(Settings):
     user_contrast: float = setting(0.03, "weight of the users' InfoNCE", low=0, search=(0.01, 0.3), log=True)
     item_contrast: float = setting(0.07, "weight of the items' InfoNCE", low=0, search=(0.01, 0.3), log=True)
     anchors: int = setting(
-        512, "nodes a step that InfoNCE is averaged over, drawn uniformly; 0: all of them", low=0
+        512, "nodes sampled in each step that InfoNCE is averaged over; 0: all nodes", low=0
     )
     reg: float = setting(
         1e-3, "weight of the L2 penalty on a batch's vectors", low=0, search=(1e-5, 1e-1), log=True
     )
     form: Literal["auto", "explicit", "implicit"] = setting("auto", "how H H^T is applied")
     modalities: list[str] = setting([], "modalities to read; empty: all of them")
-    neighbours: int = setting(10, "training items that a cold item is placed by", low=1, high=1000)
+    neighbours: int = setting(
+        10, "nearest training items that a cold item takes its vector from", low=1, high=1000
+    )
 
 
 class State(NamedTuple):
