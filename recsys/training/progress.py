@@ -6,11 +6,30 @@ from typing import Any
 
 import pytorch_lightning as pl
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Column
+from rich.text import Text
+
+BAR_WIDTH = 8
+
+
+class Title(ProgressColumn):
+    """What is trained, cut short where the line is too narrow for it: the figures go before it."""
+
+    def render(self, task: Task) -> Text:
+        return Text(task.description, no_wrap=True, overflow="ellipsis")
 
 
 class EpochBar(pl.Callback):
-    """One line: epochs done, the last loss and validation, the best so far, and the time left at most."""
+    """One line: epochs done, the time left at most, the last loss, and the best validation so far."""
 
     def __init__(self, title: str, console: Console):
         self._title, self._console = title, console
@@ -18,10 +37,13 @@ class EpochBar(pl.Callback):
         self._task: Any = None
 
     def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._bar = Progress(
-            *columns, TextColumn("{task.fields[news]}"), console=self._console, transient=True
+        columns = (
+            BarColumn(BAR_WIDTH, table_column=Column(no_wrap=True)),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(table_column=Column(no_wrap=True)),
+            TextColumn("{task.fields[news]}", markup=False, table_column=Column(no_wrap=True)),
         )
+        self._bar = Progress(Title(), *columns, console=self._console, transient=True)
         self._task = self._bar.add_task(
             self._title, total=trainer.max_epochs, completed=trainer.current_epoch, news=""
         )
@@ -43,7 +65,7 @@ class EpochBar(pl.Callback):
         best = next((c for c in trainer.callbacks if hasattr(c, "best_epoch")), None)
         news = f"loss {loss:.4f}"
         if best is not None and best.best_epoch >= 0:
-            news += f"  {module.settings.monitor} {best.best:.4f} at epoch {best.best_epoch}"
+            news += f", {module.settings.monitor} {best.best:.4f} at epoch {best.best_epoch}"
         self.show(trainer.current_epoch + 1, news)
 
     def on_train_end(self, trainer: pl.Trainer, module: Any) -> None:
