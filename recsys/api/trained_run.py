@@ -88,8 +88,9 @@ class TrainedRun:
         new_items: IntoDataFrame | None = None,
         new_users: IntoDataFrame | Mapping[str, Iterable[Any]] | None = None,
         pool: str = "new",
+        held_out: bool = False,
     ) -> pd.DataFrame:
-        """The `k` best items for each user, without those that the user is known to have.
+        """The `k` best items for each user, without those that the user has.
 
         Args:
             users: raw ids of users of the data set; None: all of them, or all of `new_users`.
@@ -99,10 +100,11 @@ class TrainedRun:
             new_users: users who arrived after training: user -> the items that they took, or a frame with a row for
                 each interaction.
             pool: with new items, "new" ranks them alone and "all" among the whole catalogue.
+            held_out: rank also what the split held out for the test, as the test does.
 
         Returns:
-            Frame with `user`, `rank` (from 1), `item`, `score`, `new` (a new item) and `held_out` (an item of the
-            user's that was kept for the test). Its `attrs["notes"]` say what should be known of it.
+            Frame with `user`, `rank` (from 1), `item`, `score`, `new` (a new item) and, with `held_out`, whether the item
+            is one that was kept for the test. Its `attrs["notes"]` say what should be known of it.
 
         Raises:
             UserError: a user or item whom nobody knows, or a model that cannot rank new items.
@@ -113,7 +115,7 @@ class TrainedRun:
             >>> data = recsys.toy_data()
             >>> run = recsys.train("ease", data)
             >>> run.recommend([data.user_ids[0]], k=2).columns.tolist()
-            ['user', 'rank', 'item', 'score', 'new', 'held_out']
+            ['user', 'rank', 'item', 'score', 'new']
         """
         if pool not in ("new", "all"):
             raise UserError(
@@ -122,12 +124,17 @@ class TrainedRun:
         if pool == "all" and new_items is None:
             raise UserError("pool='all' ranks new items among the catalogue; give new_items")
         items, notes = (None, []) if new_items is None else new_items_of_frame(new_items, self.dataset)
-        made = recommend_to(self._run, self._recipients(users, new_users), items, new_only=pool == "new", k=k)
+        made = recommend_to(
+            self._run, self._recipients(users, new_users, held_out), items, new_only=pool == "new", k=k
+        )
         made.frame.attrs["notes"] = [*notes, *made.notes]
         return made.frame
 
     def _recipients(
-        self, users: Iterable[Any] | None, given: IntoDataFrame | Mapping[str, Iterable[Any]] | None
+        self,
+        users: Iterable[Any] | None,
+        given: IntoDataFrame | Mapping[str, Iterable[Any]] | None,
+        held_out: bool,
     ) -> Recipients:
         wanted = None
         if users is not None:
@@ -135,7 +142,7 @@ class TrainedRun:
             if not len(wanted):
                 raise UserError("users is empty; give raw ids, or None for all")
         if given is None:
-            return catalogue_users(self._run, wanted)
+            return catalogue_users(self._run, wanted, held_out)
         if isinstance(given, Mapping):
             rows = [(user, item) for user, items in given.items() for item in (list(items) or [""])]
             table = pd.DataFrame(rows, columns=["user", "item"])

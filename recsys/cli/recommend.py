@@ -29,6 +29,14 @@ def recommend(
     output: Annotated[
         Path | None, typer.Option(help="Write a .csv or .parquet file instead of printing.")
     ] = None,
+    held_out: Annotated[
+        bool,
+        typer.Option(
+            "--held-out",
+            help="Rank also what was held out for the test, marked, as the test does. Without it nobody is recommended "
+            "what they have.",
+        ),
+    ] = False,
     k: Annotated[int, typer.Option("-k", "--k", min=1, help="How many items.")] = 10,
     data_root: DataRoot = None,
 ) -> None:
@@ -36,7 +44,7 @@ def recommend(
     from recsys.runs import recommend as recommending
     from recsys.runs.run import load_run
 
-    asked = recommending.RecommendRequest(user, users, new_items, new_users, pool or "", k)
+    asked = recommending.RecommendRequest(user, users, new_items, new_users, pool or "", k, held_out)
     trained = load_run(run, str(data_root) if data_root else None)
     answer = recommending.recommend(trained, asked)
     screen = console()

@@ -39,6 +39,7 @@ class RecommendRequest:
     new_users: Path | None = None
     pool: str = ""
     k: int = 10
+    held_out: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,14 +50,14 @@ class Recipients:
         ids: (m,) raw ids.
         query_users: what a model needs of them.
         known: (m, n_items) CSR, items that are not recommended to them again.
-        held_out: (m, n_items) CSR, their items of the test part.
+        held_out: (m, n_items) CSR, their items of the test part; None where these are not recommended.
         numbers: (m,) int64 rows of the data set's users; None where they are new.
     """
 
     ids: np.ndarray
     query_users: QueryUsers
     known: sp.csr_array
-    held_out: sp.csr_array
+    held_out: sp.csr_array | None
     numbers: np.ndarray | None
 
 
@@ -74,8 +75,12 @@ class Recommendations(NamedTuple):
     notes: list[str]
 
 
-def catalogue_users(run: Run, ids: np.ndarray | None = None) -> Recipients:
+def catalogue_users(run: Run, ids: np.ndarray | None = None, held_out: bool = False) -> Recipients:
     """Users of the run's data set, all of them where `ids` is None.
+
+    Args:
+        held_out: whether what the split kept for the test may be recommended, as in the test; otherwise nobody is
+            recommended what they have.
 
     Raises:
         UserError: the data set has no such user.
@@ -86,8 +91,9 @@ def catalogue_users(run: Run, ids: np.ndarray | None = None) -> Recipients:
         unknown = str(ids[np.argmax(rows < 0)])
         raise UserError(f"'{dataset.name}' has no user '{unknown}'{nearest(unknown, dataset.user_ids)}")
     query_users = data.query_users(run.support("test")).rows(rows)
-    known, held_out = (dataset.matrix(part)[rows] for part in (split.known, split.test))
-    return Recipients(dataset.user_ids[rows], query_users, known, held_out, rows)
+    had = split.known if held_out else np.arange(len(dataset.interactions))
+    tested = dataset.matrix(split.test)[rows] if held_out else None
+    return Recipients(dataset.user_ids[rows], query_users, dataset.matrix(had)[rows], tested, rows)
 
 
 def new_users(
@@ -108,8 +114,7 @@ def new_users(
         unknown = str(wanted[np.argmax(rows < 0)])
         raise UserError(f"{source} has no user '{unknown}'{nearest(unknown, ids)}")
     query_users = query_users.rows(rows)
-    nothing = sp.csr_array(query_users.history.shape, dtype=np.float32)
-    return Recipients(ids[rows], query_users, query_users.history, nothing, None)
+    return Recipients(ids[rows], query_users, query_users.history, None, None)
 
 
 def top_k(scores: torch.Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -131,8 +136,8 @@ def rank(scorer: Scorer, recipients: Recipients, ids: np.ndarray, *, new_only: b
         new_only: rank new items alone.
 
     Returns:
-        Frame with `user` and `item` (raw ids), `rank` from 1, `score`, `new` (an new item) and `held_out` (a test
-        item of the user), users in order, best first.
+        Frame with `user` and `item` (raw ids), `rank` from 1, `score`, `new` (a new item) and, where such are ranked,
+        `held_out` (a test item of the user), users in order, best first.
     """
     n_items = recipients.known.shape[1]
     first = n_items if new_only else 0
@@ -146,18 +151,20 @@ def rank(scorer: Scorer, recipients: Recipients, ids: np.ndarray, *, new_only: b
         rows, ranks = np.nonzero(values > LOWEST)
         blocks.append((users[rows], ranks + 1, places[rows, ranks] + first, values[rows, ranks]))
     users, ranks, items, values = (np.concatenate(part) for part in zip(*blocks, strict=True))
-    tested = recipients.held_out.tocoo()
-    pairs = tested.coords[0].astype(np.int64) * len(ids) + tested.coords[1]
-    return pd.DataFrame(
+    frame = pd.DataFrame(
         {
             "user": recipients.ids[users],
             "rank": ranks,
             "item": ids[items],
             "score": values,
             "new": items >= n_items,
-            "held_out": np.isin(users * len(ids) + items, pairs),
         }
     )
+    if recipients.held_out is not None:
+        tested = recipients.held_out.tocoo()
+        pairs = tested.coords[0].astype(np.int64) * len(ids) + tested.coords[1]
+        frame["held_out"] = np.isin(users * len(ids) + items, pairs)
+    return frame
 
 
 def recommend(run: Run, asked: RecommendRequest) -> Recommendations:
@@ -242,7 +249,7 @@ def recipients_of(run: Run, asked: RecommendRequest) -> Recipients:
         raise UserError(
             "no users given: name one with --user, several with --users, or new users with --new-users"
         )
-    return catalogue_users(run, wanted)
+    return catalogue_users(run, wanted, asked.held_out)
 
 
 def _named(attributes: pd.DataFrame, ids: np.ndarray) -> pd.DataFrame:
@@ -278,13 +285,13 @@ def tables(run: Run, answer: Recommendations) -> list[Table]:
     for user, rows in frame.groupby("user", sort=False):
         name = f"{run.config.model} on {run.dataset.name}, user {user}"
         marks = {"held_out": "* held out for the test", "new": "+ new"}
-        caption = "   ".join(text for column, text in marks.items() if rows[column].any())
+        caption = "   ".join(text for column, text in marks.items() if column in rows and rows[column].any())
         table = make_table(name, ["rank", "item", "score", "", *shown], caption or None)
         for column in table.columns[3:]:
             column.justify = "left"
         for row in rows.to_dict("records"):
             cells = [str(attributes.at[row["item"], c]) for c in shown]
-            mark = "+" if row["new"] else "*" if row["held_out"] else ""
+            mark = "+" if row["new"] else "*" if row.get("held_out") else ""
             table.add_row(str(row["rank"]), row["item"], f"{row['score']:.4f}", mark, *cells)
         made.append(table)
     return made

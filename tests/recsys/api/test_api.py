@@ -146,9 +146,13 @@ def test_recommendations_leave_out_what_is_known(run, data):
     frame = run.recommend(["u1", "u2"], k=5)
     assert frame["user"].tolist() == ["u1"] * 5 + ["u2"] * 5
     assert frame["rank"].tolist() == [1, 2, 3, 4, 5] * 2
-    pairs = data.interactions.iloc[run.split.train]
+    pairs = data.interactions
     known = set(zip(data.user_ids[pairs["user"]], data.item_ids[pairs["item"]], strict=True))
-    assert not known & set(zip(frame["user"], frame["item"], strict=True))
+    everything = run.recommend(k=data.n_items)
+    assert not known & set(zip(everything["user"], everything["item"], strict=True))
+    assert len(everything) == data.n_users * data.n_items - len(pairs)
+    study = run.recommend(k=data.n_items, held_out=True)
+    assert study["held_out"].sum() == len(run.split.test)
     assert len(run.recommend()["user"].unique()) == data.n_users
 
 
@@ -292,7 +296,7 @@ def test_lists_scores_and_the_model_itself_measure_alike(run, data):
     scores = run.model.scorer()(np.arange(data.n_users)).numpy()
     options = {"split": "cold-item"}
     by_matrix = recsys.evaluate(scores, data, **options)
-    lists = run.recommend(k=data.n_items)
+    lists = run.recommend(k=data.n_items, held_out=True)
     by_lists = recsys.evaluate(lists, data, **options)
     by_ranks = recsys.evaluate(pl.from_pandas(lists.drop(columns="score")), data, **options)
     for one in (by_matrix, recsys.evaluate(torch.from_numpy(scores), data, **options), by_lists, by_ranks):

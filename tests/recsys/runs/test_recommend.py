@@ -141,15 +141,23 @@ def test_many_users_are_written_to_a_file(of, tmp_path, toy):
         options = ["--users", users, "--new-items", "new.npz", "--output", name, "-k", "3"]
         assert of("recommend", "vbpr", *options)[0] == 0
         frame = pd.read_csv(name) if name.endswith("csv") else pd.read_parquet(name)
-        assert list(frame) == ["user", "rank", "item", "score", "new", "held_out"]
+        assert list(frame) == ["user", "rank", "item", "score", "new"]
         assert frame["user"].nunique() == count and len(frame) == 3 * count and frame["new"].all()
         best = frame.sort_values(["user", "score"], ascending=[True, False]).groupby("user")["rank"]
         assert all(ranks.tolist() == [1, 2, 3] for _, ranks in best)
 
 
-def test_what_is_known_is_never_recommended_and_what_is_held_out_is_marked(root, toy):
+def test_what_somebody_has_is_recommended_only_for_study_and_marked(root, toy):
     run = load_run(root / "contentknn", str(root))
     frame = recommend(run, RecommendRequest(users="all", k=toy.n_items)).frame
+    had = toy.interactions["user"] * toy.n_items + toy.interactions["item"]
+    assert (
+        not (frame["user"].str[1:].astype(int) * toy.n_items + frame["item"].str[1:].astype(int))
+        .isin(had)
+        .any()
+    )
+    assert len(frame) == toy.n_users * toy.n_items - len(had)
+    frame = recommend(run, RecommendRequest(users="all", k=toy.n_items, held_out=True)).frame
     pairs = frame["user"].str[1:].astype(int) * toy.n_items + frame["item"].str[1:].astype(int)
     rows, columns = run.dataset.matrix(run.split.known).nonzero()
     assert not np.isin(rows * toy.n_items + columns, pairs).any()
