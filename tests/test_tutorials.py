@@ -13,7 +13,7 @@ import pytest
 from recsys.cli.app import main
 
 TUTORIALS = Path(__file__).parents[1] / "docs" / "tutorials"
-BLOCK = re.compile(r"^```(python|sh|text)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(r"^```(python|sh|text)(?: [^\n]*)?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 def shell(text):

@@ -103,8 +103,8 @@ class TrainedRun:
             held_out: rank also what the split held out for the test, as the test does.
 
         Returns:
-            Frame with `user`, `rank` (from 1), `item`, `score`, `new` (a new item) and, with `held_out`, whether the item
-            is one that was kept for the test. Its `attrs["notes"]` say what should be known of it.
+            Frame with `user`, `rank` (from 1), `item`, `score`, `new` (a new item) and, with `held_out`, whether the
+            item was kept for the test. Its `attrs["notes"]` say what should be known of it.
 
         Raises:
             UserError: a user or item whom nobody knows, or a model that cannot rank new items.
