@@ -35,7 +35,7 @@ def run_demo(folder: Path, console: Console, seed: int = 0) -> None:
         f"interactions, modalities {' and '.join(dataset.modalities)}"
     )
     for protocol, title in SPLITS.items():
-        configs = [RunConfig(model=m, dataset=DATASET, split=protocol, seed=seed) for m in MODELS]
+        configs = [RunConfig(model=model, dataset=DATASET, split=protocol, seed=seed) for model in MODELS]
         compare_in_folder(title, configs, dataset, folder / protocol, console)
     _complete_bundles(folder / "bundles", console, seed)
     with console.status("report"):
@@ -63,7 +63,7 @@ def _complete_bundles(folder: Path, console: Console, seed: int) -> None:
     except DataError as error:
         console.print(f"\nno bundles to complete: {error}", markup=False, soft_wrap=True)
         return
-    configs = [RunConfig(model=m, dataset=BUNDLES, task="bundle", seed=seed) for m in BUNDLE_MODELS]
+    configs = [RunConfig(model=model, dataset=BUNDLES, task="bundle", seed=seed) for model in BUNDLE_MODELS]
     compare_in_folder(
         "bundles: half of each is given, the rest is to be found", configs, dataset, folder, console
     )

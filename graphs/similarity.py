@@ -208,7 +208,7 @@ class DenseSearch:
             return keys
         bar = (keys[:, -1] >> 32).double().div_(GRID).sub_(self.tolerance)
         for row in torch.nonzero(value.min(dim=1).values >= bar).ravel().tolist():
-            keys[row] = self._settle(ids[row : row + 1], scores[row], float(bar[row]))
+            keys[row] = self._exact_keys(ids[row : row + 1], scores[row], float(bar[row]))
         return keys
 
     def _scores(self, ids: np.ndarray, own: np.ndarray | None) -> Tensor:
@@ -232,7 +232,7 @@ class DenseSearch:
             keys[start : start + step] = encode(cosine.clamp_(-1, 1), near)
         return keys.masked_fill_(value == -torch.inf, HIDDEN)
 
-    def _settle(self, query: np.ndarray, scores: Tensor, bar: float) -> Tensor:
+    def _exact_keys(self, query: np.ndarray, scores: Tensor, bar: float) -> Tensor:
         near = torch.nonzero(scores >= bar).ravel()
         keys = torch.cat([self._rescore(query, scores[p][None], p[None])[0] for p in near.split(2**14)])
         return keys.topk(self.k).values

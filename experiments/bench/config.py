@@ -292,11 +292,11 @@ def check_experiment(experiment: Experiment, where: str, beside: Iterable[str] =
         beside: further rows of its tables, which are not run.
     """
     lists = {"datasets": experiment.datasets, "seeds": experiment.seeds}
-    lists |= {f"seeds of split '{s.protocol}'": s.seeds for s in experiment.splits}
+    lists |= {f"seeds of split '{split.protocol}'": split.seeds for split in experiment.splits}
     for key, values in lists.items():
         if not values or len(set(values)) < len(values):
             raise UserError(f"{key} of {where}: expected at least one, each once, got {values}")
-    lowest = min([*experiment.seeds, *(seed for s in experiment.splits for seed in s.seeds)])
+    lowest = min([*experiment.seeds, *(seed for split in experiment.splits for seed in split.seeds)])
     if lowest < 0:
         raise UserError(f"seeds of {where}: expected 0 or more, got {lowest}")
     for missing in (experiment.missing, experiment.smoke.missing if experiment.smoke else None):

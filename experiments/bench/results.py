@@ -104,12 +104,14 @@ def summarise(
         What results.json holds. Where it holds the same jobs already, nothing is computed or written.
     """
     rules = Rules(margin=experiment.margin, reference=experiment.reference or None)
-    stamp = [[str(folders.get(c)), c.label] for c in jobs]
+    stamp = [[str(folders.get(job)), job.label] for job in jobs]
     presentation = experiment.model_dump(
         include={"title", "columns", "decide_by", "margin", "reference", "paper"}
     )
     key = hashlib.sha256(
-        json.dumps([stamp, [s.checksum for s in beside], dict(failed), presentation], sort_keys=True).encode()
+        json.dumps(
+            [stamp, [row.checksum for row in beside], dict(failed), presentation], sort_keys=True
+        ).encode()
     ).hexdigest()
     written = read_json(out / RESULTS_FILE)
     if written.get("key") == key and (out / MARKDOWN_FILE).exists() and (out / CSV_FILE).exists():
@@ -154,7 +156,7 @@ def _tables(
         wanted = experiment.columns or default_columns(split, scored)
         table = table_of(scored, draws, wanted, experiment.decide_by, rules)
         for row in table["rows"]:
-            row["runs"] = [s.folder.name for s in scored if s.label == row["model"]]
+            row["runs"] = [one.folder.name for one in scored if one.label == row["model"]]
         tables.append(table | {"title": title, "dataset": dataset_label(dataset), "split": split})
     return tables
 
@@ -196,7 +198,7 @@ def table_of(
         known: stamp -> a table computed before, taken where the stamp says that it is the same.
     """
     columns = [*dict.fromkeys([decide_by, *wanted])]
-    of = sorted([s.label, s.checksum] for s in scored)
+    of = sorted([one.label, one.checksum] for one in scored)
     stamp = _stamp([columns, decide_by, asdict(rules), list(draws), of])
     if known and stamp in known:
         return known[stamp]
@@ -209,7 +211,7 @@ def table_of(
             "seeds": len(runs),
             "seeds_wanted": len(draws),
             "ranks_cold_items": bool(runs[0].metrics.get("ranks_cold_items", True)),
-            "seconds": float(np.mean([s.metrics["timing"]["total"] for s in runs])),
+            "seconds": float(np.mean([run.metrics["timing"]["total"] for run in runs])),
             "columns": {},
         }
         for label, runs in by_label.items()
@@ -318,7 +320,7 @@ def chance_of(scored: Sequence[Scored], column: str) -> float | None:
     """What a random order scores on a column, mean over the runs; None where none of them tells."""
     group, _, metric = column.rpartition(":")
     name = f"test_{group}" if group and group != "overall" else "test"
-    levels = [s.metrics.get("chance", {}).get(name, {}) for s in scored]
+    levels = [one.metrics.get("chance", {}).get(name, {}) for one in scored]
     values = [level[metric] for level in levels if metric in level]
     return float(np.mean(values)) if values else None
 

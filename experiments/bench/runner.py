@@ -158,11 +158,15 @@ class Progress:
         """An estimate of the time left: each waiting job takes what jobs like it took."""
         if not self.seconds:
             return "time left unknown yet"
-        overall = fmean(s for values in self.seconds.values() for s in values)
+        overall = fmean(seconds for values in self.seconds.values() for seconds in values)
         seconds = 0.0
         for job in self.waiting:
             alike = self.seconds.get((job.label, job.config.dataset))
-            same = [fmean(s) for (_, d), s in self.seconds.items() if d == job.config.dataset]
+            same = [
+                fmean(values)
+                for (_, dataset), values in self.seconds.items()
+                if dataset == job.config.dataset
+            ]
             seconds += fmean(alike) if alike else fmean(same) if same else overall
         return f"about {duration(seconds / max(1, self.workers))} left"
 

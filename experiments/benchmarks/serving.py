@@ -34,7 +34,7 @@ LIMIT = 2.0
 """Seconds that it may take on two cores."""
 
 
-def random_arrivals(run: Run, n: int, seed: int = 0) -> NewItems:
+def random_new_items(run: Run, n: int, seed: int = 0) -> NewItems:
     """n items with normal features, or as many entries as some item of the catalogue has, in columns that
     are as frequent as there."""
     rng = np.random.default_rng(seed)
@@ -118,7 +118,7 @@ def main() -> None:
         serve, width = ours(run, arguments.users)
         # New ones each time: what is found of some items is kept with them.
         jobs = (
-            partial(serve, random_arrivals(run, arguments.items, seed)) for seed in range(arguments.rounds)
+            partial(serve, random_new_items(run, arguments.items, seed)) for seed in range(arguments.rounds)
         )
         clock, work = np.median([seconds(job) for job in jobs], axis=0)
         matmul = product(width, arguments.users, arguments.items)

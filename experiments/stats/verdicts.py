@@ -121,17 +121,17 @@ def estimates(
     """
     rules = rules or Rules()
     samples = {name: Sample.of(v, _scale(v), f"model '{name}'") for name, v in _checked(table, 1).items()}
-    noises = [st.seed_noise(s.per_seed) for s in samples.values()]
+    noises = [st.seed_noise(sample.per_seed) for sample in samples.values()]
     draws = st.bootstrap(list(samples.values()), noises, rng, rules.resamples_for(1))
     return {
         name: Estimate(
-            mean=float(s.per_user.mean()),
+            mean=float(sample.per_user.mean()),
             interval=st.interval(row, rules.alpha),
             level=1 - rules.alpha,
-            n_users=len(s.per_user),
-            n_seeds=len(s.per_seed),
+            n_users=len(sample.per_user),
+            n_seeds=len(sample.per_seed),
         )
-        for (name, s), row in zip(samples.items(), draws, strict=True)
+        for (name, sample), row in zip(samples.items(), draws, strict=True)
     }
 
 
@@ -175,10 +175,10 @@ def compare(
         for name, values in rivals.items()
     ]
     noises = [
-        st.seed_noise(s.per_seed)
-        if declared and len(s.per_seed) >= ENOUGH_SEEDS
-        else st.pooled_seed_noise(seed_means, s.per_seed)
-        for s in samples
+        st.seed_noise(sample.per_seed)
+        if declared and len(sample.per_seed) >= ENOUGH_SEEDS
+        else st.pooled_seed_noise(seed_means, sample.per_seed)
+        for sample in samples
     ]
     draws = st.bootstrap(samples, noises, rng, rules.resamples_for(family))
     rows = [

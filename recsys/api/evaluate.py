@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Evaluated:
-    """What lists or scores are worth on a test; `recsys.compare` takes it as a row beside models.
+    """How well lists or scores do on a test; `recsys.compare` takes it as a row beside models.
 
     Attributes:
         name: the row that it is in a table.

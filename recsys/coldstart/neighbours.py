@@ -21,7 +21,7 @@ from recsys.inputs.training_data import TrainingData
 
 Lists = tuple[np.ndarray, np.ndarray]
 
-_found: WeakKeyDictionary[Modality, list[tuple[Modality, np.ndarray, Lists]]] = WeakKeyDictionary()
+_cached: WeakKeyDictionary[Modality, list[tuple[Modality, np.ndarray, Lists]]] = WeakKeyDictionary()
 
 
 def nearest(queries: Modality, bank: Modality, warm: np.ndarray, k: int) -> Lists:
@@ -31,7 +31,7 @@ def nearest(queries: Modality, bank: Modality, warm: np.ndarray, k: int) -> List
     The search is nearly all that placing a new item costs, and a model's parts ask for the same one: it is done once
     for these objects, none of which changes.
     """
-    known = _found.setdefault(queries, [])
+    known = _cached.setdefault(queries, [])
     for base, mask, lists in known:
         if base is bank and mask is warm and lists[0].shape[1] >= k:
             return lists[0][:, :k], lists[1][:, :k]

@@ -105,7 +105,7 @@ class Resolved:
 
 
 def resolve(config: RunConfig, dataset: Dataset | None = None) -> Resolved:
-    """Load the data set and settle every choice that `config` leaves open.
+    """Load the data set and make every choice that `config` leaves open.
 
     Args:
         dataset: the data set, where the caller has it already.

@@ -1,4 +1,4 @@
-"""Items and users that arrive after training, as rows of a table; docs/new-items-and-users.md tells their columns."""
+"""Items and users that arrive after training, as rows of a table; their columns: docs/new-items-and-users.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of items and users that arrive after training; docs/new-items-and-users.md tells their columns."""
+"""Files of items and users that arrive after training; docs/new-items-and-users.md describes their columns."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ CELLS = 2**22
 
 @dataclass(frozen=True)
 class RecommendRequest:
-    """What the command line asks of a run; `recsys recommend --help` tells what each means."""
+    """What the command line asks of a run; `recsys recommend --help` explains each."""
 
     user: str = ""
     users: str = ""

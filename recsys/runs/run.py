@@ -132,7 +132,7 @@ def execute(
     console: Console | None = None,
     distributed: Distributed = Distributed(),  # noqa: B008 - immutable
 ) -> dict[str, Any]:
-    """Train, test once, and leave a folder that tells it all. Returns what metrics.json holds.
+    """Train, test once, and leave a folder that records it. Returns what metrics.json holds.
 
     With `resume` a finished run is returned as it is, and an unfinished one goes on where it was killed. Of
     several processes that train together all but the first return nothing.
@@ -217,7 +217,7 @@ def _train(run: Run, folder: Path, console: Console | None, distributed: Distrib
 
 def validator(dataset: Dataset, split: Split, data: TrainingData, metric: str) -> Callable[..., float]:
     """A model -> its `metric` on the validation part: of all answers, or of the group named; NaN where there is no
-    such group. With `calibrating`, which asks a hundred times, on at most `SETTLED_ON` users."""
+    such group. With `calibrating`, which asks a hundred times, on at most `CALIBRATION_USERS` users."""
     whole = make_evaluator(dataset, split, data, "valid")
     few = cache(lambda: make_evaluator(dataset, split, data, "valid", CALIBRATION_USERS))
     users = data.query_users(support_of(dataset, split, "valid"))
