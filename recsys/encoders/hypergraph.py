@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from torch import Tensor
 
-from recsys.encoders.lightgcn import Operator
+
+class Multiplies(Protocol):
+    """Anything that multiplies dense rows (n, d) from the left."""
+
+    def __matmul__(self, x: Tensor, /) -> Tensor: ...
 
 
-def hypergraph(operator: Operator, nodes: Tensor, layers: int) -> Tensor:
+def hypergraph(operator: Multiplies, nodes: Tensor, layers: int) -> Tensor:
     """E^(l+1) = A E^(l), the last layer kept.
 
     The second-order embeddings of MMHCL, "Multi-Modal Hypergraph Contrastive Learning", arXiv 2504.16576.

@@ -177,7 +177,9 @@ class StandardScorer:
         unknown: (n,) bool, items after the scorers' own, of which they know nothing: lowest where True, 0 elsewhere.
     """
 
-    def __init__(self, scorers: Sequence[Scorer], counted: np.ndarray, unknown: Sequence[bool] = ()):
+    def __init__(
+        self, scorers: Sequence[Scorer], counted: np.ndarray, unknown: Sequence[bool] | np.ndarray = ()
+    ):
         self.scorers, self.device = list(scorers), scorers[0].device
         self.n_items = scorers[0].n_items + len(unknown)
         self._unknown = torch.as_tensor(unknown, device=self.device)

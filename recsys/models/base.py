@@ -79,6 +79,8 @@ class Model(nn.Module):
     popular_without_history: bool = False
     trains_in_shares: ClassVar[bool] = False
     idle_parameters: ClassVar[bool] = False
+    user_table: Tensor  # of models that call `add_id_tables`, or make one by `table`
+    item_table: Tensor
 
     def __init__(self, settings: Any, data: TrainingData, seed: int):
         super().__init__()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -118,6 +118,9 @@ class Confluence(Model):
     reads_content = True
     ranks_cold_items = True
     exports_vectors = False
+    weights: Tensor
+    cold_weights: Tensor
+    cold_offset: Tensor
 
     def __init__(self, settings: ConfluenceSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
@@ -133,9 +136,9 @@ class Confluence(Model):
                 raise UserError(f"confluence: each {key} is 0; give a component one above 0")
         if all(MODELS.get(name).closed_form for name in names):
             raise UserError(f"confluence: {', '.join(names)} are not trained; add a component that is")
-        self.training: dict[str, dict[str, Any]] = {}
+        self.train_settings: dict[str, dict[str, Any]] = {}
         self.components = {name: self._ensemble(name, seed) for name in names}
-        self.ensembles = nn.ModuleList(self.components.values())
+        self.ensembles = nn.ModuleList(nn.ModuleList(models) for models in self.components.values())
         self.register_buffer("weights", torch.tensor([warm[name] for name in names]))
         self.register_buffer("cold_weights", torch.tensor([cold[name] for name in names]))
         self.register_buffer("cold_offset", torch.tensor([settings.cold_offset]))
@@ -145,14 +148,14 @@ class Confluence(Model):
         self.reads_content = any(model.reads_content for model in first)
         self.ranks_cold_items = any(model.ranks_cold_items for model in first)
 
-    def _ensemble(self, name: str, seed: int) -> nn.ModuleList:
+    def _ensemble(self, name: str, seed: int) -> list[Model]:
         """A component's model, once for each seed; a closed-form one once."""
         model, (settings, training) = MODELS.get(name), _divided(name, self.settings.components[name])
         if not model.closed_form:
-            self.training[name] = training
+            self.train_settings[name] = training
         size = 1 if model.closed_form else self.settings.ensemble_size
         seeds = [seed, *(derived_seed(seed, number) for number in range(1, size))]
-        return nn.ModuleList([model(settings, self.data, each) for each in seeds])
+        return [model(settings, self.data, each) for each in seeds]
 
     @classmethod
     def source_modules(cls, settings: Mapping[str, Any]) -> tuple[str, ...]:
@@ -165,7 +168,7 @@ class Confluence(Model):
         shared = settings.model_dump()
         return {
             f"{name}-{number}" if number else name: (model, build(TrainSettings, merge(shared, own), name))
-            for name, own in self.training.items()
+            for name, own in self.train_settings.items()
             for number, model in enumerate(self.components[name])
         }
 
@@ -239,14 +242,15 @@ class Confluence(Model):
         return [self._averaged(models, query_users, new_items) for models in self.components.values()]
 
     def _averaged(
-        self, models: nn.ModuleList, query_users: QueryUsers, new_items: NewItems | None
+        self, models: Sequence[Model], query_users: QueryUsers, new_items: NewItems | None
     ) -> StandardScorer:
         """A component that reads no content scores a new item lowest, as it does a cold one of the catalogue; every
         component scores a new item without content as the average item."""
-        counted, unknown = self._counted(models[0]), ()
-        if new_items is not None and not models[0].ranks_cold_items:
-            new_items, unknown = None, ~self.without_content(new_items)
-        return StandardScorer([each.scorer(query_users, new_items) for each in models], counted, unknown)
+        counted = self._counted(models[0])
+        if new_items is None or models[0].ranks_cold_items:
+            return StandardScorer([each.scorer(query_users, new_items) for each in models], counted)
+        unknown = ~self.without_content(new_items)
+        return StandardScorer([each.scorer(query_users) for each in models], counted, unknown)
 
     def _counted(self, model: Model) -> np.ndarray:
         """(n_items,) bool: the warm items that a component's model ranks."""

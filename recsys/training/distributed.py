@@ -69,9 +69,11 @@ class Distributed:
         from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
         hush()  # its import sets the levels
-        quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
         try:
-            return pl.Trainer(**self.trainer_options(device), **quiet).global_rank
+            options = self.trainer_options(device)
+            return pl.Trainer(
+                **options, logger=False, enable_checkpointing=False, enable_progress_bar=False
+            ).global_rank
         except (MisconfigurationException, ValueError, RuntimeError) as error:
             raise UserError(f"--devices {self.devices}: {' '.join(str(error).split())[:200]}") from None
 

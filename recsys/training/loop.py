@@ -180,14 +180,16 @@ class KeepBest(pl.Callback):
         for name, value in state.items():
             setattr(self, name, value)
 
-    def on_train_start(self, trainer: pl.Trainer, module: TrainingModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        assert isinstance(module, TrainingModule)
         # A run killed between its last epoch and its test has nothing left to train.
         trainer.should_stop = trainer.should_stop or self.waited >= module.settings.patience
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, module: TrainingModule) -> None:
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.started = time.perf_counter()
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, module: TrainingModule) -> None:
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        assert isinstance(module, TrainingModule)
         epoch, settings = trainer.current_epoch, module.settings
         row = {"epoch": epoch, "seconds": time.perf_counter() - self.started, **module.mean_terms()}
         if not all(math.isfinite(value) for value in row.values()):
@@ -223,8 +225,8 @@ def diagnosed(model: Model, seed: int) -> dict[str, float]:
     """`embedding_diagnostics` of the model's vectors, by name with embedding_ before it; the same users, items
     and pairs in every epoch."""
     csr, vectors = model.data.interactions.tocoo(), model()
-    pairs = tuple(torch.from_numpy(ids.astype("int64")) for ids in csr.coords)
-    pairs, rows = sample(pairs, DIAGNOSED, torch.Generator().manual_seed(seed))
+    users, items = (torch.from_numpy(ids.astype("int64")) for ids in csr.coords)
+    pairs, rows = sample((users, items), DIAGNOSED, torch.Generator().manual_seed(seed))
     # A loss may have terms of the same names.
     figures = embedding_diagnostics(vectors.users, vectors.items, pairs, model.modality_vectors(), rows)
     return {f"embedding_{name}": value for name, value in figures.items()}
@@ -362,7 +364,7 @@ def _trainer(
         default_root_dir=os.fspath(folder),
     )
     # pytorch-lightning has guessed it from the cluster's variables, which also number workers that train alone.
-    rank_zero_only.rank = trainer.global_rank
+    rank_zero_only.rank = trainer.global_rank  # type: ignore[attr-defined]  # a function's own attribute
     return trainer
 
 

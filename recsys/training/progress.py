@@ -62,7 +62,8 @@ class EpochBar(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: Any) -> None:
         loss = sum(module.mean_terms().values())
-        best = next((c for c in trainer.callbacks if hasattr(c, "best_epoch")), None)
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]  # Lightning's connector sets it
+        best = next((c for c in callbacks if hasattr(c, "best_epoch")), None)
         news = f"loss {loss:.4f}"
         if best is not None and best.best_epoch >= 0:
             news += f", {module.settings.monitor} {best.best:.4f} at epoch {best.best_epoch}"

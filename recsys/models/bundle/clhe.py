@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -75,7 +75,8 @@ class HierarchicalEncoder(nn.Module):
         """Slots (n, d) and masks (n,) of the content rows `rows`, whose item numbers are `items`."""
         warm, vectors, held = known
         parts = [mlp(content[name], rows) for name, mlp in self.mlps.items()]
-        masks = [c.present if rows is None else c.present[rows] for c in content.values()]
+        masks = [c.get_buffer("present") for c in content.values()]
+        masks = [mask if rows is None else mask[rows] for mask in masks]
         n = len(items) if items is not None else len(masks[0])
         present = torch.stack(masks).any(0) if masks else torch.zeros(n, dtype=torch.bool, device=warm.device)
         total = torch.stack(parts).sum(0) if parts else vectors.new_zeros(n, vectors.shape[1])
@@ -106,13 +107,16 @@ class CLHE(SetModel):
     hidden layers are at most 256 wide; feedback comes from training bundles alone.
     """
 
-    Settings = CLHESettings
+    Settings: ClassVar[type[SetSettings]] = CLHESettings
     paper = (
         "CLHE: Leveraging Multimodal Features and Item-level User Feedback for Bundle "
         "Construction, WSDM 2024, arXiv 2310.18770"
     )
     reads_content = True
     ranks_cold_items = True
+    vectors: Tensor
+    held: Tensor
+    warm: Tensor
 
     def __init__(self, settings: CLHESettings, data: TrainingData, seed: int):
         for name in settings.slots:
@@ -140,7 +144,7 @@ class CLHE(SetModel):
     def _known_items(self) -> Tensor:
         content = torch.zeros_like(self.warm)
         for rows in self.content.values():
-            content = content | rows.present
+            content = content | rows.get_buffer("present")
         slots = {"content": content, "items": self.warm, "feedback": self.held | content}
         return torch.stack([slots[name] for name in self.settings.slots]).any(0)
 
@@ -183,7 +187,8 @@ class CLHE(SetModel):
         else:
             vectors = self.encoder.join(*slots)
             views = [self._disturbed(vectors) for _ in range(2)]
-        return infonce(*(self.project(view) for view in views), settings.item_temperature)
+        first, second = (self.project(view) for view in views)
+        return infonce(first, second, settings.item_temperature)
 
     def _disturbed(self, vectors: Tensor) -> Tensor:
         if self.settings.item_view == "FD":

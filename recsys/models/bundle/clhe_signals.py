@@ -82,6 +82,9 @@ class CLHESignals(CLHE):
         "max_epochs": 20,
         "patience": 6,
     }
+    scale: Tensor
+    prior: Tensor
+    learnt: Tensor
 
     def __init__(self, settings: CLHESignalsSettings, data: TrainingData, seed: int):
         self.encoded = bool(settings.slots)
@@ -98,7 +101,7 @@ class CLHESignals(CLHE):
         sample = data.interactions[np.flatnonzero(data.warm_users)[:256]]
         spread = self.signals(sample, np.flatnonzero(data.warm_items)).std((0, 1))
         self.register_buffer("scale", torch.where(spread > 1e-6, spread, torch.ones(())))
-        self._start(shares(self.content, settings.weights, "clhe-signals") if self.content else {})
+        self._start(shares(data.modalities, settings.weights, "clhe-signals") if data.modalities else {})
 
     @cached_property
     def folds(self) -> list[Signals]:
@@ -121,14 +124,14 @@ class CLHESignals(CLHE):
 
     def cannot_score(self) -> np.ndarray:
         """(n_items,) bool, the items in no training bundle and without content."""
-        content = [rows.present for rows in self.content.values()]
+        content = [rows.get_buffer("present") for rows in self.content.values()]
         return ~torch.stack([self.warm, *content]).any(0).cpu().numpy()
 
     def weighed(self, signals: Tensor) -> Tensor:
         """(b, c) scores of signals (b, c, s) with the weights learnt."""
         signals = signals.to(self.scale.device) / self.scale
         score = GAIN * self.weigh(signals)
-        if self.first is not None:
+        if self.first is not None and self.second is not None:
             score = score + GAIN * self.second(torch.relu(self.first(signals)))
         return score.squeeze(-1)
 

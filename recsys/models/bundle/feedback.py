@@ -30,7 +30,7 @@ def feedback_vectors(data: TrainingData, width: int, epochs: int, seed: int) -> 
     for epoch in range(epochs):
         for batch in sampler.epoch(epoch):
             optimizer.zero_grad()
-            sum(model.loss(batch).values()).backward()
+            sum(model.loss(batch).values(), start=torch.zeros(())).backward()
             optimizer.step()
     with torch.no_grad():
         return model().items.detach().clone(), own.warm_items

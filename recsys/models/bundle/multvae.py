@@ -34,6 +34,7 @@ class MultVAE(SetModel):
 
     Settings = MultVAESettings
     paper = "Variational Autoencoders for Collaborative Filtering, WWW 2018, arXiv 1802.05814"
+    item_keys: Tensor
 
     def __init__(self, settings: MultVAESettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)

@@ -18,6 +18,7 @@ class SetTransformer(SetModel):
     """
 
     paper = "Attention Is All You Need, NeurIPS 2017, arXiv 1706.03762"
+    item_keys: Tensor
 
     def __init__(self, settings: SetSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)

@@ -46,6 +46,8 @@ class ContentRidge(Model):
     ranks_cold_items = True
     exports_vectors = False
     popular_without_history = True
+    inverse: torch.Tensor
+    leave_out: torch.Tensor
 
     def __init__(self, settings: ContentRidgeSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)

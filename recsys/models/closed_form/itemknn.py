@@ -30,6 +30,9 @@ class ItemKNN(Model):
     closed_form = True
     exports_vectors = False
     popular_without_history = True
+    indptr: torch.Tensor
+    indices: torch.Tensor
+    similarities: torch.Tensor
 
     def fit(self) -> None:
         graph = cooccurrence_graph(self.data.interactions, self.settings.k)

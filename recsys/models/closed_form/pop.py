@@ -43,6 +43,7 @@ class Pop(Model):
     paper = "None: how often an item was taken"
     closed_form = True
     personal = False
+    counts: Tensor
 
     def __init__(self, settings: PopSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
@@ -63,6 +64,7 @@ class Pop(Model):
 
     def _expected(self, contents: Mapping[str, Modality]) -> Tensor:
         """(n,) what users' taking these items would come to, by their content."""
+        assert self.expected is not None
         ordered = {name: contents[name] for name in self.modalities}
         return self.expected(ordered).expm1().clamp(min=0).pow(self.settings.power)
 

@@ -36,6 +36,8 @@ class WMF(Model):
     paper = "Collaborative Filtering for Implicit Feedback Datasets, ICDM 2008"
     settings: WMFSettings
     closed_form = True
+    users: Tensor
+    items: Tensor
 
     def fit(self) -> None:
         settings, rows = self.settings, self.data.interactions

@@ -157,6 +157,16 @@ class AFF(Model):
     }
     reads_content = True
     ranks_cold_items = True
+    warm_users: Tensor
+    warm_items: Tensor
+    warm_ids: Tensor
+    place: Tensor
+    known: Tensor
+    cold_offset: Tensor
+    moment_of: Tensor
+    moment_share: Tensor
+    hour_table: Tensor
+    weekday_table: Tensor
 
     def __init__(self, settings: AFFSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
@@ -204,8 +214,15 @@ class AFF(Model):
 
     def _fusion(self, noun: str, outputs: int, dropout: float) -> FieldFusion:
         settings = self.settings
-        options = {"gates": settings.gates, "attention": settings.attention, "dropout": dropout}
-        fusion = FieldFusion(len(self.names[noun]), settings.width, outputs, self.init_generator, **options)
+        fusion = FieldFusion(
+            len(self.names[noun]),
+            settings.width,
+            outputs,
+            self.init_generator,
+            gates=settings.gates,
+            attention=settings.attention,
+            dropout=dropout,
+        )
         if noun != "item":
             with torch.no_grad():
                 # Products with an item's vector, sums over `width`, start near 1.
@@ -338,7 +355,8 @@ class AFF(Model):
         for _ in range(2):
             shown = self._drawn(*fields.present.shape) >= self.settings.view_mask
             views.append(fusion(fields._replace(present=fields.present & shown))[0][:, : self.settings.width])
-        return infonce(*views, self.settings.temperature, symmetric=True)
+        first, second = views
+        return infonce(first, second, self.settings.temperature, symmetric=True)
 
     def _scored_users(self, fields: FieldRows) -> Tensor:
         """(n, D): what is multiplied with `_scored_items`; the moment is the training's mean."""
@@ -406,7 +424,11 @@ class AFF(Model):
 
     @torch.no_grad()
     def encode_items(self, content: Mapping[str, Modality], attributes: pd.DataFrame | None = None) -> Tensor:
-        n = len(next(iter(content.values())).mask) if content else len(attributes)
+        if content:
+            n = len(next(iter(content.values())).mask)
+        else:
+            assert attributes is not None  # new items have one or the other
+            n = len(attributes)
         contents = self._contents(content, attributes, n)
         fields = self.item_content.encode(contents, n, self.place.device)
         items = self._items(self._without_id(fields, n))
@@ -444,7 +466,7 @@ class AFF(Model):
         """
         items = self._item_fields()
         users = self._known_users(self._items(items).keys, self.data.query_users(support).history)
-        by_noun = {
+        by_noun: dict[str, tuple[Tensor, Tensor, np.ndarray | None]] = {
             "user": (self.user_fusion(users)[1], users.present, self.data.warm_users),
             "item": (self.item_fusion(items)[1], items.present, self.data.warm_items),
         }

@@ -65,6 +65,8 @@ class CLCRec(Model):
     train_defaults: ClassVar = {"batch_size": 1024, "negatives": 128}
     reads_content = True
     ranks_cold_items = True
+    present: Tensor
+    cold: Tensor
 
     def __init__(self, settings: CLCRecSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
@@ -84,7 +86,8 @@ class CLCRec(Model):
         self.noise = generator
 
     def _encode(self, content: ItemContent, rows: Tensor | None = None) -> Tensor:
-        return self.second(leaky_relu(sum(content.project(self.first, rows)) + self.bias))
+        hidden = sum(content.project(self.first, rows), start=self.bias.new_zeros(()))
+        return self.second(leaky_relu(hidden + self.bias))
 
     def forward(self) -> Vectors:
         items = self.item_table

@@ -78,6 +78,8 @@ class DropoutNet(Model):
     paper = "DropoutNet: Addressing Cold Start in Recommender Systems, NeurIPS 2017"
     reads_content = True
     ranks_cold_items = True
+    user_factors: Tensor
+    item_factors: Tensor
 
     def __init__(self, settings: DropoutNetSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
@@ -126,8 +128,8 @@ class DropoutNet(Model):
 
     def _warm(self) -> tuple[Tensor, Tensor]:
         device = self.item_factors.device
-        masks = self.data.warm_users, self.data.warm_items
-        return tuple(torch.from_numpy(mask).to(device) for mask in masks)
+        users, items = torch.from_numpy(self.data.warm_users), torch.from_numpy(self.data.warm_items)
+        return users.to(device), items.to(device)
 
     def _mean_items(self, history: sp.csr_array) -> Tensor:
         """(n, width): mean V over the warm items of each row; zero where it has none."""

@@ -65,6 +65,7 @@ class LambdaRank(Model):
     ranks_cold_items = True
     settings: LambdaRankSettings
     objective: ClassVar[dict[str, Any]] = {"objective": "lambdarank", "deterministic": True, "verbosity": -1}
+    booster: torch.Tensor
 
     def __init__(self, settings: LambdaRankSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
@@ -225,7 +226,7 @@ def _table(columns: AttributeFields, frame: pd.DataFrame, n: int) -> np.ndarray:
             parts.append(pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)[:, None])
         else:
             words = coder(column)
-            parts.append(np.where(words.mask[:, None], words.features.toarray(), np.nan))
+            parts.append(np.where(words.mask[:, None], sp.csr_array(words.features).toarray(), np.nan))
     return np.concatenate(parts, axis=1, dtype=np.float32)
 
 

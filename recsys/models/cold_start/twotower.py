@@ -65,7 +65,8 @@ class Tower(nn.Module):
     def forward(self, content: nn.ModuleDict, share: float = 0.0) -> Tensor:
         """The vectors, with a `share` of the weights left out."""
         parts = [
-            self.scales[name] * content[name](_Layer(dropout(layer.weight, share, share > 0)))
+            self.scales[name]
+            * content[name](_Layer(dropout(layer.get_parameter("weight"), share, share > 0)))
             for name, layer in self.layers.items()
         ]
         return unit(torch.stack(parts).sum(0))
@@ -99,6 +100,7 @@ class TwoTower(Model):
     }
     reads_content = True
     ranks_cold_items = True
+    place: Tensor
 
     def __init__(self, settings: TwoTowerSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
@@ -135,9 +137,10 @@ class TwoTower(Model):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         users, n = batch.users, len(batch.users)
-        drawn = (torch.rand(count, generator=self.noise) for count in (n, self.support_query.size(users)))
-        drawn = tuple(numbers.to(users.device) for numbers in drawn)
-        rows, _, items, given = self.support_query(users, torch.zeros_like(users, dtype=torch.bool), drawn)
+        sizes = n, self.support_query.size(users)
+        by_user, by_pair = (torch.rand(count, generator=self.noise).to(users.device) for count in sizes)
+        new_users = torch.zeros_like(users, dtype=torch.bool)
+        rows, _, items, given = self.support_query(users, new_users, (by_user, by_pair))
         items = self.place[items]
         keys, vectors = self.keys(self.warm_content), self.vectors(self.warm_content, self.settings.dropout)
         histories = self._histories(keys, rows[given], items[given], n)

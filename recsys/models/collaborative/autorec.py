@@ -42,6 +42,9 @@ class AutoRec(Model):
     paper = "AutoRec: Autoencoders Meet Collaborative Filtering, WWW 2015"
     train_defaults: ClassVar = {"batch_size": 256, "sample_by": "rows"}
     trains_in_shares = True
+    item_weights: Tensor
+    warm_ids: Tensor
+    place: Tensor
 
     def __init__(self, settings: AutoRecSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
@@ -49,7 +52,6 @@ class AutoRec(Model):
         self.table("item_weights", data.n_items, settings.width)
         self.item_bias = nn.Parameter(torch.zeros(data.n_items, 1))
         self.mean = nn.Parameter(torch.zeros(settings.width))
-        self.warm_ids: Tensor
         self.register_buffer("warm_ids", torch.from_numpy(np.flatnonzero(data.warm_items)), persistent=False)
         self.register_buffer("place", torch.from_numpy(data.warm_item_places()), persistent=False)
 

@@ -77,7 +77,8 @@ class SimGCL(Model):
             if noisy:
                 users, items = self._disturbed(users), self._disturbed(items)
             layers.append((users, items))
-        return Vectors(*(torch.stack(side).mean(0) for side in zip(*layers, strict=True)))
+        users, items = (torch.stack(side).mean(0) for side in zip(*layers, strict=True))
+        return Vectors(users, items)
 
     def _disturbed(self, vectors: Tensor) -> Tensor:
         """(n, d): each row moved by `noise` within its orthant."""

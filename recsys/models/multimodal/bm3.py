@@ -56,6 +56,8 @@ class BM3(Model):
     paper = "Bootstrap Latent Representations for Multi-modal Recommendation, WWW 2023, arXiv 2207.05969"
     reads_content = True
     ranks_cold_items = True
+    warm_users: Tensor
+    warm_items: Tensor
 
     def __init__(self, settings: BM3Settings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)

@@ -82,6 +82,8 @@ class CM3(Model):
     paper = "Calibrating Multimodal Recommendation, arXiv 2508.01226, 2025"
     reads_content = True
     ranks_cold_items = True
+    warm: Tensor
+    place: Tensor
 
     def __init__(self, settings: CM3Settings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)

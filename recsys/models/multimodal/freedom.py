@@ -117,7 +117,7 @@ class FREEDOM(Model):
         return self.cold.place(content, lambda _, graph: self.cold.average(graph, items + before))
 
 
-def content_bpr(users: Tensor, content: ContentRows, layer: nn.Linear, batch: Batch) -> Tensor:
+def content_bpr(users: Tensor, content: ContentRows, layer: nn.Module, batch: Batch) -> Tensor:
     """BPR of a batch's users (b, d) with their items' projected content, over pairs that both have it."""
     rows = torch.cat([batch.positives, batch.negatives.flatten()])
     positives, negatives = content(layer, rows).split([len(users), batch.negatives.numel()])

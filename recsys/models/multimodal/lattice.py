@@ -105,26 +105,28 @@ class LATTICE(Model):
         """(n, d) float32 projections. In float64 first: ties must not depend on the rows beside."""
         layer = self.projections[number]
         weight, bias = (
-            layer.weight.detach().double().cpu().numpy(),
-            layer.bias.detach().double().cpu().numpy(),
+            layer.get_parameter(name).detach().double().cpu().numpy() for name in ("weight", "bias")
         )
         return (unit_rows(features) @ weight.T + bias).astype(np.float32)
 
     def _edges(self) -> Edges:
         """The item graph of the present parameters; gradients flow to them through the weights."""
         settings, shares = self.settings, self.logits.softmax(0)
-        raw, learned = [], []
+        raw: list[tuple[Tensor, Tensor, Tensor]] = []
+        learned: list[tuple[Tensor, Tensor, Tensor]] = []
         for number, (modality, bank) in enumerate(zip(self.modalities.values(), self.bank, strict=True)):
             graph = self.raw[number].tocoo()
-            raw.append((*self._tensors(graph.row, graph.col), shares[number] * self._tensors(graph.data)[0]))
+            ends = self._tensors(graph.row, graph.col, graph.data)
+            raw.append((ends[0], ends[1], shares[number] * ends[2]))
             latent = self._latent(number, modality.features[bank])
             numbers, _ = knn(latent, latent, settings.k, positive_only=True)
-            rows, places = np.nonzero(numbers >= 0)
-            columns = numbers[rows, places]
+            queries, places = np.nonzero(numbers >= 0)
+            neighbours = numbers[queries, places]
             unit = normalize(self.content[number](self.projections[number]), dim=1)
-            pairs = [unit.index_select(0, index) for index in self._tensors(rows, columns)]
+            pairs = [unit.index_select(0, index) for index in self._tensors(queries, neighbours)]
             cosines = (pairs[0] * pairs[1]).sum(1).clamp_min(0)
-            learned.append((*self._tensors(bank[rows], bank[columns]), shares[number] * cosines))
+            first, second = self._tensors(bank[queries], bank[neighbours])
+            learned.append((first, second, shares[number] * cosines))
         rows, columns, values = (torch.cat(part) for part in zip(*learned, strict=True))
         degree = values.new_zeros(self.data.n_items).index_add(0, rows, values)
         half = degree.clamp_min(torch.finfo(degree.dtype).eps).rsqrt()
@@ -145,16 +147,16 @@ class LATTICE(Model):
         parts = zip(self.modalities, self.bank, self.content, self.projections, strict=True)
         zeros = torch.zeros_like(self.item_table)
         return {
-            name: zeros.index_copy(0, *self._tensors(bank), content(layer))
+            name: zeros.index_copy(0, self._tensors(bank)[0], content(layer))
             for name, bank, content, layer in parts
         }
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         users, items = lightgcn(self.propagation, self.user_table, self.item_table, self.settings.layers)
-        graph = self.item_graph
+        graph: SparseOperator | Edges | None = self.item_graph
         if graph is None:
-            graph = self._edges()
-            self.item_graph = self._operator(graph)
+            graph = edges = self._edges()
+            self.item_graph = self._operator(edges)
         latent = hypergraph(graph, self.item_table, self.settings.item_layers)
         rows = triples(users, items + normalize(latent, dim=1), batch)
         return {"bpr": bpr(*triple_scores(*rows)), "l2": self.settings.reg * l2(*rows)}

@@ -97,6 +97,7 @@ class MGCN(Model):
     train_defaults: ClassVar = {"decay": 0.96 ** (1 / 50)}
     reads_content = True
     ranks_cold_items = True
+    absent: Tensor
 
     def __init__(self, settings: MGCNSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)

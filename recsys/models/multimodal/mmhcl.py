@@ -94,6 +94,10 @@ class MMHCL(Model):
     reads_content = True
     ranks_cold_items = True
     trains_in_shares = True
+    user_second: Tensor
+    item_second: Tensor
+    warm_users: Tensor
+    warm_items: Tensor
 
     def __init__(self, settings: MMHCLSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
@@ -139,7 +143,7 @@ class MMHCL(Model):
         settings = self.settings
         if settings.backbone == "lightgcn":
             users, items = lightgcn(self.backbone, self.user_table, self.item_table, settings.layers)
-        elif settings.backbone == "ngcf":
+        elif self.ngcf is not None:
             users, items = self.ngcf(self.backbone, self.user_table, self.item_table)
         else:
             users, items = self.user_table, self.item_table

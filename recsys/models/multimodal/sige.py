@@ -98,6 +98,7 @@ class SIGE(Model):
     paper = "Semantic Item Graph Enhancement for Multimodal Recommendation, arXiv 2508.06154, 2025"
     reads_content = True
     ranks_cold_items = True
+    absent: Tensor
 
     def __init__(self, settings: SIGESettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
@@ -167,7 +168,7 @@ class SIGE(Model):
         """The three contrastive terms over the rows `ids`."""
         settings = self.settings
         behaviour, fused = embedding(ids, parts.behaviour), embedding(ids, parts.fused)
-        views = [perturb(fused, settings.strength, self.noise) for _ in range(2)]
+        view, other = (perturb(fused, settings.strength, self.noise) for _ in range(2))
         anchored = fused.new_zeros(())
         for number, semantics in enumerate(parts.semantics):
             held, anchor = ids, behaviour
@@ -179,7 +180,7 @@ class SIGE(Model):
                     embedding(held, semantics), anchor, settings.temperature
                 )
         return (
-            infonce(*views, settings.temperature),
+            infonce(view, other, settings.temperature),
             anchored,
             infonce(behaviour, fused, settings.temperature),
         )

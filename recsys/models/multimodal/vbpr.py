@@ -42,6 +42,7 @@ class VBPR(Model):
     reads_content = True
     ranks_cold_items = True
     trains_in_shares = True
+    warm: Tensor
 
     def __init__(self, settings: VBPRSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
@@ -60,7 +61,7 @@ class VBPR(Model):
         return Vectors(torch.cat([self.user_table, ones], 1), items)
 
     def _items(self, content: ItemContent, identity: Tensor, bias: Tensor | float) -> Tensor:
-        projected = sum(content.project(self.projections))
+        projected = sum(content.project(self.projections), start=identity.new_zeros(()))
         return torch.cat([identity, projected[:, :-1], bias + projected[:, -1:]], 1)
 
     def modality_vectors(self) -> dict[str, Tensor]:
@@ -69,7 +70,7 @@ class VBPR(Model):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         vectors = self.forward()
         rows = triples(self.user_table, self.item_table, batch)
-        shared = sum(layer.weight.square().sum() for layer in self.projections)
+        shared = sum(layer.get_parameter("weight").square().sum() for layer in self.projections)
         return {
             "bpr": bpr(*triple_scores(*triples(vectors.users, vectors.items, batch))),
             "l2": self.settings.reg * (l2(*rows) + shared / batch.size),

@@ -63,15 +63,17 @@ class RecBole(Model):
     )
     exports_vectors = False
     name: ClassVar[str]
-    inner_class: ClassVar[type]
+    inner_class: ClassVar[type[Any]]
     context: ClassVar[bool]
+    inner: Any  # RecBole has no types
+    steps: Tensor
 
     def __init__(self, settings: Settings, data: TrainingData, seed: int):
         from recsys.models.recbole.data import make_sides
 
         super().__init__(settings, data, seed)
         self.loan = Loan(seed)
-        self.users, self.items = make_sides(data, settings.attributes if self.context else None)
+        self.users, self.items = make_sides(data, self.settings.attributes if self.context else None)
         self.reads_content = self.context
         self.ranks_cold_items = len(self.items) > 1
         data.ledger.record("fields", f"RecBole's {self.name}", data.warm_users, data.warm_items)
@@ -79,7 +81,7 @@ class RecBole(Model):
         if not self.closed_form:
             self.inner = self._build()
 
-    def _build(self) -> nn.Module:
+    def _build(self) -> Any:
         from recbole.utils import FeatureType
 
         from recsys.models.recbole.data import BridgedDataset
@@ -295,9 +297,9 @@ class BridgeScorer:
 
     def _table(self, places: np.ndarray) -> Table:
         """The fields of users of the query users, a training user's as training had them."""
-        numbers, places = torch.from_numpy(self.numbers[places]), torch.from_numpy(places)
+        numbers, rows = torch.from_numpy(self.numbers[places]), torch.from_numpy(places)
         known = numbers >= 0
-        table = {name: values[places] for name, values in self.arrived.items()}
+        table = {name: values[rows] for name, values in self.arrived.items()}
         for name, values in table.items():
             values[known] = self.users[name][numbers[known]]
         return table
@@ -324,7 +326,7 @@ def recbole_model(name: str) -> type[RecBole]:
     from recbole.utils import ModelType
 
     context = inner.type is ModelType.CONTEXT
-    declared = {key: _declared(value) for key, value in model_defaults(name).items()}
+    declared: dict[str, Any] = {key: _declared(value) for key, value in model_defaults(name).items()}
     if context:
         meaning = "user and item attributes to read; empty: all that tell rows apart, but titles"
         declared["attributes"] = (list[str], setting([], meaning))

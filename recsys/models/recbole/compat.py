@@ -123,7 +123,7 @@ def _places() -> dict[str, str]:
     return {name: stems[name.lower()] for name in names if name.lower() in stems}
 
 
-def find_model(name: str) -> type:
+def find_model(name: str) -> type[Any]:
     """RecBole's class of that name.
 
     Raises:
@@ -156,7 +156,7 @@ def model_defaults(name: str) -> dict[str, Any]:
     return _read("model", f"{name}.yaml")
 
 
-def make_config(name: str, model: type, settings: dict[str, Any]) -> Config:
+def make_config(name: str, model: type[Any], settings: dict[str, Any]) -> Config:
     """What RecBole's models and data set read: its own defaults, then `settings`."""
     import torch
 

@@ -247,8 +247,8 @@ def test_an_ensemble_is_trained_from_several_seeds_and_averaged(toy, tmp_path):
         assert len(scores) == 1 or not torch.allclose(*scores)
         total += two.model.settings.components[name].weight * sum(scores) / len(scores)
     assert torch.allclose(two.model.scorer()(users), total, atol=1e-5)
-    for name, value in one.model.components["mmhcl"].state_dict().items():
-        assert torch.equal(value, two.model.components["mmhcl"].state_dict()[name]), name
+    for name, value in one.model.components["mmhcl"][0].state_dict().items():
+        assert torch.equal(value, two.model.components["mmhcl"][0].state_dict()[name]), name
 
 
 @pytest.mark.parametrize("fatal", ["cm3", "mmhcl"])
