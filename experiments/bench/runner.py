@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -67,8 +69,7 @@ def run_bench(name: str, options: BenchOptions, console: Console) -> dict[str, A
     path = find_file(name)
     experiment = read_experiment(path, options.smoke, options.controls)
     out = options.out or Path("runs/bench") / (path.stem + ("-smoke" if options.smoke else ""))
-    flags = {" --smoke": options.smoke, " --controls": options.controls}
-    command = f"recsys bench {name}{''.join(flag for flag, given in flags.items() if given)}"
+    command = command_of(name, options)
     experiment = experiment.model_copy(update={"title": experiment.title or path.stem})
     root = options.data_root or experiment.run.get("data_root")
     datasets = load_datasets(experiment.datasets, root)
@@ -80,6 +81,23 @@ def run_bench(name: str, options: BenchOptions, console: Console) -> dict[str, A
         console.print(f"failed: {job}: {error}", markup=False, soft_wrap=True, style="red")
     console.print(f"\nkept in {out}; report: recsys report {out}", markup=False, soft_wrap=True)
     return results
+
+
+def command_of(name: str, options: BenchOptions) -> str:
+    """The command line that runs the same experiment again, quoted for a shell.
+
+    Example:
+        >>> command_of("my models.yaml", BenchOptions(smoke=True, device="cpu"))
+        "recsys bench 'my models.yaml' --smoke --device cpu"
+    """
+    flags = {"--smoke": options.smoke, "--controls": options.controls}
+    # The command line reads RECSYS_DATA itself; it is a place of this machine.
+    root = options.data_root if options.data_root != os.environ.get("RECSYS_DATA") else None
+    values = {"--out": options.out, "--data-root": root, "--device": options.device}
+    words = ["recsys", "bench", name, *(flag for flag, given in flags.items() if given)]
+    for option, value in values.items():
+        words += [option, str(value)] if value is not None else []
+    return shlex.join(words)
 
 
 def run_experiment(

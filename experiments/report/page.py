@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import math
+import shlex
 from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from importlib import metadata
@@ -27,6 +28,8 @@ from recsys.experiments.report.sweeps import Sweep
 from recsys.runs.tables import number
 
 HERE = Path(__file__).parent
+REPEATED = 3
+"""Runs outside an experiment that the head of the page tells how to repeat; of more, the list of runs does."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,15 +101,23 @@ def _facts(found: Collection, runs: Sequence[Found]) -> list[tuple[str, list[str
     versions = {str(run.environment.get("packages", {}).get("recsys", "")) for run in runs} - {""}
     made = ", ".join(sorted(versions)) or "unknown"
     counts = (runs, "run"), ({r.scored.label for r in runs}, "model"), (seeds, "seed")
-    told = [
+    facts = [
         ("Runs", [", ".join(_count(*counted) for counted in counts)]),
         ("Engine", [f"recsys {made}; this page by recsys {metadata.version('recsys')}"]),
         ("Commit", commits),
         ("Machine", sorted({_machine(run.environment) for run in runs} - {""})),
     ]
-    again = found.results.get("command")
-    told.append(("Again", [*([again] if again else []), f"recsys report {found.folder}"]))
-    return [(name, values) for name, values in told if values]
+    facts.append(("Again", _commands(found, runs)))
+    return [(name, values) for name, values in facts if values]
+
+
+def _commands(found: Collection, runs: Sequence[Found]) -> list[str]:
+    """Command lines that make the runs again, where there are a few at most, and this page."""
+    command = found.results.get("command")
+    commands = [command] if command else []
+    if not command and len(runs) <= REPEATED:
+        commands = [shlex.join(["recsys", "rerun", str(run.scored.folder)]) for run in runs]
+    return [*commands, shlex.join(["recsys", "report", str(found.folder)])]
 
 
 def _count(things: Sized, noun: str) -> str:
