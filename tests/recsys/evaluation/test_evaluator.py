@@ -311,7 +311,7 @@ def test_nan_scores_are_named():
 
 def test_what_does_not_fit_is_refused():
     one, other = sp.csr_array(np.eye(3)), sp.csr_array(1 - np.eye(3))
-    with pytest.raises(UserError, match=r"3 .* both to be found and masked"):
+    with pytest.raises(UserError, match=r"3 .* both held out and masked"):
         Evaluator(one, one)
     with pytest.raises(UserError, match="nothing to evaluate"):
         Evaluator(sp.csr_array((3, 3)))
