@@ -12,10 +12,12 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from mkdocs.plugins import event_priority
+from mkdocs.plugins import event_priority, get_plugin_logger
 
+log = get_plugin_logger("docs")
 FOLDERS = {"recsys": "recsys", "datasets": "recsys/datasets", "graphs": "recsys/graphs"}
 ASKED = re.compile(r"^<!-- (models|modules) in (recsys[\w.]*) -->$", re.MULTILINE)
+FILE = re.compile(r"^(```\w+) file=(\S+)$", re.MULTILINE)
 INDEX = re.compile(r"(`[^`]*`)|([_^])(?:(\w+)|\(((?:[^()]|\([^()]*\))*)\))")
 """Code, which stays as it is, or the sign of an index or exponent with one word, or more in parentheses."""
 REGISTERED = re.compile(r'"([\w-]+)": "(recsys\.models[\w.]*)\.(\w+):(\w+)"')
@@ -43,10 +45,20 @@ def on_config(config):
 
 
 def on_page_markdown(markdown, page, **_):
-    """`<!-- models in PACKAGE -->` is every model of a package, `<!-- modules in PACKAGE -->` every module."""
+    """A block's `file=NAME`, which tests read, is its title; `<!-- models in PACKAGE -->` is every model of a package,
+    `<!-- modules in PACKAGE -->` every module; formulas get indices."""
+    markdown = FILE.sub(r'\1 title="\2"', markdown)
     if page.file.src_uri == "formulas.md":
         return INDEX.sub(set_index, markdown)
     return ASKED.sub(lambda asked: {"models": models, "modules": modules}[asked[1]](asked[2]), markdown)
+
+
+def on_page_content(html, page, **_):
+    """A block that was not understood fails the strict build."""
+    if "```" in html:
+        log.warning(
+            "%s: a block of code is not closed, or its first line is not understood", page.file.src_uri
+        )
 
 
 def set_index(found: re.Match) -> str:
