@@ -86,3 +86,23 @@ def test_the_command_lines_of_the_pages_are_taken():
                     command.make_context("recsys", arguments)
                     seen += 1
     assert seen >= 20
+
+
+def phrases():
+    """Every text of the code, without what is filled in."""
+    for folder in ("recsys", "datasets", "graphs", "experiments"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    yield node.value
+
+
+def test_the_errors_that_the_pages_explain_are_those_of_the_code():
+    known, checked = "\n".join(phrases()), 0
+    for page in sorted((ROOT / "docs/how-to").glob("*.md")):
+        _, _, errors = page.read_text(encoding="utf-8").partition("## What the errors mean")
+        for message in re.findall(r"^\| `(.*?)`.* \|$", errors, re.MULTILINE):
+            for part in re.split(r"'[\w… ]+'\??|…\??|\d+|config\.yaml", message):
+                assert part.strip() in known, f"{page.name}: {part}"
+                checked += len(part) > 5
+    assert checked > 15

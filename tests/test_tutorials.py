@@ -1,4 +1,4 @@
-"""The tutorials are run as they are printed: their Python and shell blocks in order, in an empty folder.
+"""The home page and the tutorials are run as they are printed: their blocks in order, in an empty folder.
 
 A ```text block is what the block above it prints, its figures up to rounding.
 """
@@ -12,7 +12,8 @@ import pytest
 
 from recsys.cli.app import main
 
-TUTORIALS = Path(__file__).parents[1] / "docs" / "tutorials"
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES = [DOCS / "index.md", *sorted((DOCS / "tutorials").glob("*.md"))]
 BLOCK = re.compile(r"^```(python|sh|text)(?: [^\n]*)?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
@@ -40,8 +41,8 @@ def same(shown, printed):
     return math.isnan(one) == math.isnan(other) and not abs(one - other) > 0.05
 
 
-@pytest.mark.parametrize("page", sorted(TUTORIALS.glob("*.md")), ids=lambda page: page.stem)
-def test_a_tutorial_runs_and_prints_what_it_shows(page, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_runs_and_prints_what_it_shows(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     blocks = BLOCK.findall(page.read_text(encoding="utf-8"))
     assert {"python", "text"} <= {language for language, _ in blocks}
