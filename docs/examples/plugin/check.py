@@ -41,7 +41,7 @@ splits: [{protocol: example-every-nth, options: {nth: 3}}]
 seeds: [0, 1]
 models:
   pop: {}
-  example-mf: {settings: {max_epochs: 2, objective: bpr}}
+  example-mf: {settings: {max_epochs: 2, objective: example-hinge}}
 columns: [example-capped-recall@3]
 decide_by: example-capped-recall@3
 """
@@ -54,8 +54,8 @@ STEPS: list[tuple[str, list[str]]] = [
     ("data info example-plays", ["example-every-nth", "modality title"]),
     ("data verify example-plays", ["plays.log", "songs.tsv"]),
     ("data info found", ["found, read as example-log"]),
-    (f"{TRAIN} --out hinge", []),
-    (f"{TRAIN} --set objective=bpr --out bpr", []),
+    (f"{TRAIN} --set objective=example-hinge --out hinge", []),
+    (f"{TRAIN} --out bpr", []),
     ("bench experiment.yaml --out table", ["example-capped-recall@3"]),
 ]
 """Arguments of `recsys`, and words that it prints. They need `prepare` first, and RECSYS_DATA to name the folder."""

@@ -11,7 +11,7 @@ from recsys.settings import Settings, setting
 
 class ExampleSettings(Settings):
     width: int = setting(8, "width of the vectors", low=1, high=4096, search=[8, 16, 32])
-    objective: str = setting("example-hinge", "name of an objective of two scores, such as bpr")
+    objective: str = setting("bpr", "name of an objective of two scores, such as example-hinge")
 
 
 class ExampleMF(Model):
@@ -23,8 +23,7 @@ class ExampleMF(Model):
 
     def __init__(self, settings: ExampleSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
-        self.table("user_table", data.n_users, settings.width)
-        self.table("item_table", data.n_items, settings.width)
+        self.add_id_tables(settings.width)
         self.objective = OBJECTIVES.get(settings.objective)
 
     def forward(self) -> Vectors:
