@@ -7,6 +7,9 @@ from collections.abc import Iterable
 
 __all__ = ["DataError", "GraphError", "LeakError", "UserError", "nearest"]
 
+LISTED, SEARCHED, LONGEST = 60, 2000, 80
+"""Names that a message lists at most, ids that are compared, and characters shown of one."""
+
 
 class UserError(Exception):
     """Something the user asked for cannot be done: one line saying what, and how to mend it."""
@@ -25,8 +28,19 @@ class LeakError(UserError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?` with the nearest known names, or, where nothing is near, `; known: ...`."""
-    known = sorted(known)
-    if close := difflib.get_close_matches(name, known, n=3, cutoff=0.5):
-        return "; did you mean " + " or ".join(f"'{c}'" for c in close) + "?"
-    return "; known: " + ", ".join(known)
+    """`; did you mean 'x'?` with at most three of the nearest known names; where nothing is near, `; known: ...`, or,
+    of more names than can be read, how many there are."""
+    name, names = name[:LONGEST], list(map(str, known))
+    near = names
+    if len(names) > LISTED:  # ids: those that differ in blanks, case or padding, or begin alike
+        plain = _plain(name)
+        near = [k for k in names if _plain(k) == plain] or [k for k in names if k[:3] == name[:3]][:SEARCHED]
+    if close := difflib.get_close_matches(name, sorted(near), n=3, cutoff=0.5):
+        return "; did you mean " + " or ".join(f"'{c:.{LONGEST}}'" for c in close) + "?"
+    if len(names) > LISTED:
+        return f"; it is none of the {len(names):,} known"
+    return "; known: " + ", ".join(sorted(names))
+
+
+def _plain(name: str) -> str:
+    return name.strip().casefold().lstrip("0")

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from recsys.runs.tables import make_table, number
+from recsys.terminal import for_spreadsheets, visible
 
 AGAINST = ("reference", "difference", "p_holm", "p_wilcoxon_holm", "p_bootstrap_holm", "p_equivalence_holm")
 AGAINST += ("d_z", "rank_biserial", "smallest_detectable")
@@ -170,7 +171,7 @@ def csv_text(results: Mapping[str, Any]) -> str:
         for row in table["rows"]
         for column, cell in row["columns"].items()
     ]
-    return pd.DataFrame(lines).to_csv(index=False)
+    return for_spreadsheets(pd.DataFrame(lines)).to_csv(index=False)
 
 
 def _ends(prefix: str, cell: Mapping[str, Any]) -> dict[str, float]:
@@ -183,7 +184,7 @@ def tables_for_screen(results: Mapping[str, Any]) -> list[Table]:
     for title, header, rows, caption in grids(results):
         table = make_table(title, header, caption or None)
         for row in rows:
-            cells = [Text(cell, style="bold" if isinstance(cell, Bold) else "") for cell in row]
+            cells = [Text(visible(cell), style="bold" if isinstance(cell, Bold) else "") for cell in row]
             table.add_row(*cells, style="dim" if row[0] == "chance" else None)
         tables.append(table)
     return tables

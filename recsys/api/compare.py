@@ -11,7 +11,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
 
 from recsys.api.evaluate import Evaluated
 from recsys.api.models import ModelMaker, ModelSpec, spec_of
@@ -26,6 +25,7 @@ from recsys.experiments.bench.tables import latex, markdown
 from recsys.runs.config import RunConfig
 from recsys.runs.tasks import TASKS
 from recsys.settings import build
+from recsys.terminal import PlainConsole
 
 Row = str | ModelSpec | ModelMaker | Evaluated
 
@@ -183,7 +183,7 @@ def compare(
     for name, row in given.items():
         _check_same_test(name, row, dataset, experiment)
     options = BenchOptions(out=out, processes=processes, data_root=place["data_root"])
-    console = Console(stderr=True) if progress else Console(file=open(os.devnull, "w"))  # noqa: SIM115
+    console = PlainConsole(stderr=True) if progress else PlainConsole(file=open(os.devnull, "w"))  # noqa: SIM115
     draws = [(split_seed, seed) for split_seed in split_seeds for seed in seeds]
     beside = [
         _scored(name, row, draw)

@@ -7,8 +7,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from rich.console import Console
-
 from recsys.api.models import ModelMaker, ModelSpec, spec_of
 from recsys.api.trained_run import TrainedRun, keep_data
 from recsys.datasets.cards import load_dataset
@@ -19,6 +17,7 @@ from recsys.runs.config import RunConfig
 from recsys.runs.run import execute, load_run, prepare
 from recsys.runs.versions import data_checksum
 from recsys.settings import build, merge
+from recsys.terminal import PlainConsole
 
 
 def train(
@@ -89,7 +88,7 @@ def train(
         "device": device,
     }
     config: RunConfig = build(RunConfig, values, "train")
-    console = Console(stderr=True) if progress else None
+    console = PlainConsole(stderr=True) if progress else None
     if folder is None:
         if resume:
             raise UserError("resume=True goes on with the run of a folder; name it with folder=")

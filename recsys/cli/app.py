@@ -12,6 +12,7 @@ import typer
 from recsys.cli.options import console
 from recsys.errors import UserError
 from recsys.registry import Registry, is_function
+from recsys.terminal import one_line
 
 COMMANDS = Registry(
     "command",
@@ -92,5 +93,5 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         make_app()(arguments, standalone_mode=True)
     except UserError as error:
-        print(f"recsys: {error}", file=sys.stderr)
+        print(f"recsys: {one_line(error)}", file=sys.stderr)
         sys.exit(2)

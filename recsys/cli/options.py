@@ -28,6 +28,6 @@ Device = Annotated[
 
 def console(quiet: bool = False) -> Console:
     """Where tables go; nowhere where `quiet`."""
-    from rich.console import Console
+    from recsys.terminal import PlainConsole
 
-    return Console(highlight=False, quiet=quiet)
+    return PlainConsole(quiet=quiet)

@@ -22,6 +22,7 @@ from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.runs.new_files import read_new_items, read_new_users
 from recsys.runs.run import Run
 from recsys.runs.tables import make_table
+from recsys.terminal import for_spreadsheets
 
 PRINTED = 10
 """Users whose tables are printed; more go to a file."""
@@ -257,7 +258,8 @@ def _named(attributes: pd.DataFrame, ids: np.ndarray) -> pd.DataFrame:
 
 
 def write_frame(frame: pd.DataFrame, path: Path) -> None:
-    """Write recommendations as CSV or Parquet, whole or not at all.
+    """Write recommendations as CSV (text that a spreadsheet would calculate begins with an apostrophe) or Parquet, whole
+    or not at all.
 
     Raises:
         UserError: another kind of file, or it cannot be written.
@@ -266,7 +268,7 @@ def write_frame(frame: pd.DataFrame, path: Path) -> None:
         raise UserError(f"{path}: recommendations are written as .csv or .parquet; name such a file")
     with atomic(path) as temporary:
         if path.suffix == ".csv":
-            frame.to_csv(temporary, index=False)
+            for_spreadsheets(frame).to_csv(temporary, index=False)
         else:
             frame.to_parquet(temporary, index=False)
 

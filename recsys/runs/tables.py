@@ -8,17 +8,11 @@ from typing import Any
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
-GROUP_NAMES = {
-    "test": "all",
-    "test_warm": "warm items",
-    "test_cold": "cold items",
-    "test_cold_pool": "cold among cold",
-    "test_head": "head items",
-    "test_tail": "tail items",
-    "test_warm_users": "warm users",
-    "test_cold_users": "cold users",
-}
+from recsys.runs.artifacts import GROUP_NAMES
+from recsys.terminal import bold
+
 SHOWN = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")
 
 
@@ -97,11 +91,11 @@ def comparison_table(title: str, results: Sequence[Mapping[str, Any]], caption: 
     best = {c: max(r.get(c[1], {}).get(c[2], 0.0) for r in results) for c in columns}
     for result in results:
         star = " *" if cold and not result["ranks_cold_items"] else ""
-        cells = []
+        cells: list[str | Text] = []
         for column in columns:
             value = result.get(column[1], {}).get(column[2])
             text = number(value)
-            cells.append(f"[bold]{text}[/]" if value == best[column] else text)
+            cells.append(bold(text) if value == best[column] else text)
         if pool:
             cells.append(times_chance(result, "test_cold_pool", "recall@20"))
         table.add_row(result["model"] + star, *cells, f"{result['timing']['total']:.1f}")

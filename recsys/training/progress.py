@@ -18,6 +18,8 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
+from recsys.terminal import visible
+
 BAR_WIDTH = 8
 
 
@@ -25,7 +27,7 @@ class Title(ProgressColumn):
     """What is trained, cut short where the line is too narrow for it: the figures go before it."""
 
     def render(self, task: Task) -> Text:
-        return Text(task.description, no_wrap=True, overflow="ellipsis")
+        return Text(visible(task.description), no_wrap=True, overflow="ellipsis")
 
 
 class EpochBar(pl.Callback):

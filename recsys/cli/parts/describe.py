@@ -8,7 +8,6 @@ from typing import Any
 
 from rich import box
 from rich.console import RenderableType
-from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -58,7 +57,7 @@ def kinds_table() -> Table:
     for kind in KINDS.builtin:
         registry = KINDS.get(kind)
         added = {registry.origin(name) for name in registry if name not in registry.builtin}
-        table.add_row(kind, str(len(registry)), escape(", ".join(sorted(added))))
+        table.add_row(kind, str(len(registry)), ", ".join(sorted(added)))
     return table
 
 
@@ -69,7 +68,7 @@ def parts_table(kind: str) -> Table:
     table = plain_table(kind, "name", "what it is", *(["from"] if foreign else []))
     for name in registry:
         origin = "" if name in registry.builtin else registry.origin(name)
-        table.add_row(escape(name), escape(_summary(kind, registry, name)), *([escape(origin)] * foreign))
+        table.add_row(name, _summary(kind, registry, name), *([origin] * foreign))
     return table
 
 
@@ -114,7 +113,7 @@ def _facts(facts: dict[str, str]) -> Table:
     table.add_column(overflow="fold")
     for key, value in facts.items():
         if value:
-            table.add_row(key, escape(value))
+            table.add_row(key, value)
     return table
 
 
@@ -154,7 +153,7 @@ def _split(name: str, split: Callable) -> Iterator[RenderableType]:
     yield from _documented(name, split)
     table = plain_table("options (--split-set)", "option", "default", "meaning")
     for option, (default, meaning) in split_options(split).items():
-        table.add_row(escape(option), escape(str(default)), escape(meaning))
+        table.add_row(option, str(default), meaning)
     yield Padding(table if table.row_count else Text("It has no options."), (1, 0, 0, 0))
 
 

@@ -9,7 +9,6 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from rich import box
-from rich.markup import escape
 from rich.table import Table
 
 BASIC = {int: "integer", float: "number", str: "text", bool: "true or false"}
@@ -39,7 +38,7 @@ def settings_tables(
             inner[name] = within
         default = (defaults or {}).get(name, field.get_default(call_default_factory=True))
         default = "required" if field.is_required() else _shown(default)
-        table.add_row(*map(escape, (name, default, _accepted(field), field.description or "")))
+        table.add_row(name, default, _accepted(field), field.description or "")
     if table.row_count:
         yield table
     for name, (prefix, within) in inner.items():
