@@ -258,8 +258,8 @@ def _named(attributes: pd.DataFrame, ids: np.ndarray) -> pd.DataFrame:
 
 
 def write_frame(frame: pd.DataFrame, path: Path) -> None:
-    """Write recommendations as CSV (text that a spreadsheet would calculate begins with an apostrophe) or Parquet, whole
-    or not at all.
+    """Write recommendations as CSV or Parquet, whole or not at all. In CSV, text that a spreadsheet would calculate
+    begins with an apostrophe.
 
     Raises:
         UserError: another kind of file, or it cannot be written.
