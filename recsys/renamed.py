@@ -21,6 +21,7 @@ RENAMED: dict[str, str] = {
     "cold_lift": "cold_offset",
     "lift": "calibrate_cold_offset",
     "members": "ensemble_size",
+    "newcomers": "new_users",
     "settle": "calibrate",
 }
 """A key counts only where no setting has it and the first part of the new one is there."""
