@@ -113,10 +113,71 @@ def test_new_items_and_users(shop, capsys):
     assert (shop / "vectors" / "item_vectors.npy").exists()
 
 
-def test_the_readme_example_runs(capsys):
+def test_the_readme_example_prints_what_it_shows(capsys):
     pytest.importorskip("recbole", reason="the embedded data set comes inside the recbole wheel")
     run_python("README.md")
-    assert 0.1 < float(capsys.readouterr().out) < 1
+    printed = capsys.readouterr().out.split()
+    (shown,) = (text.split() for language, _, text in blocks("README.md") if language == "text")
+    assert len(printed) == len(shown)
+    for word, other in zip(printed, shown, strict=True):
+        if "." in other and other.replace(".", "").isdigit():
+            assert float(word) == pytest.approx(float(other), rel=0.02)
+        else:
+            assert word == other
+
+
+def test_the_readme_is_short_and_its_links_lead_somewhere():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 150
+    targets = re.findall(r"\]\(([^)#]+)", text)
+    assert len(targets) > 10 and all((ROOT / target).exists() for target in targets)
+    assert len(re.findall(r"^pip install .* && pytest$", text, re.MULTILINE)) == 1  # .ci/run runs it
+    assert len(re.findall(r"^pip install .* && python run\.py$", text, re.MULTILINE)) == 1
+
+
+def model_rows(page):
+    """Model -> its cells in the columns content, cold items, bundles, vectors of the page's table of models."""
+    rows = {}
+    for line in (ROOT / page).read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("| `") and len(cells) >= 5:
+            names = re.findall(r"`([^`]+)`", cells[0])
+            assert not rows.keys() & set(names)
+            rows |= {name: cells[-4:] for name in names}
+    return rows
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/models.md"])
+def test_the_tables_of_models_say_what_the_models_declare(page):
+    from recsys.models import MODELS
+
+    rows = model_rows(page)
+    assert set(rows) == set(MODELS.builtin)
+    for name, (content, cold, bundles, vectors) in rows.items():
+        model = MODELS.get(name)
+        declared = [model.reads_content, model.ranks_cold_items, model.exports_vectors]
+        assert [content == "yes", cold == "yes", vectors == "yes"] == declared, name
+        assert (bundles == "yes") == model.__module__.startswith("recsys.models.bundle."), name
+        for cell in {content, cold} - {"yes", ""}:
+            assert cell == "setting" or cell.removeprefix("by ").strip("`") in model.Settings.model_fields, (
+                name
+            )
+
+
+def test_settings_that_turn_content_on_turn_it_on(toy):
+    from recsys.datasets.splits import make_split
+    from recsys.inputs.training_data import TrainingData
+    from recsys.models import MODELS
+
+    data = TrainingData.of(toy, make_split(toy, "cold-item", seed=0))
+    named = {
+        name: cells[0] for name, cells in model_rows("docs/models.md").items() if cells[0].startswith("by ")
+    }
+    assert named
+    for name, cell in named.items():
+        model = MODELS.get(name)
+        made = model(model.Settings(**{cell.removeprefix("by ").strip("`"): 1.0}), data, seed=0)
+        assert made.reads_content and made.ranks_cold_items
 
 
 def test_the_readme_names_commands_that_exist():
