@@ -123,7 +123,7 @@ def to_tokens(column: pd.Series, source: str) -> np.ndarray:
 
 def number_ids(*columns: np.ndarray) -> np.ndarray:
     """The distinct raw ids of all `columns`, as str: in numeric order where all are integers, else in
-    lexicographic order. The order of a file's rows has no say."""
+    lexicographic order. The order of a file's rows does not matter."""
     unique = np.unique(np.concatenate([pd.unique(c) for c in columns]).astype(str))
     try:
         return unique[np.argsort(unique.astype(np.int64), kind="stable")]
@@ -232,7 +232,7 @@ def make_modality(
 
 def _merge_duplicates(frame: pd.DataFrame, source: str, ids: tuple[np.ndarray, np.ndarray]):
     """Sort by user and item and keep one row per pair: the earliest, then the lowest rated, so that the
-    order of the file's rows has no say. DataError for a pair in two parts."""
+    order of the file's rows does not matter. DataError for a pair in two parts."""
     order = [c for c in ("user", "item", "label", "timestamp", "rating") if c in frame]
     # Without the index: its name may be that of a column.
     frame = frame.reset_index(drop=True).sort_values(order, kind="stable", ignore_index=True)

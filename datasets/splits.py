@@ -134,7 +134,7 @@ def predefined(dataset: Dataset, rng: np.random.Generator) -> dict[str, np.ndarr
 def random(
     dataset: Dataset, rng: np.random.Generator, *, valid: ValidShare = 0.1, test: TestShare = 0.1
 ) -> dict[str, np.ndarray]:
-    """Each user's interactions at random: share `valid`, share `test`, the rest trains.
+    """Each user's interactions at random: share `valid` for validation, share `test` for test, the rest to train.
 
     A user with at least three interactions gives at least one to each part; one with fewer only trains.
     """
@@ -146,7 +146,7 @@ def random(
 def temporal(
     dataset: Dataset, rng: np.random.Generator, *, valid: ValidShare = 0.1, test: TestShare = 0.1
 ) -> dict[str, np.ndarray]:
-    """One cut in time for everybody: the last share `test` tests, the share `valid` before it validates.
+    """Two cuts in time for all users: the last share `test` is the test, the share `valid` before it validation.
 
     Rows of one instant stay together, so the shares are met as nearly as the timestamps allow.
     """
@@ -160,7 +160,7 @@ def temporal(
 
 
 def leave_one_out(dataset: Dataset, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Each user's last interaction tests, the last but one validates; by timestamp, or at random without.
+    """Each user's last interaction is the test, the one before validation; at random where there are no timestamps.
 
     A user with fewer than three interactions only trains.
     """
@@ -183,7 +183,7 @@ def cold_item(
     valid: WarmValidShare = 0.1,
     test: WarmTestShare = 0.1,
 ) -> dict[str, np.ndarray]:
-    """A share of the items loses every training interaction, or all but `support`: half of them validate, half test.
+    """A share of the items is cold: no training interactions, or `support` of them. Half validation, half test.
 
     The other items' interactions are split as `random` does, so that one run reports warm and cold items; with
     valid = 0 and test = 0 they all train, and only cold items are asked about. The first
@@ -219,7 +219,7 @@ def cold_user(
     valid: WarmValidShare = 0.1,
     test: WarmTestShare = 0.1,
 ) -> dict[str, np.ndarray]:
-    """A share of the users loses every training interaction: half of them validate, half test.
+    """A share of the users is cold: no training interactions. Half of them for validation, half for test.
 
     Of a cold user's interactions the first `support` (by timestamp, or at random without; at most all but
     one) are handed over at evaluation time, the rest are the answers. The other users split as in `random`, where

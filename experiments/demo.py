@@ -65,5 +65,5 @@ def _complete_bundles(folder: Path, console: Console, seed: int) -> None:
         return
     configs = [RunConfig(model=model, dataset=BUNDLES, task="bundle", seed=seed) for model in BUNDLE_MODELS]
     compare_in_folder(
-        "bundles: half of each is given, the rest is to be found", configs, dataset, folder, console
+        "bundles: half of each is given, the rest is to be predicted", configs, dataset, folder, console
     )

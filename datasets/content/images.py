@@ -18,8 +18,8 @@ def image(
 ) -> Modality:
     """Paths of pictures to (n_items, 192) rows: a histogram of 4 x 4 x 4 colours, and in each of 4 x 4 parts of the
     picture one of the directions of its edges, weighted by their strength (the histograms of Dalal and Triggs, CVPR
-    2005, without overlapping blocks). Square roots, both halves of unit length; `width`, `seed` and `fit_on` have no
-    say. A picture that cannot be read counts as missing.
+    2005, without overlapping blocks). Square roots, both halves of unit length; `width`, `seed` and `fit_on` are
+    ignored. A picture that cannot be read counts as missing.
 
     Raises:
         DataError: no picture can be read, or Pillow is not installed.

@@ -38,7 +38,7 @@ def sentence(
     texts: Sequence[str], *, width: int, seed: int, source: str, fit_on: Sequence[str] | None = None
 ) -> Modality:
     """(n_items, 256) unit rows: the mean vector of a text's tokens, by a static sentence encoder; `width`, `seed` and
-    `fit_on` have no say.
+    `fit_on` are ignored.
 
     WordLlama, whose weights and tokeniser come inside its pip package: nothing is fetched. Items without a text
     are masked.

@@ -241,7 +241,7 @@ class ProgressLines:
         self._printed, self._before = {t.number for t in before}, len(before)
         self._goal, self._start, self._metric = self._budget(), time.monotonic(), monitor(plan)
         console.print(
-            f"scan of {plan.title}: {len(before)} trials ended already; kept in {plan.folder}",
+            f"scan of {plan.title}: {len(before)} trials finished already; kept in {plan.folder}",
             markup=False,
             soft_wrap=True,
         )

@@ -197,7 +197,7 @@ def report_controls(
     from recsys.runs.tables import comparison_table
 
     compared = [metrics, *run_controls(beside, run.dataset, folder, resume, screen)]
-    screen.print(comparison_table("beside its controls", compared))
+    screen.print(comparison_table("compared with its controls", compared))
 
 
 def report_training(run: Run, metrics: dict[str, Any], folder: Path, screen: Console) -> None:
@@ -237,7 +237,7 @@ def tell_of_tuned(run: Run, asked: RunConfig, screen: Console) -> None:
     elif (
         asked.tuned is False and shipped_tuned(run.config.model, run.dataset.name, run.config.split).is_file()
     ):
-        screen.print(f"note: tuned settings ship for {where}; --tuned takes them", markup=False)
+        screen.print(f"note: there are tuned settings for {where}; use them with --tuned", markup=False)
 
 
 def read_settings(path: Path | None) -> dict[str, Any]:

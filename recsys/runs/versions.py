@@ -18,7 +18,7 @@ from recsys.datasets.dataset import Dataset
 
 _CHECKSUMS: WeakKeyDictionary[Dataset, str] = WeakKeyDictionary()
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-# Other models have no say in this one's figures, nor has what is told of a run, and where it runs; readers have
+# Other models do not change this one's figures, nor does what is printed of a run, nor where it runs; readers have
 # theirs through the data's checksum.
 _NOT_FOLLOWED = frozenset(
     {

@@ -70,7 +70,7 @@ def test_a_finished_scan_runs_nothing_more_and_more_trials_go_on(recsys, tmp_pat
     recsys("scan", path, "--out", "scan")
     before = (tmp_path / "scan" / "journal.log").read_bytes()
     status, out, _ = recsys("scan", path, "--out", "scan")
-    assert status == 0 and "3 trials ended already" in out
+    assert status == 0 and "3 trials finished already" in out
     assert (tmp_path / "scan" / "journal.log").read_bytes() == before
     recsys("scan", path, "--out", "scan", "--trials", "5")
     assert len(study_named(tmp_path / "scan").trials) == 5

@@ -104,7 +104,7 @@ def test_a_scan_in_a_database_goes_on_from_any_folder(recsys, tmp_path, postgres
     command = ["scan", write(tmp_path), "--storage", postgres.url]
     assert recsys(*command, "--out", "here/first", "--trials", "1")[0] == 0
     status, out, _ = recsys(*command, "--out", "there/first")
-    assert status == 0 and "1 trials ended already" in out and "[2/2]" in out and "2 complete" in out
+    assert status == 0 and "1 trials finished already" in out and "[2/2]" in out and "2 complete" in out
     study = open_study(tmp_path, "first", postgres.url)
     best = max(study.trials, key=lambda t: t.value).params
     assert (
@@ -134,7 +134,7 @@ def test_a_database_lost_in_the_middle_ends_in_one_line_and_keeps_what_is_finish
     assert "run the command again" in err and len(calls) == 2
     monkeypatch.setattr("recsys.experiments.tune.trials.GRACE", 0.5)
     status, out, err = recsys(*command)
-    assert status == 0 and "1 trials ended already" in out and "2 complete" in out, err
+    assert status == 0 and "1 trials finished already" in out and "2 complete" in out, err
 
 
 def test_workers_that_open_a_new_database_at_once(postgres, tmp_path):

@@ -84,7 +84,7 @@ def test_tuned_settings_are_those_of_the_model_the_data_and_the_split(recsys, tm
     ):
         status, out, _ = recsys("train", "--model", "ease", "--dataset", "toy", "--out", name, *options)
         assert status == 0 and ("settings tuned for" in out) == (name in "ac")
-        assert ("--tuned takes them" in out) == (name == "b")
+        assert ("use them with --tuned" in out) == (name == "b")
         assert f"regularisation: {expected}" in (tmp_path / name / "config.yaml").read_text()
 
 
