@@ -232,7 +232,7 @@ def _dtype(value: Any) -> np.dtype:
     order = value.state[1] if isinstance(value.state, tuple) and len(value.state) > 1 else "|"
     if order not in ("<", ">", "|", "="):
         raise ValueError("an array's byte order is none")
-    return np.dtype(text) if order in "|=" else np.dtype(text).newbyteorder(order)
+    return np.dtype(text) if order in "|=" else np.dtype(text).newbyteorder("<" if order == "<" else ">")
 
 
 def _bytes(value: Any) -> bytes:

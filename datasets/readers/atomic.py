@@ -133,8 +133,9 @@ def _modalities(stem: Path, item_ids: np.ndarray, items: pd.DataFrame, types: di
     if options.text:
         need_columns(items.columns, options.text, source)
         texts = items[list(options.text)].astype(str).agg(" ".join, axis=1)
-        given = {"width": options.width, "seed": options.seed}
-        modalities["text"] = run_encoder(options.text_encoder, texts.tolist(), source, **given)
+        modalities["text"] = run_encoder(
+            options.text_encoder, texts.tolist(), source, width=options.width, seed=options.seed
+        )
     if options.knowledge:
         modalities["knowledge"] = _knowledge(stem, item_ids, options)
     return modalities, notes

@@ -51,7 +51,8 @@ def _pairs(loaded: Call) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
         whole = indptr.dtype.kind in "iu" and indptr.shape == (major + 1,)
         if not whole or indptr[0] != 0 or indptr[-1] != len(minor) or (indptr[1:] < indptr[:-1]).any():
             raise ValueError("index pointers do not fit the shape")
-        row = np.repeat(np.arange(major), np.diff(indptr.astype(np.int64)))
+        counts: np.ndarray = np.diff(indptr.astype(np.int64))
+        row = np.repeat(np.arange(major), counts)
         row, column = (row, minor) if layout == "csr" else (minor, row)
     if not (row.shape == column.shape == data.shape and data.ndim == 1 and data.dtype.kind in "fiub"):
         raise ValueError("data and indices differ in length, or are not numbers")

@@ -164,7 +164,7 @@ def train(
     name = f"{model.replace(':', '-')}-seed{seed}"
     folder = out or new_folder(Path("runs") / run.dataset.name / run.config.split, name)
     try:
-        metrics = execute(
+        figures = execute(
             run, folder, resume=resume, console=screen if leads else None, distributed=distributed
         )
     except UserError:
@@ -177,11 +177,11 @@ def train(
             print(f"recsys: interrupted; go on with --out {folder} --resume", file=sys.stderr)
         raise typer.Exit(130) from None
     if leads:
-        report_training(run, metrics, folder, screen)
+        report_training(run, figures, folder, screen)
         if explain:
             report_gates(run, folder, screen)
         if beside:
-            report_controls(run, metrics, beside, folder, resume, screen)
+            report_controls(run, figures, beside, folder, resume, screen)
 
 
 def report_controls(

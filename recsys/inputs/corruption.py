@@ -25,7 +25,11 @@ DENSE_WIDTH = 256
 FILLED = 10**8
 """Entries that a filled sparse modality has at most."""
 
-CONTROLS = {"permuted": "permuted", "gaussian": "Gaussian", "ids": "ID only"}
+CONTROLS: dict[Literal["permuted", "gaussian", "ids"], str] = {
+    "permuted": "permuted",
+    "gaussian": "Gaussian",
+    "ids": "ID only",
+}
 """What a control does to content, and how it is named in tables."""
 
 

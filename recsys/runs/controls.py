@@ -42,7 +42,9 @@ def controls_of(config: RunConfig, run: Run) -> dict[str, RunConfig]:
     contents = control_contents(MODELS.get(config.model))
     if not contents:
         raise UserError(f"{config.model} does not read content: it has no controls; leave out --controls")
-    beside = {f"{config.model}, {meaning}": {"content": content} for meaning, content in contents.items()}
+    beside: dict[str, dict[str, Any]] = {
+        f"{config.model}, {meaning}": {"content": content} for meaning, content in contents.items()
+    }
     if config.model != CONTENT_ONLY:
         has_tuned = shipped_tuned(CONTENT_ONLY, run.dataset.name, run.config.split).is_file()
         beside[CONTENT_ONLY] = {

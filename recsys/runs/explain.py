@@ -43,7 +43,8 @@ def mean_gates(run: Run) -> pd.DataFrame:
     """
     check_explainable(run.model, run.config.model)
     run.model.eval()
-    gates_of: Mapping[str, Any] = run.model.field_gates(run.support("test"))
+    model: Any = run.model  # with `field_gates`, as was just checked
+    gates_of: Mapping[str, Any] = model.field_gates(run.support("test"))
     lines = []
     for noun, gates in gates_of.items():
         everybody = np.ones(len(gates.values), dtype=bool)

@@ -47,11 +47,11 @@ def _arrays(path: Path) -> dict[str, np.ndarray | tuple]:
     for name in dict.fromkeys(key.partition(".")[0] for key in arrays):
         parts = [arrays.pop(f"{name}.{part}", None) for part in SPARSE]
         sparse = any(part is not None for part in parts)
-        if sparse or name in arrays:
-            values = parts if sparse else arrays.pop(name)
-            mask = arrays.pop(f"{name}.mask", None)
-            several = sparse or values.ndim > 1 or mask is not None
-            columns[name] = (values, mask) if several else values
+        if sparse:
+            columns[name] = (parts, arrays.pop(f"{name}.mask", None))
+        elif name in arrays:
+            values, mask = arrays.pop(name), arrays.pop(f"{name}.mask", None)
+            columns[name] = (values, mask) if values.ndim > 1 or mask is not None else values
     if arrays:
         raise DataError(
             f"{path}: array '{next(iter(arrays))}' belongs to nothing; expected a modality's name, or that with "

@@ -88,7 +88,7 @@ def catalogue_users(run: Run, ids: np.ndarray | None = None, held_out: bool = Fa
     """
     dataset, split, data = run.dataset, run.split, run.data
     rows = np.arange(dataset.n_users) if ids is None else positions(dataset.user_ids, ids)
-    if (rows < 0).any():
+    if ids is not None and (rows < 0).any():
         unknown = str(ids[np.argmax(rows < 0)])
         raise UserError(f"'{dataset.name}' has no user '{unknown}'{nearest(unknown, dataset.user_ids)}")
     query_users = data.query_users(run.support("test")).rows(rows)
@@ -111,7 +111,7 @@ def new_users(
     """
     ids, query_users = given
     rows = np.arange(len(ids)) if wanted is None else positions(ids, wanted)
-    if (rows < 0).any():
+    if wanted is not None and (rows < 0).any():
         unknown = str(wanted[np.argmax(rows < 0)])
         raise UserError(f"{source} has no user '{unknown}'{nearest(unknown, ids)}")
     query_users = query_users.rows(rows)

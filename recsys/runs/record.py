@@ -43,7 +43,7 @@ def checksums(dataset: Dataset, split: Split) -> dict[str, str]:
     rows = np.concatenate([p for part in parts for p in (part, [-1])])
     return {
         "data_sha256": data_checksum(dataset),
-        "split_sha256": hashlib.sha256(np.ascontiguousarray(rows, np.int64)).hexdigest(),
+        "split_sha256": hashlib.sha256(np.ascontiguousarray(rows, np.int64).data).hexdigest(),
     }
 
 
@@ -61,7 +61,7 @@ def environment(dataset: Dataset, split: Split) -> dict[str, Any]:
     }
 
 
-def usage(since: Usage) -> dict[str, float]:
+def usage(since: Usage) -> dict[str, float | None]:
     """What was used since then: seconds, and the process's largest memory so far, in MiB; with a GPU also of
     torch's on it."""
     import torch

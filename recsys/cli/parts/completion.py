@@ -72,5 +72,5 @@ def kinds(incomplete: str) -> list[str]:
 
 def parts(context: typer.Context, incomplete: str) -> list[str]:
     """Parts of the kind given on the line."""
-    kind = context.params.get("kind")
+    kind = context.params.get("kind") or ""
     return _matching(KINDS.get(kind).names(), incomplete) if kind in KINDS else []

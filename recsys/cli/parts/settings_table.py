@@ -41,8 +41,8 @@ def settings_tables(
         table.add_row(name, default, _accepted(field), field.description or "")
     if table.row_count:
         yield table
-    for name, (prefix, within) in inner.items():
-        yield from settings_tables(within, f"{title}: {name}{prefix}")
+    for name, (prefix, nested) in inner.items():
+        yield from settings_tables(nested, f"{title}: {name}{prefix}")
 
 
 def _group_within(annotation: Any) -> tuple[str, type[BaseModel]] | None:

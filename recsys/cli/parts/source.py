@@ -66,9 +66,11 @@ def class_text(target: str, attribute: str) -> str:
     """The text that the class "module:Class", or one that it inherits from, gives its `attribute`; else ""."""
     module, _, name = target.partition(":")
     definition = find(module, name)
-    if definition is None or not isinstance(definition[1], ast.ClassDef):
+    if definition is None:
         return ""
     module, node = definition
+    if not isinstance(node, ast.ClassDef):
+        return ""
     for line in node.body:
         targets = line.targets if isinstance(line, ast.Assign) else [getattr(line, "target", None)]
         if any(isinstance(t, ast.Name) and t.id == attribute for t in targets):
@@ -81,9 +83,11 @@ def setting_names(target: str) -> list[str]:
     """Names of the settings of the model "module:Class", its own and inherited; empty where they cannot be told."""
     module, _, name = target.partition(":")
     definition = find(module, name)
-    if definition is None or not isinstance(definition[1], ast.ClassDef):
+    if definition is None:
         return []
     module, model = definition
+    if not isinstance(model, ast.ClassDef):
+        return []
     for node in model.body:
         if isinstance(node, ast.ClassDef) and node.name == "Settings":
             return _fields(module, node)
