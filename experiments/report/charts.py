@@ -10,10 +10,11 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from recsys.experiments.report.collect import Found, Group
+from recsys.experiments.report.collect import Group, StoredRun
+from recsys.experiments.report.phrasing import column_words
 
 DRAWN = 8
-"""Models in a chart of lines; more cannot be told apart."""
+"""Models in a chart of lines; more cannot be distinguished."""
 POINTS = 120
 """Points of a line."""
 Slices = Sequence[Mapping[str, Any]]
@@ -87,10 +88,10 @@ def _time(group: Group, table: Mapping[str, Any]) -> Chart | None:
             series.append(_series(row["model"], [float(np.mean(seconds[row["model"]]))], [cell]))
     if not series:
         return None
-    note = "Up and to the left is better. Bars are 95% intervals."
-    x_label = "seconds to train, mean over seeds"
+    note = "Up and to the left is better. Bars are 95% confidence intervals."
+    x_label = "training time in seconds, mean over seeds"
     title = "Accuracy against training time"
-    return Chart("time", title, x_label, metric, "points", tuple(series), x_log=True, note=note)
+    return Chart("time", title, x_label, column_words(metric), "points", tuple(series), x_log=True, note=note)
 
 
 def _series(name: str, x: Sequence[float], cells: Sequence[Mapping[str, Any]]) -> Series:
@@ -118,7 +119,7 @@ def _curves(group: Group, table: Mapping[str, Any]) -> list[Chart]:
         elif curves and "" not in curves:
             number = f"-{len(staged) + 1}" if staged else ""
             staged.append(_staged(f"stages{number}", label, curves))
-    note = "One run of each model that trains by epochs, the one with the first seeds."
+    note = "One run of each model that trains in epochs: the one with the lowest seeds."
     charts = [_epochs("curves", "Learning curves", together, monitors, note)] if together else []
     return [*charts, *staged]
 
@@ -129,7 +130,7 @@ Curve = tuple[str, tuple[float, ...], tuple[float, ...]]
 
 def _staged(key: str, label: str, curves: Mapping[str, Curve]) -> Chart:
     series = [Series(stage, epochs, values) for stage, (_, epochs, values) in curves.items()]
-    note = f"{label} is trained in stages, one after another; the run with the first seeds."
+    note = f"{label} is trained in stages, one after another; shown is the run with the lowest seeds."
     return _epochs(key, f"Learning curves of {label}", series, [m for m, *_ in curves.values()], note)
 
 
@@ -139,7 +140,7 @@ def _epochs(key: str, title: str, series: Sequence[Series], monitors: Sequence[s
     return Chart(key, title, "epoch", y_label, "lines", tuple(series), x_whole=True, note=note)
 
 
-def _curves_of(run: Found) -> dict[str, Curve]:
+def _curves_of(run: StoredRun) -> dict[str, Curve]:
     """Stage -> its curve; the only stage of most models is called ""."""
     monitor = run.config.settings.get("monitor")
     if run.history is None or monitor not in run.history or "epoch" not in run.history:
@@ -172,7 +173,7 @@ def _warm_cold(table: Mapping[str, Any], slices: Slices) -> Chart | None:
             metric = _metric(table)
             labels = f"{metric}, warm {noun}", f"{metric}, cold {noun}"
             note = f"Right: better with {noun} known from training. Up: better with new {noun}."
-            return Chart("warm-cold", "Warm against cold", *labels, "points", tuple(series), note=note)
+            return Chart("warm-cold", f"Warm and cold {noun}", *labels, "points", tuple(series), note=note)
     return None
 
 
@@ -193,9 +194,10 @@ def _popularity(table: Mapping[str, Any], slices: Slices) -> Chart | None:
         if places:
             series.append(_series(label, list(map(float, places)), cells))
     x_names = tuple(names[key] for key in there)
-    note = "Items to be found by their training interactions: head, the most popular fifth; tail, the other warm items"
+    note = "Test items by their number of training interactions: head, the most popular fifth; "
+    note += "tail, the other warm items"
     note += "; none, cold items." if "cold" in there else "."
-    title, x_label = "By popularity of the item", "popularity of the items to be found"
+    title, x_label = "By item popularity", "popularity of the test items"
     metric = _metric(table)
     return Chart("popularity", title, x_label, metric, "dots", tuple(series), x_names=x_names, note=note)
 
@@ -222,6 +224,6 @@ def _modalities(group: Group, table: Mapping[str, Any]) -> Chart | None:
         if places:
             series.append(_series(model, list(map(float, places)), cells))
     x_names = tuple(" + ".join(chosen) or "all" for chosen in order)
-    title, note = "With modalities missing", "The same settings, with only some of the modalities."
-    x_label, y_label = "modalities read", table["decide_by"]
+    title, note = "With modalities missing", "The same model and settings with only some of the modalities."
+    x_label, y_label = "modalities used", column_words(table["decide_by"])
     return Chart("modalities", title, x_label, y_label, "dots", tuple(series), x_names=x_names, note=note)

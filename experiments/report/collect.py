@@ -27,13 +27,13 @@ NAMED_SETTINGS = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class StoredRun:
     """A readable run.
 
     Attributes:
         name: its folder, relative to the one that is reported on.
         title: what people call it.
-        cell, environment: what cell.json and environment.json hold; may be empty.
+        job, environment: what its job's file and environment.json hold; may be empty.
         history: a row for each epoch; None for a closed-form model.
     """
 
@@ -41,7 +41,7 @@ class Found:
     title: str
     config: RunConfig
     scored: Scored
-    cell: Mapping[str, Any]
+    job: Mapping[str, Any]
     environment: Mapping[str, Any]
     history: pd.DataFrame | None
 
@@ -49,10 +49,10 @@ class Found:
     def key(self) -> tuple[str, str, str, str, str]:
         """What the runs of one table share: data set, task, split and its options, and what is done to content but
         for controls."""
-        c = self.config
-        content = c.content.model_copy(update={"control": ""}).model_dump_json()
-        options = json.dumps(c.split_options, sort_keys=True)
-        return dataset_label(c.dataset), c.task, c.split, options, content
+        config = self.config
+        content = config.content.model_copy(update={"control": ""}).model_dump_json()
+        options = json.dumps(config.split_options, sort_keys=True)
+        return dataset_label(config.dataset), config.task, config.split, options, content
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ class Group:
     split: str
     options: Mapping[str, float]
     content: ContentCorruption
-    runs: Sequence[Found]
+    runs: Sequence[StoredRun]
 
     @property
     def title(self) -> str:
@@ -107,7 +107,7 @@ def collect(folder: Path, without: Path | None = None) -> Collection:
     """
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}; give one that holds runs, for example runs/demo")
-    found = Collection(folder, results=read_json(folder / RESULTS_FILE))
+    collection = Collection(folder, results=read_json(folder / RESULTS_FILE))
     runs, failed = [], {}
     for path in run_folders(folder, without):
         name = path.relative_to(folder).as_posix()
@@ -119,20 +119,20 @@ def collect(folder: Path, without: Path | None = None) -> Collection:
     if not runs:
         raise _nothing(folder, failed)
     runs = _labelled(runs)
-    kept = _newest(runs, _listed(found.results))
-    found.replaced = sorted(run.name for run in runs if run not in kept)
-    done = {run.title for run in kept}
-    found.failed = {n: e for n, e in failed.items() if _title(folder / n) not in done}
-    found.replaced += sorted(failed.keys() - found.failed.keys())
-    groups: dict[tuple, list[Found]] = {}
+    kept = _newest(runs, _listed(collection.results))
+    collection.replaced = sorted(run.name for run in runs if run not in kept)
+    finished = {run.title for run in kept}
+    collection.failed = {n: e for n, e in failed.items() if _title(folder / n) not in finished}
+    collection.replaced += sorted(failed.keys() - collection.failed.keys())
+    groups: dict[tuple, list[StoredRun]] = {}
     for run in kept:
         groups.setdefault(run.key, []).append(run)
-    for (dataset, task, split, options, content), members in groups.items():
-        done_to = ContentCorruption.model_validate_json(content)
-        found.groups.append(Group(dataset, task, split, json.loads(options), done_to, members))
-    order = [t.get("title") for t in found.results.get("tables", ())]
-    found.groups.sort(key=lambda group: _place(group, order))
-    return found
+    for (dataset, task, split, options, content), group_runs in groups.items():
+        corruption = ContentCorruption.model_validate_json(content)
+        collection.groups.append(Group(dataset, task, split, json.loads(options), corruption, group_runs))
+    order = [t.get("title") for t in collection.results.get("tables", ())]
+    collection.groups.sort(key=lambda group: _place(group, order))
+    return collection
 
 
 def run_folders(folder: Path, without: Path | None = None) -> Iterator[Path]:
@@ -163,17 +163,17 @@ def _nothing(folder: Path, failed: Mapping[str, str]) -> UserError:
     )
 
 
-def _read(folder: Path, name: str) -> Found:
+def _read(folder: Path, name: str) -> StoredRun:
     if not (folder / METRICS_FILE).exists():
         error = read_json(folder / ERROR_FILE).get("error")
         raise UserError(str(error) if error else f"not finished: it has no {METRICS_FILE}")
-    config, cell = load_config(folder), read_json(folder / JOB_FILE)
+    config, job = load_config(folder), read_json(folder / JOB_FILE)
     control = f", {CONTROLS[config.content.control]}" if config.content.control else ""
-    label = cell["label"] if isinstance(cell.get("label"), str) else config.model + control
+    label = job["label"] if isinstance(job.get("label"), str) else config.model + control
     scored = read_scored(folder, label, (config.split_seed, config.seed))
     environment = read_json(folder / ENVIRONMENT_FILE)
     title = _name(label, config)
-    return Found(name, title, config, scored, cell, environment, _history(folder))
+    return StoredRun(name, title, config, scored, job, environment, _history(folder))
 
 
 def _name(label: str, config: RunConfig) -> str:
@@ -181,11 +181,11 @@ def _name(label: str, config: RunConfig) -> str:
 
 
 def _title(folder: Path) -> str:
-    """What people call the run that failed in a folder; empty where that cannot be told."""
-    told = read_json(folder / ERROR_FILE).get("cell")
+    """What people call the run that failed in a folder; empty where that is not known."""
+    title = read_json(folder / ERROR_FILE).get("cell")
     label = read_json(folder / JOB_FILE).get("label")
     try:
-        return told if isinstance(told, str) else _name(label, load_config(folder)) if label else ""
+        return title if isinstance(title, str) else _name(label, load_config(folder)) if label else ""
     except UserError:
         return ""
 
@@ -201,27 +201,27 @@ def _history(folder: Path) -> pd.DataFrame | None:
         raise UserError(f"{path} is not readable ({reason}); delete the folder and run again") from None
 
 
-def _labelled(runs: Sequence[Found]) -> list[Found]:
-    """The runs, those of one model that differ in their settings told apart by what they differ in."""
+def _labelled(runs: Sequence[StoredRun]) -> list[StoredRun]:
+    """The runs, those of one model that differ in their settings labelled with what they differ in."""
     kinds: dict[tuple, dict[str, Mapping[str, Any]]] = {}
     for run in runs:
-        if "label" not in run.cell:
+        if "label" not in run.job:
             settings = run.config.settings
             kinds.setdefault((*run.key, run.scored.label), {})[_frozen(settings)] = settings
     labelled = []
     for run in runs:
         variants = kinds.get((*run.key, run.scored.label), {})
-        if "label" in run.cell or len(variants) < 2:
+        if "label" in run.job or len(variants) < 2:
             labelled.append(run)
             continue
-        told = _difference(run.config.settings, list(variants.values()))
-        labelled.append(_renamed(run, f"{run.scored.label} ({told})"))
+        difference = _difference(run.config.settings, list(variants.values()))
+        labelled.append(_renamed(run, f"{run.scored.label} ({difference})"))
     return labelled
 
 
-def _renamed(run: Found, label: str) -> Found:
+def _renamed(run: StoredRun, label: str) -> StoredRun:
     values = {**vars(run), "scored": Scored(**{**vars(run.scored), "label": label})}
-    return Found(**values | {"title": _name(label, run.config)})
+    return StoredRun(**values | {"title": _name(label, run.config)})
 
 
 def _frozen(settings: Mapping[str, Any]) -> str:
@@ -232,9 +232,9 @@ def _difference(settings: Mapping[str, Any], variants: Sequence[Mapping[str, Any
     """The settings that variants of a model differ in, as this one has them."""
     names = {name for variant in variants for name in variant}
     differing = sorted(n for n in names if len({_frozen({"": v.get(n)}) for v in variants}) > 1)
-    told = [f"{name} {_frozen(settings[name])}" for name in differing if name in settings]
-    number = "" if len(told) <= NAMED_SETTINGS else f", … {1 + variants.index(settings)}"
-    return ", ".join(told[:NAMED_SETTINGS]).replace('"', "") + number
+    parts = [f"{name} {_frozen(settings[name])}" for name in differing if name in settings]
+    number = "" if len(parts) <= NAMED_SETTINGS else f", … {1 + variants.index(settings)}"
+    return ", ".join(parts[:NAMED_SETTINGS]).replace('"', "") + number
 
 
 def _listed(results: Mapping[str, Any]) -> set[str]:
@@ -243,9 +243,9 @@ def _listed(results: Mapping[str, Any]) -> set[str]:
     return {name for row in rows for name in row.get("runs", ())}
 
 
-def _newest(runs: Sequence[Found], listed: set[str]) -> list[Found]:
+def _newest(runs: Sequence[StoredRun], listed: set[str]) -> list[StoredRun]:
     """One run for each model and pair of seeds: the one that results.json lists, else the newest."""
-    best: dict[tuple, tuple[tuple, Found]] = {}
+    best: dict[tuple, tuple[tuple, StoredRun]] = {}
     for run in runs:
         folder = run.scored.folder
         rank = folder.name in listed, (folder / METRICS_FILE).stat().st_mtime_ns, run.name

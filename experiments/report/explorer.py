@@ -15,7 +15,7 @@ from recsys.datasets.splits import Split
 from recsys.errors import UserError
 from recsys.evaluation.ranking import LOWEST
 from recsys.evaluation.scorers import Scorer
-from recsys.experiments.report.collect import Found, Group
+from recsys.experiments.report.collect import Group, StoredRun
 from recsys.experiments.report.maps import ItemMap, item_map
 from recsys.experiments.report.sources import Source, split_of, view_of
 from recsys.graphs.knn import knn
@@ -33,7 +33,7 @@ TITLE = 90
 
 @dataclass
 class Explored:
-    """What was found out with the models.
+    """What the explorer shows.
 
     Attributes:
         tables: one for each group that can be explored, as the page reads it.
@@ -62,28 +62,28 @@ def explore(
         users: how many users at most.
         models: how many models at most.
     """
-    found = Explored()
+    explored = Explored()
     used: dict[str, set[int]] = {}
     for group, labels in zip(groups, ranked, strict=True):
         try:
             dataset = view_of(sources[group.dataset], group)
-            table = _explore(group, labels, dataset, users, models, found)
+            table = _explore(group, labels, dataset, users, models, explored)
         except UserError as error:
-            found.troubles[group.title] = str(error)
+            explored.troubles[group.title] = str(error)
             continue
         if table["models"]:
-            found.tables.append(table)
+            explored.tables.append(table)
             used.setdefault(group.dataset, set()).update(_items(table))
     for name, items in used.items():
-        shown = found.maps[name].items.tolist() if name in found.maps else []
+        shown = explored.maps[name].items.tolist() if name in explored.maps else []
         dataset = sources[name].dataset
         assert dataset is not None
-        found.items[name] = describe_items(dataset, sorted(items), shown)
-    return found
+        explored.items[name] = describe_items(dataset, sorted(items), shown)
+    return explored
 
 
 def _explore(
-    group: Group, labels: Sequence[str], dataset: Dataset, users: int, models: int, found: Explored
+    group: Group, labels: Sequence[str], dataset: Dataset, users: int, models: int, explored: Explored
 ) -> dict[str, Any]:
     split_seed = min(draw[0] for draw in group.draws)
     split = split_of(dataset, group, split_seed)
@@ -103,28 +103,28 @@ def _explore(
         if run is None:
             continue
         try:
-            lists = _with_model(run, label, (dataset, split), chosen, found)
+            lists = _with_model(run, label, (dataset, split), chosen, explored)
         except Exception as error:  # an old run that this code cannot load is no reason to have no page
             line = " ".join(str(error).split())
             line = line if isinstance(error, UserError) else f"{type(error).__name__}: {line}"
-            found.troubles[run.name] = line
+            explored.troubles[run.name] = line
             continue
         table["models"].append(label)
         table["lists"].append(lists)
     return table
 
 
-def _first(group: Group, label: str, split_seed: int) -> Found | None:
+def _first(group: Group, label: str, split_seed: int) -> StoredRun | None:
     runs = [r for r in group.runs if r.scored.label == label and r.scored.draw[0] == split_seed]
     return min(runs, key=lambda run: run.scored.draw, default=None)
 
 
 def _with_model(
-    run: Found,
+    run: StoredRun,
     label: str,
     of: tuple[Dataset, Split],
     users: np.ndarray,
-    found: Explored,
+    explored: Explored,
 ) -> list[list[int]]:
     """The items that a trained run ranks first for each user; its vectors make the map where there is none yet."""
     dataset, split = of
@@ -132,15 +132,15 @@ def _with_model(
     model = load_model(run, data)
     query_users = data.query_users(support_of(dataset, split, "test"))
     name = run.key[0]
-    if name not in found.maps and model.exports_vectors:
+    if name not in explored.maps and model.exports_vectors:
         vectors, ranked = model.embed(query_users)[1].cpu().numpy(), ~model.cannot_score()
         made = item_map(label, dataset, vectors, data.item_counts(), ranked)
         if made is not None:
-            found.maps[name] = made
+            explored.maps[name] = made
     return top_items(model.scorer(query_users), dataset, split, users)
 
 
-def load_model(run: Found, data: TrainingData) -> Model:
+def load_model(run: StoredRun, data: TrainingData) -> Model:
     """A run's trained model, ready to score. Unlike `load_run` it leaves the trainer and its library alone.
 
     Raises:
@@ -182,15 +182,15 @@ def _users(dataset: Dataset, split: Split, users: np.ndarray) -> list[dict[str, 
     """Each user's raw id, what it had (the newest first where times are known) and what was held out."""
     had, held = (_latest_first(dataset, rows) for rows in (split.known, split.test))
     titles = dataset.user_attributes.get("title")
-    told = []
+    described = []
     for user in users.tolist():
         one = {"id": str(dataset.user_ids[user]), "had": had.get(user, []), "held": held.get(user, [])}
         sizes = {"n": len(one["had"]), "m": len(one["held"])}
         one |= {"had": one["had"][:SHOWN], **sizes}
         if titles is not None:
             one["title"] = _plain(str(titles.iloc[user]))
-        told.append(one)
-    return told
+        described.append(one)
+    return described
 
 
 def _latest_first(dataset: Dataset, rows: np.ndarray) -> dict[int, list[int]]:
@@ -215,23 +215,23 @@ def describe_items(dataset: Dataset, items: Sequence[int], also: Sequence[int] =
     near: dict[str, list[list[int]]] = {}
     for name, modality in dataset.modalities.items():
         queries = modality.features[rows]
-        found, _ = knn(
+        neighbours, _ = knn(
             queries, modality.features, NEAREST + 1, query_mask=modality.mask[rows], base_mask=modality.mask
         )
         near[name] = [
             [i for i in own if i not in (-1, item)][:NEAREST]
-            for own, item in zip(found.tolist(), rows.tolist(), strict=True)
+            for own, item in zip(neighbours.tolist(), rows.tolist(), strict=True)
         ]
     named = sorted({*items, *also, *(i for lists in near.values() for own in lists for i in own)})
     frame = dataset.item_attributes
     titles = frame["title"].fillna("").astype(str) if "title" in frame else pd.Series([""] * dataset.n_items)
     more = next((c for c in ("genres", "genre", "category", "categories", "year") if c in frame), None)
-    words = frame[more].fillna("").astype(str) if more else pd.Series([""] * dataset.n_items)
+    descriptions = frame[more].fillna("").astype(str) if more else pd.Series([""] * dataset.n_items)
     return {
         "ids": named,
         "raw": [str(dataset.item_ids[i]) for i in named],
         "titles": [_plain(titles.iloc[i]) for i in named],
-        "more": [_plain(words.iloc[i]) for i in named] if more else [],
+        "more": [_plain(descriptions.iloc[i]) for i in named] if more else [],
         "with": [int(i) for i in items],
         "near": near,
     }

@@ -147,7 +147,7 @@
       part.append(make("h4", `by ${kind}`));
       const list = make("ol");
       for (const other of ids) list.append(make("li", catalogue.title(other)));
-      part.append(ids.length ? list : make("p", `It has no ${kind}.`, { class: "note" }));
+      part.append(ids.length ? list : make("p", `This item has no ${kind}.`, { class: "note" }));
       kinds.append(part);
     }
     if (!kinds.children.length) kinds.append(make("p", "This data set has no modalities.", { class: "note" }));
@@ -192,7 +192,7 @@
       const top = t.lists[Number(select)][n];
       const hits = top.filter((id) => held.has(id)).length;
       sentences.push(`${t.models[Number(select)]} finds ${hits} of ${user.m} held out`);
-      lists.append(column(t.models[Number(select)], `${hits} of its first ${top.length} were held out`, top, held, true));
+      lists.append(column(t.models[Number(select)], `${hits} of its first ${top.length} are held-out items`, top, held, true));
     }
     near.replaceChildren();
     status.textContent = `${capital(t.noun)} ${user.id}${user.title ? `, ${user.title}` : ""}: ${sentences.join("; ")}.`;

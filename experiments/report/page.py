@@ -17,7 +17,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from recsys.experiments.report.charts import Chart
-from recsys.experiments.report.collect import Collection, Found, Group
+from recsys.experiments.report.collect import Collection, Group, StoredRun
 from recsys.experiments.report.explorer import Explored
 from recsys.experiments.report.maps import ItemMap
 from recsys.experiments.report.phrasing import column_words, headline, interval_words, verdict_words
@@ -43,7 +43,7 @@ class Section:
 
 
 def render(
-    found: Collection,
+    collection: Collection,
     sections: Sequence[Section],
     curves: Sequence[Sweep],
     paper: Mapping[str, Any] | None,
@@ -59,9 +59,9 @@ def render(
     template = environment.from_string((HERE / "page.html").read_text(encoding="utf-8"))
     runs = [run for section in sections for run in section.group.runs]
     return template.render(
-        title=found.results.get("title") or f"Runs in {found.folder.resolve().name}",
+        title=collection.results.get("title") or f"Runs in {collection.folder.resolve().name}",
         headlines=[headline(s.group.title, s.table) for s in sections],
-        facts=_facts(found, runs),
+        facts=_facts(collection, runs),
         sources=[source.facts() for source in sources.values()],
         sections=[_section(n, s, margin) for n, s in enumerate(sections)],
         curves=[_sweep(n, one) for n, one in enumerate(curves)],
@@ -69,8 +69,8 @@ def render(
         maps=[_map(n, m) for n, m in enumerate(explored.maps.values())],
         explorer=bool(explored.tables),
         data=as_json({"tables": explored.tables, "items": explored.items, "maps": _map_data(explored)}),
-        failed=found.failed,
-        replaced=found.replaced,
+        failed=collection.failed,
+        replaced=collection.replaced,
         troubles=explored.troubles,
         runs=[_run(run, section.table["decide_by"]) for section in sections for run in section.group.runs],
         definitions=DEFINITIONS,
@@ -94,8 +94,8 @@ def as_json(value: Any) -> Markup:
     return Markup(text)
 
 
-def _facts(found: Collection, runs: Sequence[Found]) -> list[tuple[str, list[str]]]:
-    """What the head of the page tells: name and values."""
+def _facts(collection: Collection, runs: Sequence[StoredRun]) -> list[tuple[str, list[str]]]:
+    """What the head of the page says: name and values."""
     seeds = {run.scored.draw for run in runs}
     commits = sorted({str(c)[:12] for run in runs if (c := run.environment.get("commit"))})
     versions = {str(run.environment.get("packages", {}).get("recsys", "")) for run in runs} - {""}
@@ -107,17 +107,17 @@ def _facts(found: Collection, runs: Sequence[Found]) -> list[tuple[str, list[str
         ("Commit", commits),
         ("Machine", sorted({_machine(run.environment) for run in runs} - {""})),
     ]
-    facts.append(("Again", _commands(found, runs)))
+    facts.append(("Again", _commands(collection, runs)))
     return [(name, values) for name, values in facts if values]
 
 
-def _commands(found: Collection, runs: Sequence[Found]) -> list[str]:
+def _commands(collection: Collection, runs: Sequence[StoredRun]) -> list[str]:
     """Command lines that make the runs again, where there are a few at most, and this page."""
-    command = found.results.get("command")
+    command = collection.results.get("command")
     commands = [command] if command else []
     if not command and len(runs) <= REPEATED:
         commands = [shlex.join(["recsys", "rerun", str(run.scored.folder)]) for run in runs]
-    return [*commands, shlex.join(["recsys", "report", str(found.folder)])]
+    return [*commands, shlex.join(["recsys", "report", str(collection.folder)])]
 
 
 def _count(things: Sized, noun: str) -> str:
@@ -139,10 +139,14 @@ def _section(place: int, section: Section, margin: float) -> dict[str, Any]:
     rows = []
     for rank, row in enumerate(table["rows"], start=1):
         cells = [_cell(row["columns"].get(column, {})) for column in columns]
-        words = verdict_words(row, table, margin)
-        blind = not row["ranks_cold_items"]
-        rows.append({**row, "rank": rank, "cells": cells, "words": words, "blind": blind})
-    cold = any(s["key"] in ("cold", "cold_pool") for s in section.slices) and any(r["blind"] for r in rows)
+        verdict = verdict_words(row, table, margin)
+        cannot_score_cold = not row["ranks_cold_items"]
+        rows.append(
+            {**row, "rank": rank, "cells": cells, "verdict": verdict, "cannot_score_cold": cannot_score_cold}
+        )
+    cold = any(s["key"] in ("cold", "cold_pool") for s in section.slices) and any(
+        r["cannot_score_cold"] for r in rows
+    )
     return {
         "id": f"table{place}",
         "title": group.title,
@@ -178,7 +182,9 @@ def _slices(section: Section, cold: bool) -> dict[str, Any]:
     rows = []
     for row in section.table["rows"]:
         cells = [_cell(s["cells"].get(row["model"], {})) for s in section.slices]
-        rows.append({"model": row["model"], "cells": cells, "blind": cold and not row["ranks_cold_items"]})
+        rows.append(
+            {"model": row["model"], "cells": cells, "cannot_score_cold": cold and not row["ranks_cold_items"]}
+        )
     users = [max((c["users"] for c in s["cells"].values()), default=0) for s in section.slices]
     return {
         "metric": metric,
@@ -244,7 +250,7 @@ def _map_data(explored: Explored) -> list[dict[str, Any]]:
     return data
 
 
-def _run(run: Found, decide: str) -> dict[str, Any]:
+def _run(run: StoredRun, decide: str) -> dict[str, Any]:
     metrics = run.scored.metrics
     group, _, metric = decide.rpartition(":")
     values = metrics.get(f"test_{group}" if group else "test", {})

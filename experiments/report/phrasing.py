@@ -1,4 +1,4 @@
-"""Verdicts and figures as people say them."""
+"""Verdicts, intervals and column names as plain English."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def interval_words(interval: Sequence[float] | None) -> tuple[str, str] | None:
 
 
 def verdict_words(row: Mapping[str, Any], table: Mapping[str, Any], margin: float) -> str:
-    """What a row's figures on the decisive column show, in a sentence's half."""
+    """What a row's results on the column that ranks the table show."""
     decide = table["decide_by"]
     cell = row["columns"].get(decide, {})
     verdict, against = cell.get("verdict"), cell.get("against", {})
     if verdict is None:
         return cell.get("note", "" if len(table["rows"]) > 1 else "the only model")
     if verdict == "best":
-        return "best: shown to be better than every other"
+        return "best: shown to be better than every other model"
     if verdict in ("highest, not shown best", "the others' reference"):
         equals = [r["model"] for r in table["rows"] if r["columns"].get(decide, {}).get("may_be_best")]
-        stands = "highest, but" if verdict.startswith("highest") else "the others' reference;"
+        stands = "highest, but" if verdict.startswith("highest") else "the reference of the other models;"
         return f"{stands} not shown to be better than {_listed([m for m in equals if m != row['model']])}"
     reference, gap = against["reference"], abs(against["difference"])
     ends = sorted(abs(end) for end in against["interval"])
@@ -46,27 +46,27 @@ def verdict_words(row: Mapping[str, Any], table: Mapping[str, Any], margin: floa
         return f"{verdict} than {reference}, by {gap:.4f} ({ends[0]:.4f} to {ends[1]:.4f})"
     if verdict == "equivalent":
         return f"as good as {reference}: any difference is below {margin:.0%}"
-    return f"not shown to differ from {reference}; a difference of {against['smallest_detectable']:.4f} would show"
+    detectable = f"{against['smallest_detectable']:.4f}"
+    return f"not shown to differ from {reference}; a difference of {detectable} would be detected"
 
 
 def headline(group_title: str, table: Mapping[str, Any]) -> str:
     """One sentence on who wins a table."""
     decide = table["decide_by"]
     if not table["rows"]:
-        return f"{group_title}: no figures."
+        return f"{group_title}: no results."
     first = table["rows"][0]
     cell = first["columns"].get(decide, {})
+    mean = f"{cell.get('mean', math.nan):.4f}"
     if len(table["rows"]) == 1:
-        return (
-            f"{group_title}: {first['model']}, the only model, has {decide} {cell.get('mean', math.nan):.4f}."
-        )
-    told = f"{first['model']} ranks first on {decide} with {cell.get('mean', math.nan):.4f}"
+        return f"{group_title}: {first['model']}, the only model, has {column_words(decide)} {mean}."
+    first_place = f"{first['model']} ranks first by {column_words(decide)} with {mean}"
     if cell.get("verdict") == "best":
-        return f"{group_title}: {told}, shown to be better than every other model."
+        return f"{group_title}: {first_place}, shown to be better than every other model."
     others = [row["model"] for row in table["rows"][1:] if row["columns"].get(decide, {}).get("may_be_best")]
     if others:
-        return f"{group_title}: {told}; {_listed(others)} may be as good."
-    return f"{group_title}: {told}."
+        return f"{group_title}: {first_place}; {_listed(others)} may be as good."
+    return f"{group_title}: {first_place}."
 
 
 def _listed(names: Sequence[str], most: int = 4) -> str:

@@ -23,10 +23,11 @@ SLICES = {
     "cold_users": "cold users",
 }
 DEFINITIONS = (
-    "Warm items have training interactions, cold ones have none; head items are the most popular fifth of the warm "
-    "ones, tail items the others. Cold among cold ranks only the items that the split holds out. Under a "
-    "split's option support, cold items are those held out, with so many training interactions each. Users of so many "
-    "items have that many in training. Slices that fewer than 2% of the users have an answer in are left out."
+    "Warm items have training interactions, cold items have none. Head items are the most popular fifth of the warm "
+    "items, tail items the others. In “cold among cold”, models rank only the items that the split holds out. With "
+    "the split option “support”, held-out items keep that many training interactions each and still count as cold. "
+    "“Users of 1–9 items” are users with 1 to 9 training interactions. Slices with test items of fewer than 2% of the "
+    "users are left out."
 )
 
 
@@ -37,13 +38,13 @@ def slices(
     rules: Rules,
     activity: Mapping[Draw, np.ndarray] | None = None,
 ) -> list[dict[str, Any]]:
-    """A slice each that enough users have an answer in: key, label, chance, and cells by model.
+    """Each slice with test items of enough users: key, label, chance, and results by model.
 
     Args:
         metric: such as "ndcg@20".
         activity: (n_users,) training interactions of each user, by the seeds that they were drawn with.
     """
-    found, everybody = [], 0
+    parts, everybody = [], 0
     for key, label in SLICES.items():
         column = f"{key}:{metric}" if key else metric
         table = matrices(scored, draws, column)
@@ -52,13 +53,13 @@ def slices(
         everybody = everybody or users
         if users >= max(2, SHARE_SHOWN * everybody):
             chance = chance_of(scored, column)
-            found.append({"key": key or "all", "label": label, "cells": cells, "chance": chance})
+            parts.append({"key": key or "all", "label": label, "cells": cells, "chance": chance})
     overall = matrices(scored, draws, metric)
     for number, (label, table) in enumerate(by_activity(overall, draws, activity or {})):
-        found.append(
+        parts.append(
             {"key": f"activity{number}", "label": label, "cells": _cells(table, rules), "chance": None}
         )
-    return found
+    return parts
 
 
 def by_activity(
@@ -94,9 +95,9 @@ def _cells(table: Mapping[str, np.ndarray], rules: Rules) -> dict[str, dict[str,
             users = int((~np.isnan(values)).any(axis=0).sum())
             cells[label] = {"mean": float(mean), "users": users}
     try:
-        told = estimates({m: table[m] for m in cells}, np.random.default_rng(SEED), rules)
+        estimated = estimates({label: table[label] for label in cells}, np.random.default_rng(SEED), rules)
     except UserError:  # too few users for an interval: the means stand alone
         return cells
-    for label, estimate in told.items():
+    for label, estimate in estimated.items():
         cells[label]["interval"] = estimate.interval
     return cells

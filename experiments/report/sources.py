@@ -13,7 +13,7 @@ from recsys.datasets.dataset import Dataset
 from recsys.datasets.splits import Split, make_split
 from recsys.errors import UserError
 from recsys.experiments.bench.results import Draw
-from recsys.experiments.report.collect import Found, Group
+from recsys.experiments.report.collect import Group, StoredRun
 from recsys.runs.tasks import TASKS
 from recsys.runs.versions import data_checksum
 
@@ -36,26 +36,32 @@ class Source:
 
     def facts(self) -> dict[str, Any]:
         """What the page says of it."""
-        told: dict[str, Any] = {"name": self.name, "checksums": self.checksums, "trouble": self.trouble}
+        facts: dict[str, Any] = {"name": self.name, "checksums": self.checksums, "trouble": self.trouble}
         if self.dataset is None:
-            return told
-        d = self.dataset
-        sizes = [f"{d.n_users:,} users", f"{d.n_items:,} items", f"{len(d.interactions):,} interactions"]
-        if d.bundles is not None:
-            sizes.append(f"{len(d.bundles.ids):,} bundles")
-        kinds = [f"{name} ({m.mask.mean():.0%} of items)" for name, m in d.modalities.items()]
-        return told | {"sizes": ", ".join(sizes), "modalities": ", ".join(kinds) or "none"}
+            return facts
+        dataset = self.dataset
+        sizes = [
+            f"{dataset.n_users:,} users",
+            f"{dataset.n_items:,} items",
+            f"{len(dataset.interactions):,} interactions",
+        ]
+        if dataset.bundles is not None:
+            sizes.append(f"{len(dataset.bundles.ids):,} bundles")
+        kinds = [
+            f"{name} ({modality.mask.mean():.0%} of items)" for name, modality in dataset.modalities.items()
+        ]
+        return facts | {"sizes": ", ".join(sizes), "modalities": ", ".join(kinds) or "none"}
 
 
 def open_sources(groups: Sequence[Group], data_root: str | None) -> dict[str, Source]:
     """The data set of each group, by its name. One that cannot be read here is there without its data."""
-    runs: dict[str, list[Found]] = {}
+    runs: dict[str, list[StoredRun]] = {}
     for group in groups:
         runs.setdefault(group.dataset, []).extend(group.runs)
-    return {name: _open(name, members, data_root) for name, members in runs.items()}
+    return {name: _open(name, group_runs, data_root) for name, group_runs in runs.items()}
 
 
-def _open(name: str, runs: Sequence[Found], data_root: str | None) -> Source:
+def _open(name: str, runs: Sequence[StoredRun], data_root: str | None) -> Source:
     sums = sorted({str(s) for run in runs if (s := run.environment.get("data_sha256"))})
     config = runs[0].config
     try:

@@ -53,24 +53,25 @@ def write_report(folder: Path, options: ReportOptions, console: Console) -> Path
         UserError: there is no run to report on, or the files cannot be written.
     """
     out = options.out or folder / "report"
-    found = collect(folder, out)
+    collection = collect(folder, out)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(out, error) from error
-    sources = open_sources(found.groups, options.data_root)
-    told = found.results.get("rules", {})
-    rules = Rules(margin=float(told.get("margin", Rules.margin)), reference=told.get("reference"))
-    known = _known(found.results, read_json(out / RESULTS_FILE))
+    sources = open_sources(collection.groups, options.data_root)
+    stored = collection.results.get("rules", {})
+    rules = Rules(margin=float(stored.get("margin", Rules.margin)), reference=stored.get("reference"))
+    known = _known(collection.results, read_json(out / RESULTS_FILE))
     sections = [
-        _section(group, found.results, sources[group.dataset], rules, known) for group in found.groups
+        _section(group, collection.results, sources[group.dataset], rules, known)
+        for group in collection.groups
     ]
     ranked = [[row["model"] for row in section.table["rows"]] for section in sections]
-    explored = explore(found.groups, ranked, sources, options.users, options.models)
+    explored = explore(collection.groups, ranked, sources, options.users, options.models)
     curves = sweeps([Point(s.group, s.table, s.slices) for s in sections])
-    results = _results(found, sections)
+    results = _results(collection, sections)
     paper = text.beside_paper(results["paper"]) if results["paper"] else None
-    page = render(found, sections, curves, paper, sources, explored, rules.margin)
+    page = render(collection, sections, curves, paper, sources, explored, rules.margin)
     write_text(out / LATEX, text.latex(results))
     write_text(out / MARKDOWN, text.markdown(results))
     write_text(out / CSV, text.csv_text(results))
@@ -79,7 +80,7 @@ def write_report(folder: Path, options: ReportOptions, console: Console) -> Path
     lines = write_figures(charts, list(explored.maps.values()), out)
     write_text(out / PAGE, page)
     for line in [
-        *_left_out(found),
+        *_left_out(collection),
         *(f"not explored: {n}: {e}" for n, e in explored.troubles.items()),
         *lines,
     ]:
@@ -89,36 +90,36 @@ def write_report(folder: Path, options: ReportOptions, console: Console) -> Path
 
 def _known(*results: Mapping[str, Any]) -> dict[str, Any]:
     """Tables that were computed before, by their stamps."""
-    return {t["stamp"]: t for told in results for t in told.get("tables", ()) if "stamp" in t}
+    return {table["stamp"]: table for one in results for table in one.get("tables", ()) if "stamp" in table}
 
 
 def _section(
     group: Group, results: Mapping[str, Any], source: Source, rules: Rules, known: Mapping[str, Any]
 ) -> Section:
     scored = [run.scored for run in sorted(group.runs, key=lambda r: (r.scored.label, r.scored.draw))]
-    told = next((t for t in results.get("tables", ()) if t.get("title") == group.title), {})
-    wanted = told.get("columns") or default_columns(group.split, scored)
+    written = next((t for t in results.get("tables", ()) if t.get("title") == group.title), {})
+    columns = written.get("columns") or default_columns(group.split, scored)
     decide = results.get("decide_by") or DECIDE_BY
-    table = table_of(scored, group.draws, wanted, decide, rules, known)
+    table = table_of(scored, group.draws, columns, decide, rules, known)
     table = {**table, "dataset": group.dataset, "split": group.split}
     metric = table["decide_by"].rpartition(":")[2]
     parts = slices(scored, group.draws, metric, rules, activity(source, group)) if metric else []
     return Section(group, table, parts, charts_of(group, table, parts))
 
 
-def _results(found: Collection, sections: Sequence[Section]) -> dict[str, Any]:
+def _results(collection: Collection, sections: Sequence[Section]) -> dict[str, Any]:
     """What the text tables are made of, and a later report takes up; the same form as an experiment's."""
-    known = found.results
+    known = collection.results
     return {
         "title": known.get("title", ""),
         "tables": [{**s.table, "title": s.group.title, "slices": list(s.slices)} for s in sections],
-        "failed": found.failed,
+        "failed": collection.failed,
         "paper": known.get("paper", []),
     }
 
 
-def _left_out(found: Collection) -> list[str]:
-    lines = [f"left out: {name}: {error}" for name, error in found.failed.items()]
-    if found.replaced:
-        lines.append(f"{len(found.replaced)} older runs of the same models and seeds are left out")
+def _left_out(collection: Collection) -> list[str]:
+    lines = [f"left out: {name}: {error}" for name, error in collection.failed.items()]
+    if collection.replaced:
+        lines.append(f"{len(collection.replaced)} older runs of the same models and seeds are left out")
     return lines

@@ -454,7 +454,7 @@ def test_verdicts_in_words():
     said = [verdict_words(row, {"rows": rows, "decide_by": "m"}, 0.01) for row in rows]
     assert said == [
         "highest, but not shown to be better than b and d",
-        "not shown to differ from a; a difference of 0.0400 would show",
+        "not shown to differ from a; a difference of 0.0400 would be detected",
         "worse than a, by 0.0200 (0.0100 to 0.0300)",
         "as good as a: any difference is below 1%",
     ]
