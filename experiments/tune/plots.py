@@ -52,16 +52,21 @@ def scan_plots(study: Study, folder: Path, metric: str) -> list[Path]:
 def _history(trials: Sequence[FrozenTrial], metric: str) -> Figure:
     """Each trial's value, and the best one so far as steps."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(5, 3))
     axes = figure.subplots()
-    numbers, values = [trial.number for trial in trials], [trial.value for trial in trials]
+    numbers, values = [trial.number for trial in trials], _values(trials)
     axes.plot(numbers, values, "o", color=_DOTS, markersize=4, label="trial")
     axes.step(numbers, np.maximum.accumulate(values), where="post", color=_BEST, label="best so far")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="trial", ylabel=metric)
     axes.legend()
     return figure
+
+
+def _values(trials: Sequence[FrozenTrial]) -> np.ndarray:
+    return np.array([trial.value for trial in trials], dtype=np.float64)
 
 
 def _slice(trials: Sequence[FrozenTrial], names: Sequence[str], metric: str) -> Figure:
@@ -89,7 +94,7 @@ def _values_along(axes: Axes, trials: Sequence[FrozenTrial], name: str) -> None:
         settings = [choices.index(setting) for setting in settings]
     elif getattr(distribution, "log", False):
         axes.set_xscale("log")
-    axes.plot(settings, [trial.value for trial in trials], "o", color=_DOTS, markersize=4)
+    axes.plot(settings, _values(trials), "o", color=_DOTS, markersize=4)
 
 
 def _importance(shares: Mapping[str, float], metric: str) -> Figure:
