@@ -82,7 +82,7 @@ class ResultFile(_Part):
         experiment: the file that says what was run, at that commit.
         commit: of the code that measured them.
         data_sha256: data set -> checksum of its content.
-        settings: row -> model and settings.
+        settings: title of the table -> row -> model and settings.
     """
 
     title: str
@@ -94,7 +94,7 @@ class ResultFile(_Part):
     seeds: list[int]
     split_seeds: list[int]
     data_sha256: dict[str, str | None]
-    settings: dict[str, dict[str, Any]] | None
+    settings: dict[str, dict[str, dict[str, Any]]] | None
     tables: list[ResultTable]
 
 
@@ -205,31 +205,33 @@ def from_bench(folder: Path) -> ResultFile:
         raise UserError(
             f"{folder}: some runs failed ({len(results['failed'])}); run recsys bench again, then this"
         )
-    runs = {
-        folder / "jobs" / name: row["model"]
-        for table in results["tables"]
-        for row in table["rows"]
-        for name in row["runs"]
-    }
+    runs = [
+        folder / "jobs" / name for table in results["tables"] for row in table["rows"] for name in row["runs"]
+    ]
     try:
         configs = {run: yaml.safe_load((run / CONFIG_FILE).read_text(encoding="utf-8")) for run in runs}
     except OSError as error:
         raise UserError(f"cannot read {error.filename}: {error.strerror}; run recsys bench again") from None
-    commits = {read_json(run / ENVIRONMENT_FILE).get("commit") for run in runs}
+    commits = [read_json(run / ENVIRONMENT_FILE).get("commit") or "" for run in runs]
     values = {
         "title": results["title"],
         "command": f"recsys bench {folder.name}"
         + (" --data-root DIR" if any(config.get("data_root") for config in configs.values()) else ""),
         "source": "measured",
-        "commit": None if None in commits else " and ".join(sorted(commits)),
+        "commit": " and ".join(sorted(set(commits))) if all(commits) else None,
         "seeds": sorted({config["seed"] for config in configs.values()}),
         "split_seeds": sorted({config["split_seed"] for config in configs.values()}),
         "data_sha256": {
             Path(configs[run]["dataset"]).stem: read_json(run / JOB_FILE).get("data_sha256") for run in runs
         },
         "settings": {
-            label: {"model": configs[run]["model"], "settings": configs[run]["settings"]}
-            for run, label in runs.items()
+            table["title"]: {
+                row["model"]: {
+                    name: configs[folder / "jobs" / row["runs"][0]][name] for name in ("model", "settings")
+                }
+                for row in table["rows"]
+            }
+            for table in results["tables"]
         },
         "tables": [_measured(table) for table in results["tables"]],
     }

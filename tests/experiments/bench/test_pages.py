@@ -62,7 +62,8 @@ def test_a_benchmarks_folder_becomes_a_result_file_and_its_page(measured, tmp_pa
         [4],
     )
     assert results.command == "recsys bench toys --data-root DIR"
-    assert results.settings["near"]["model"] == "itemknn" and results.settings["near"]["settings"]["k"] == 3
+    (rows,) = results.settings.values()
+    assert rows["near"]["model"] == "itemknn" and rows["near"]["settings"]["k"] == 3
     jobs = [json.loads(path.read_text()) for path in folder.glob("jobs/*/job.json")]
     assert {results.data_sha256["toy"]} == {job["data_sha256"] for job in jobs}
     (table,), (other,) = results.tables, found["tables"]
