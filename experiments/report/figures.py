@@ -13,7 +13,7 @@ from recsys import plots
 from recsys.errors import UserError
 from recsys.experiments.report import svg
 from recsys.experiments.report.charts import Chart, Series
-from recsys.experiments.report.maps import ItemMap
+from recsys.experiments.report.maps import OTHER, ItemMap
 from recsys.files import cannot_write, write_text
 from recsys.optional_imports import require
 
@@ -135,7 +135,8 @@ def _draw_map(drawn: ItemMap) -> Any:
     for number, name in enumerate(drawn.kinds):
         places = drawn.places[drawn.kind == number]
         colour, marker, _ = plots.look(number)
-        axes.scatter(places[:, 0], -places[:, 1], 14, colour, marker=marker, label=plain(name), lw=0)
+        label = f"{name} ({len(drawn.further)} more)" if drawn.further and name == OTHER else name
+        axes.scatter(places[:, 0], -places[:, 1], 14, colour, marker=marker, label=plain(label), lw=0)
     axes.set(xticks=[], yticks=[], title=f"{plain(drawn.dataset)}: item vectors of {plain(drawn.model)}")
     axes.title.set_fontsize(9)
     axes.legend(
