@@ -57,6 +57,7 @@ def start_worker(target: Any, workers: int, *arguments: Any) -> tuple[Connection
 
 def _child(target: Any, connection: Connection, arguments: tuple[Any, ...]) -> None:
     parent = multiprocessing.parent_process()
+    assert parent is not None
 
     def end_with_parent() -> None:
         wait([parent.sentinel])

@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -291,7 +291,7 @@ def check_experiment(experiment: Experiment, where: str, beside: Iterable[str] =
         where: the file, or whatever the experiment comes from, for messages.
         beside: further rows of its tables, which are not run.
     """
-    lists = {"datasets": experiment.datasets, "seeds": experiment.seeds}
+    lists: dict[str, Sequence[object]] = {"datasets": experiment.datasets, "seeds": experiment.seeds}
     lists |= {f"seeds of split '{split.protocol}'": split.seeds for split in experiment.splits}
     for key, values in lists.items():
         if not values or len(set(values)) < len(values):
@@ -325,7 +325,8 @@ def check_experiment(experiment: Experiment, where: str, beside: Iterable[str] =
 
 
 def _shrunk(experiment: Experiment, smoke: Smoke, where: str) -> Experiment:
-    used, models = set(), {}
+    used: set[str] = set()
+    models: dict[str, Any] = {}
     for label, row in experiment.models.items():
         known = _fields(row.get("model", label))
         here = {key: value for key, value in smoke.settings.items() if key in known}

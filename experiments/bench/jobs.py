@@ -10,7 +10,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from filelock import FileLock
 
@@ -123,7 +123,8 @@ def in_processes(jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, Out
     Raises:
         UserError: a process could not write its files.
     """
-    waiting, deaths = deque(jobs), Counter()
+    waiting = deque(jobs)
+    deaths: Counter[Job] = Counter()
     busy: dict[Connection, tuple[Any, Job]] = {}
     idle: list[tuple[Connection, Any]] = []
     try:
@@ -133,7 +134,7 @@ def in_processes(jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, Out
                 job = waiting.popleft()
                 connection.send(job)
                 busy[connection] = process, job
-            for connection in wait(list(busy)):
+            for connection in cast(list[Connection], wait(list(busy))):
                 process, job = busy.pop(connection)
                 try:
                     outcome = connection.recv()

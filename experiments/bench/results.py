@@ -205,7 +205,7 @@ def table_of(
     by_label: dict[str, list[Scored]] = {}
     for one in scored:
         by_label.setdefault(one.label, []).append(one)
-    rows = {
+    rows: dict[str, dict[str, Any]] = {
         label: {
             "model": label,
             "seeds": len(runs),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from recsys.datasets.cards import dataset_label
 from recsys.datasets.dataset import Dataset
-from recsys.datasets.splits import Split
+from recsys.datasets.splits import Split, SplitOption
 from recsys.errors import UserError
 from recsys.inputs.corruption import ContentCorruption, check
 from recsys.settings import Settings, setting
@@ -27,7 +27,7 @@ class Missing(Settings):
         for pattern in self.patterns:
             for fill in self.fills:
                 for rate in self.rates:
-                    lost = {"pattern": pattern} if rate else {}
+                    lost: dict[str, Any] = {"pattern": pattern} if rate else {}
                     if rate and pattern == "modality":
                         lost["modality"] = self.modality
                     step = ContentCorruption(missing=rate, fill=fill, **lost)
@@ -41,9 +41,14 @@ def check_steps(steps: list[ContentCorruption], controls: bool, dataset: Dataset
         check(dataset, split, step)
 
 
-def config_title(dataset: str, split: str, options: Mapping[str, float], content: ContentCorruption) -> str:
+def config_title(
+    dataset: str, split: str, options: Mapping[str, SplitOption], content: ContentCorruption
+) -> str:
     """What stands above the table of runs that share these; a control stands beside what it controls."""
-    named = (f"{key} {value:g}" for key, value in sorted(options.items()))
+    named = (
+        f"{key} {value}" if isinstance(value, str) else f"{key} {value:g}"
+        for key, value in sorted(options.items())
+    )
     parts = [f"{dataset_label(dataset)}, {split}", *named]
     return ", ".join([*parts, *([content.title] if content.title else [])])
 

@@ -13,8 +13,17 @@ from rich.text import Text
 from recsys.runs.tables import make_table, number
 from recsys.terminal import for_spreadsheets, visible
 
-AGAINST = ("reference", "difference", "p_holm", "p_wilcoxon_holm", "p_bootstrap_holm", "p_equivalence_holm")
-AGAINST += ("d_z", "rank_biserial", "smallest_detectable")
+AGAINST = (
+    "reference",
+    "difference",
+    "p_holm",
+    "p_wilcoxon_holm",
+    "p_bootstrap_holm",
+    "p_equivalence_holm",
+    "d_z",
+    "rank_biserial",
+    "smallest_detectable",
+)
 
 Grid = tuple[str, list[str], list[list[str]], str]
 """A table as text: title, header, rows, caption."""
@@ -149,7 +158,7 @@ def latex(results: Mapping[str, Any]) -> str:
     return "\n".join(texts)
 
 
-_TEX = {c: f"\\{c}" for c in "&%$#_{}"}
+_TEX: dict[str, str | int | None] = {c: f"\\{c}" for c in "&%$#_{}"}
 _TEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--"}
 
 

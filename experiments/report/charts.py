@@ -142,13 +142,13 @@ def _epochs(key: str, title: str, series: Sequence[Series], monitors: Sequence[s
 
 def _curves_of(run: StoredRun) -> dict[str, Curve]:
     """Stage -> its curve; the only stage of most models is called ""."""
-    monitor = run.config.settings.get("monitor")
+    monitor = run.config.settings.get("monitor", "")
     if run.history is None or monitor not in run.history or "epoch" not in run.history:
         return {}
     parts: dict[str, pd.DataFrame] = {"": run.history}
     if "stage" in run.history:
         parts = {str(name): part for name, part in run.history.groupby("stage", sort=False)}
-    curves = {}
+    curves: dict[str, Curve] = {}
     for stage, part in parts.items():
         frame = part[["epoch", monitor]].dropna()
         if len(frame):
@@ -190,9 +190,9 @@ def _popularity(table: Mapping[str, Any], slices: Slices) -> Chart | None:
     series = []
     for label in _order(table)[:DRAWN]:
         places = [place for place, cells in enumerate(there.values()) if label in cells]
-        cells = [list(there.values())[place][label] for place in places]
+        drawn = [list(there.values())[place][label] for place in places]
         if places:
-            series.append(_series(label, list(map(float, places)), cells))
+            series.append(_series(label, list(map(float, places)), drawn))
     x_names = tuple(names[key] for key in there)
     note = "Test items by their number of training interactions: head, the most popular fifth; "
     note += "tail, the other warm items"

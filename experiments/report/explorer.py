@@ -76,9 +76,9 @@ def explore(
             used.setdefault(group.dataset, set()).update(_items(table))
     for name, items in used.items():
         shown = explored.maps[name].items.tolist() if name in explored.maps else []
-        dataset = sources[name].dataset
-        assert dataset is not None
-        explored.items[name] = describe_items(dataset, sorted(items), shown)
+        source = sources[name].dataset
+        assert source is not None
+        explored.items[name] = describe_items(source, sorted(items), shown)
     return explored
 
 
@@ -88,7 +88,7 @@ def _explore(
     split_seed = min(draw[0] for draw in group.draws)
     split = split_of(dataset, group, split_seed)
     chosen = sample_users(dataset, split, users)
-    table = {
+    table: dict[str, Any] = {
         "title": group.title,
         "dataset": group.dataset,
         "noun": group.noun,
@@ -184,7 +184,11 @@ def _users(dataset: Dataset, split: Split, users: np.ndarray) -> list[dict[str, 
     titles = dataset.user_attributes.get("title")
     described = []
     for user in users.tolist():
-        one = {"id": str(dataset.user_ids[user]), "had": had.get(user, []), "held": held.get(user, [])}
+        one: dict[str, Any] = {
+            "id": str(dataset.user_ids[user]),
+            "had": had.get(user, []),
+            "held": held.get(user, []),
+        }
         sizes = {"n": len(one["had"]), "m": len(one["held"])}
         one |= {"had": one["had"][:SHOWN], **sizes}
         if titles is not None:

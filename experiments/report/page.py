@@ -16,6 +16,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from recsys.experiments.bench.tables import Grid
 from recsys.experiments.report.charts import Chart
 from recsys.experiments.report.collect import Collection, Group, StoredRun
 from recsys.experiments.report.explorer import Explored
@@ -46,7 +47,7 @@ def render(
     collection: Collection,
     sections: Sequence[Section],
     curves: Sequence[Sweep],
-    paper: Mapping[str, Any] | None,
+    paper: Grid | None,
     sources: Mapping[str, Source],
     explored: Explored,
     margin: float,

@@ -106,7 +106,12 @@ def _charts(axis: str, values: Sequence[float], points_of_curve: Sequence[Point]
         )
         chosen = {name: lines[name] for name in order[: DRAWN - 1]}
         yield _chart(
-            f"{axis}-{key}", f"{SHOWN[key]}{filling}", axis, values, plain, chosen | _chance(key, axis, plain)
+            f"{axis}-{key}",
+            f"{SHOWN[key]}{filling}",
+            axis,
+            values,
+            plain,
+            {**chosen, **_chance(key, axis, plain)},
         )
     if len(fills) == 1 or not drawn:
         return

@@ -97,7 +97,9 @@ def _section(
     group: Group, results: Mapping[str, Any], source: Source, rules: Rules, known: Mapping[str, Any]
 ) -> Section:
     scored = [run.scored for run in sorted(group.runs, key=lambda r: (r.scored.label, r.scored.draw))]
-    written = next((t for t in results.get("tables", ()) if t.get("title") == group.title), {})
+    written: Mapping[str, Any] = next(
+        (t for t in results.get("tables", ()) if t.get("title") == group.title), {}
+    )
     columns = written.get("columns") or default_columns(group.split, scored)
     decide = results.get("decide_by") or DECIDE_BY
     table = table_of(scored, group.draws, columns, decide, rules, known)

@@ -119,7 +119,8 @@ class Sample:
         per_user = filled.sum(axis=0)[counted] / counts[counted]
         per_seed = filled.sum(axis=1)[seeds] / seen.sum(axis=1)[seeds]
         # 0.3 - 0.2 and 0.2 - 0.1 are one difference, not two ranks: rounding noise goes before any test.
-        return cls(*(np.round(x / scale, 12) * scale for x in (per_user, per_seed)), counted)
+        per_user, per_seed = (np.round(x / scale, 12) * scale for x in (per_user, per_seed))
+        return cls(per_user, per_seed, counted)
 
     @property
     def user_se(self) -> float:

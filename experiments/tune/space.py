@@ -65,7 +65,7 @@ def _groups(model_class: type[Model]) -> list[type[Settings]]:
 
 def _declared(field: FieldInfo) -> Any:
     """What `setting(..., search=..., log=...)` declared: two numbers are a range, all else choices."""
-    extra = field.json_schema_extra
+    extra: Any = field.json_schema_extra
     if not isinstance(extra, dict) or "search" not in extra:
         return None
     search = list(extra["search"])
@@ -87,7 +87,7 @@ def _distribution(name: str, field: FieldInfo, given: Any) -> BaseDistribution:
     if unknown := given.keys() - set(RANGE_KEYS):
         raise UserError(f"search: '{name}' has no '{min(unknown)}'{nearest(min(unknown), RANGE_KEYS)}")
     try:
-        values = {"log": False, "step": None} | given
+        values: dict[str, Any] = {"log": False, "step": None} | given
         if field.annotation is int:
             return IntDistribution(
                 int(values["low"]), int(values["high"]), bool(values["log"]), values["step"] or 1
@@ -106,6 +106,7 @@ def _or_range(field: FieldInfo) -> str:
 def _ends(distribution: BaseDistribution) -> list[Any]:
     if isinstance(distribution, CategoricalDistribution):
         return list(distribution.choices)
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
     return [distribution.low, distribution.high]
 
 
@@ -118,6 +119,7 @@ def grid(space: Space, points: int) -> list[dict[str, Any]]:
 def _points(distribution: BaseDistribution, points: int) -> list[Any]:
     if isinstance(distribution, CategoricalDistribution):
         return list(distribution.choices)
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
     low, high = distribution.low, distribution.high
     if distribution.step and not distribution.log and round((high - low) / distribution.step) < points:
         return [low + k * distribution.step for k in range(round((high - low) / distribution.step) + 1)]

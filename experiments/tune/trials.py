@@ -293,7 +293,8 @@ def pruning_callback(trial: optuna.Trial) -> Any:
         reported = 0
 
         def _report(self, trainer: pl.Trainer, module: Any) -> None:
-            keeper = next(callback for callback in trainer.callbacks if hasattr(callback, "best_epoch"))
+            callbacks = trainer.callbacks  # type: ignore[attr-defined]  # Lightning's connector sets it
+            keeper = next(callback for callback in callbacks if hasattr(callback, "best_epoch"))
             for row in keeper.history[self.reported :]:
                 if module.settings.monitor in row:
                     trial.report(row[module.settings.monitor], row["epoch"] + 1)
