@@ -63,8 +63,16 @@ def need_columns(columns: Iterable[str], expected: Iterable[str], source: str) -
 
 
 def to_numbers(column: pd.Series, source: str) -> np.ndarray:
-    """(n,) float64; DataError names the first entry that is not a finite number."""
-    numeric = np.asarray(pd.to_numeric(column, errors="coerce"), dtype=np.float64)
+    """(n,) float64; DataError names the first entry that is not a finite number. Truth values, complex numbers and
+    lists are none."""
+    if column.dtype.kind in "bc":
+        raise DataError(f"{source}: column {column.name} holds {column.dtype} values, expected numbers")
+    try:
+        numeric = np.asarray(pd.to_numeric(column, errors="coerce"), dtype=np.float64)
+    except TypeError:
+        raise DataError(
+            f"{source}: column {column.name} holds lists or other objects, expected numbers"
+        ) from None
     bad = ~np.isfinite(numeric)
     if bad.any():
         value = column.iloc[int(np.argmax(bad))]
@@ -72,14 +80,6 @@ def to_numbers(column: pd.Series, source: str) -> np.ndarray:
             f"{source}: {place(column.index, bad)}: {column.name} is '{value}', expected a number"
         )
     return numeric
-
-
-def to_timestamps(column: pd.Series, source: str) -> np.ndarray:
-    """(n,) float64 seconds, of moments or numbers; DataError names the first entry that is neither."""
-    if pd.api.types.is_datetime64_any_dtype(column):
-        moments = pd.to_datetime(column, utc=True)
-        column = ((moments - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)).rename(column.name)
-    return to_numbers(column, source)
 
 
 def row_numbers(column: pd.Series, source: str, catalogue: Catalogue | None = None) -> np.ndarray:
@@ -114,11 +114,34 @@ def row_numbers(column: pd.Series, source: str, catalogue: Catalogue | None = No
 
 
 def to_tokens(column: pd.Series, source: str) -> np.ndarray:
-    """(n,) raw ids as str; DataError names the first empty one."""
+    """(n,) raw ids as str, whole numbers without a decimal point, however a file stores them; DataError names the
+    first empty one."""
+    if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
+        column = column.astype("Int64")
     bad = (column.isna() | (column.astype(str) == "")).to_numpy()
     if bad.any():
         raise DataError(f"{source}: {place(column.index, bad)}: {column.name} is empty, expected an id")
     return column.astype(str).to_numpy(dtype=object)
+
+
+def taken(frame: pd.DataFrame, positive_from: float | None, source: str) -> tuple[pd.DataFrame, list[str]]:
+    """The rows that are interactions, and what was left out.
+
+    Those rated at least `positive_from`; where that is None all, but of ratings that are 0 or 1 alone those of 1.
+
+    Raises:
+        DataError: `positive_from` is given, and there are no ratings.
+    """
+    if positive_from is not None:
+        need_columns(frame.columns, ["rating"], source)
+        return frame[frame["rating"] >= positive_from], []
+    if "rating" not in frame or not frame["rating"].isin([0, 1]).all() or not (frame["rating"] == 0).any():
+        return frame, []
+    kept = frame[frame["rating"] == 1]
+    left = len(frame) - len(kept)
+    return kept, [
+        f"{PurePath(source).name}: {left:,} rows rated 0, of ratings that are 0 or 1, are no interactions"
+    ]
 
 
 def number_ids(*columns: np.ndarray) -> np.ndarray:

@@ -137,6 +137,7 @@ class Dataset:
         items: IntoDataFrame | None = None,
         users: IntoDataFrame | None = None,
         content: Mapping[str, str] | None = None,
+        min_joined: float = 1.0,
         name: str = "data",
     ) -> Dataset:
         """A data set from frames of pandas, polars, pyarrow or whatever else narwhals reads.
@@ -152,6 +153,7 @@ class Dataset:
             content: column of `items` -> what it holds, which makes it a modality: "text" (or another encoder of
                 texts), "category" (values separated by "|", or a list), "number", "image" (the path of a picture) or
                 "vector" (a list of numbers).
+            min_joined: share of the interactions' users and items that `users` and `items` must have, where given.
             name: what the data set is called in tables.
 
         Raises:
@@ -170,7 +172,9 @@ class Dataset:
         from recsys.datasets.frames import Columns, dataset_from_frames
 
         columns = Columns(user, item, rating, timestamp, label)
-        return dataset_from_frames(interactions, columns, positive_from, items, users, content or {}, name)
+        return dataset_from_frames(
+            interactions, columns, positive_from, items, users, content or {}, name, min_joined
+        )
 
     @property
     def whole(self) -> Dataset:

@@ -87,8 +87,30 @@ def read_delimited(
     except (ValueError, pd.errors.ParserWarning, OSError) as error:
         raise DataError(f"{path}: cannot be read as a table ({one_line(error)})") from None
     frame.index = pd.RangeIndex(2, len(frame) + 2, name="line")
+    _check_rows(path, frame, sep, quoted)
     blank = (frame.isna() | (frame == "")).all(axis=1)
     return frame[~blank] if blank.any() else frame
+
+
+def _check_rows(path: Path, frame: pd.DataFrame, sep: str, quoted: bool) -> None:
+    """DataError for a row that repeats the header, or that has fewer columns than it."""
+    if not len(frame.columns):
+        return
+    names = [str(column) for column in frame.columns]
+    again = (frame.iloc[:, 0].astype(str) == names[0]).to_numpy()
+    for row in np.flatnonzero(again):
+        if [str(value) for value in frame.iloc[row]] == names:
+            raise DataError(f"{path}: line {frame.index[row]} repeats the header; delete it")
+    last = frame.iloc[:, -1]
+    if len(names) < 2 or not (last.isna() | (last.astype(str) == "")).any():
+        return
+    with open(path, encoding="utf-8", errors="replace", newline="") as file:
+        for number, line in enumerate(file, start=1):
+            if quoted and '"' in line:
+                return  # a field may hold the separator, or go on in the next line
+            found = line.count(sep) + 1
+            if line.strip("\r\n") and found < len(names):
+                raise DataError(f"{path}: line {number} has {found} columns, the header has {len(names)}")
 
 
 def read_parquet(path: Path) -> pd.DataFrame:

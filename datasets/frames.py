@@ -15,14 +15,16 @@ from recsys.datasets.checks import (
     need_columns,
     number_ids,
     positions,
+    taken,
     to_labels,
     to_numbers,
-    to_timestamps,
     to_tokens,
 )
 from recsys.datasets.content.columns import cells
 from recsys.datasets.content.encode import made_of
 from recsys.datasets.dataset import Dataset
+from recsys.datasets.joins import check_join
+from recsys.datasets.times import to_timestamps
 from recsys.errors import DataError
 
 if TYPE_CHECKING:
@@ -73,6 +75,7 @@ def dataset_from_frames(
     users: IntoDataFrame | None,
     content: Mapping[str, str],
     name: str,
+    min_joined: float = 1.0,
 ) -> Dataset:
     """`Dataset.from_frame`."""
     if not is_plain(name):
@@ -83,22 +86,29 @@ def dataset_from_frames(
     raw = to_pandas(interactions, source)
     given = {ours: theirs for ours, theirs in columns._asdict().items() if theirs is not None}
     need_columns(raw.columns, given.values(), source)
-    tokens = {key: id_tokens(raw[given[key]], source) for key in ("user", "item")}
+    tokens = {key: to_tokens(raw[given[key]], source) for key in ("user", "item")}
     of_users, of_items = (
         None if frame is None else _entities(to_pandas(frame, what), key, what)
         for frame, key, what in ((users, columns.user, "users"), (items, columns.item, "items"))
     )
+    joins: list[str] = []
+    for noun, table, key in (("user", of_users, columns.user), ("item", of_items, columns.item)):
+        if table is not None:
+            known = table[key].to_numpy(dtype=object)
+            joins += check_join(tokens[noun], known, noun, source, f"{noun}s", min_joined)
     ids = _ids(tokens["user"], of_users, columns.user), _ids(tokens["item"], of_items, columns.item)
     frame = pd.DataFrame(
         {"user": positions(ids[0], tokens["user"]), "item": positions(ids[1], tokens["item"])}, raw.index
     )
-    for key, convert in (("rating", to_numbers), ("timestamp", to_timestamps), ("label", to_labels)):
+    for key, convert in (("rating", to_numbers), ("label", to_labels)):
         if key in given:
             frame[key] = convert(raw[given[key]], source)
-    if positive_from is not None:
-        if "rating" not in frame:
-            raise DataError("positive_from compares ratings; name their column with rating=")
-        frame = frame[frame["rating"] >= positive_from]
+    times: list[str] = []
+    if "timestamp" in given:
+        frame["timestamp"], times = to_timestamps(raw[given["timestamp"]], source)
+    if positive_from is not None and "rating" not in frame:
+        raise DataError("positive_from compares ratings; name their column with rating=")
+    frame, left_out = taken(frame, positive_from, source)
     attributes = Attributes(
         _aligned(of_users, columns.user, ids[0], "users"), _aligned(of_items, columns.item, ids[1], "items")
     )
@@ -117,25 +127,15 @@ def dataset_from_frames(
         ids=ids,
         modalities=modalities,
         attributes=attributes,
+        notes=[*joins, *times, *left_out],
         encoders=dict(content),
         id_columns={"user": (columns.user,), "item": (columns.item,)},
     )
 
 
-def id_tokens(column: pd.Series, source: str) -> np.ndarray:
-    """(n,) raw ids as str; whole numbers beside empty cells stay whole, so that 42.0 is 42.
-
-    Raises:
-        DataError: an empty one.
-    """
-    if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
-        column = column.astype("Int64")
-    return to_tokens(column, source)
-
-
 def _entities(frame: pd.DataFrame, key: str, source: str) -> pd.DataFrame:
     need_columns(frame.columns, [key], source)
-    return frame.assign(**{key: id_tokens(frame[key], source)})
+    return frame.assign(**{key: to_tokens(frame[key], source)})
 
 
 def _ids(tokens: np.ndarray, entities: pd.DataFrame | None, key: str) -> np.ndarray:

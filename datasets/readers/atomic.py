@@ -9,10 +9,11 @@ them, reduced by truncated SVD fitted without looking at the interactions. Users
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from recsys.datasets.cards import Card
 from recsys.datasets.checks import (
@@ -23,6 +24,7 @@ from recsys.datasets.checks import (
     need_columns,
     number_ids,
     positions,
+    taken,
     to_numbers,
     to_tokens,
 )
@@ -30,8 +32,10 @@ from recsys.datasets.content.encode import ContentEncoder, run_encoder
 from recsys.datasets.content.features import facts_modality
 from recsys.datasets.dataset import Dataset, Modality
 from recsys.datasets.files import read_delimited
+from recsys.datasets.joins import check_join
 from recsys.datasets.readers import recognised_by
 from recsys.datasets.readers.mmrec import inter_file, inter_header
+from recsys.datasets.times import to_timestamps
 from recsys.errors import DataError
 
 TYPES = ("token", "token_seq", "float", "float_seq")
@@ -42,6 +46,7 @@ class AtomicOptions(BaseModel):
 
     Attributes:
         positive_from: keep interactions rated at least this; all where None.
+        min_joined: share of the interactions' users and items that the `.user` and `.item` files must have.
         rename: attribute columns, file's name -> ours (`title` is what is printed of an item).
         text: item columns (our names) whose words make the modality `text`.
         text_encoder: name of the content encoder of `text`.
@@ -52,6 +57,7 @@ class AtomicOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     positive_from: float | None = None
+    min_joined: Annotated[float, Field(ge=0, le=1)] = 1.0
     rename: dict[str, str] = {}
     text: tuple[str, ...] = ()
     text_encoder: ContentEncoder = "tfidf"
@@ -157,24 +163,32 @@ def read(folder: Path, card: Card) -> Dataset:
     need_columns(raw.columns, ("user_id", "item_id"), source)
     users, _ = _entities(stem.with_name(stem.name + ".user"), "user_id", options.rename)
     items, item_types = _entities(stem.with_name(stem.name + ".item"), "item_id", options.rename)
-    ids, tokens, tables = [], [], []
+    ids, tokens, tables, joins = [], [], [], []
     for key, table, kind in (("user_id", users, ".user"), ("item_id", items, ".item")):
         file = str(stem) + kind
         tokens.append(to_tokens(raw[key], source))
         known = [] if table is None else [to_tokens(table[key], file)]
         ids.append(number_ids(tokens[-1], *known))
+        joins += [(tokens[-1], known[0], key.removesuffix("_id"), source, file)] if known else []
         empty = pd.DataFrame(index=range(len(ids[-1])))
         tables.append(empty if table is None else align(table, key, ids[-1], file))
     frame = pd.DataFrame(
         {"user": positions(ids[0], tokens[0]), "item": positions(ids[1], tokens[1])}, index=raw.index
     )
-    for column in ("rating", "timestamp"):
-        if column in raw:
-            frame[column] = to_numbers(raw[column], source)
-    if options.positive_from is not None:
-        need_columns(raw.columns, ["rating"], source)
-        frame = frame[frame["rating"] >= options.positive_from]
+    if "rating" in raw:
+        frame["rating"] = to_numbers(raw["rating"], source)
+    times: list[str] = []
+    if "timestamp" in raw:
+        frame["timestamp"], times = to_timestamps(raw["timestamp"], source)
+    if "label" in raw:
+        observed = to_numbers(raw["label"], source) > 0
+        if not observed.all():
+            times = [*times, f"{path.name}: {(~observed).sum():,} rows with label 0 are no interactions"]
+        frame = frame[observed]
+    frame, left_out = taken(frame, options.positive_from, source)
     modalities, notes = _modalities(stem, ids[1], tables[1], item_types, options)
+    for join in joins:
+        notes += check_join(*join, options.min_joined)
     return assemble(
         card.name,
         frame,
@@ -182,5 +196,5 @@ def read(folder: Path, card: Card) -> Dataset:
         ids=(ids[0], ids[1]),
         modalities=modalities,
         attributes=Attributes(*tables),
-        notes=notes,
+        notes=[*times, *left_out, *notes],
     )

@@ -23,13 +23,13 @@ from recsys.datasets.checks import (
     need_columns,
     number_ids,
     positions,
-    to_numbers,
     to_tokens,
 )
 from recsys.datasets.content.encode import ContentEncoder, run_encoder
 from recsys.datasets.dataset import Bundles, Dataset
 from recsys.datasets.files import read_delimited
 from recsys.datasets.readers import recognised_by
+from recsys.datasets.times import to_timestamps
 from recsys.errors import DataError
 
 BUNDLE, ITEM, USER = "bundle ID", "item ID", "user ID"
@@ -124,8 +124,9 @@ def read(folder: Path, card: Card) -> Dataset:
         "user": known_positions(feedback, USER, users, source, "the users"),
         "item": known_positions(feedback, ITEM, items, source, "the catalogue"),
     }
+    times: list[str] = []
     if "timestamp" in feedback:
-        columns["timestamp"] = to_numbers(feedback["timestamp"], source)
+        columns["timestamp"], times = to_timestamps(feedback["timestamp"], source)
     bundles, notes = _bundles(folder, pairs, items, users)
     texts = _texts(folder, items)
     modalities = {
@@ -145,6 +146,6 @@ def read(folder: Path, card: Card) -> Dataset:
         ids=(users, items),
         modalities=modalities,
         attributes=Attributes(None, texts),
-        notes=notes,
+        notes=[*times, *notes],
         bundles=bundles,
     )

@@ -21,6 +21,7 @@ from recsys.datasets.checks import (
 from recsys.datasets.dataset import Dataset
 from recsys.datasets.files import feature_files, read_delimited
 from recsys.datasets.readers import first_line, recognised_by
+from recsys.datasets.times import to_timestamps
 from recsys.errors import DataError
 
 
@@ -65,5 +66,10 @@ def read(folder: Path, card: Card) -> Dataset:
         "item": row_numbers(raw["itemID"], source, catalogue),
         "label": to_labels(raw["x_label"], source),
     }
-    columns |= {c: to_numbers(raw[c], source) for c in ("rating", "timestamp") if c in raw}
-    return assemble_rows(card.name, pd.DataFrame(columns, index=raw.index), source=source, features=features)
+    notes: list[str] = []
+    if "rating" in raw:
+        columns["rating"] = to_numbers(raw["rating"], source)
+    if "timestamp" in raw:
+        columns["timestamp"], notes = to_timestamps(raw["timestamp"], source)
+    frame = pd.DataFrame(columns, index=raw.index)
+    return assemble_rows(card.name, frame, source=source, features=features, notes=notes)

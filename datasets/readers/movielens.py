@@ -10,10 +10,11 @@ from pydantic import BaseModel, ConfigDict, PositiveInt
 
 from recsys.datasets.cards import Card
 from recsys.datasets.checks import Attributes, align, assemble, number_ids, positions, to_numbers, to_tokens
-from recsys.datasets.content.texts import tfidf
+from recsys.datasets.content.encode import run_encoder
 from recsys.datasets.dataset import Dataset
 from recsys.datasets.files import one_line, read_text
 from recsys.datasets.readers import first_line, recognised_by
+from recsys.datasets.times import to_timestamps
 from recsys.errors import DataError
 
 COLUMNS = {
@@ -82,12 +83,13 @@ def read(folder: Path, card: Card) -> Dataset:
         ids.append(number_ids(tokens, to_tokens(tables[key][key], str(folder / file))))
         frame[key] = positions(ids[-1], tokens)
         attributes.append(align(tables[key], key, ids[-1], str(folder / file)))
-    for column in ("rating", "timestamp"):
-        frame[column] = to_numbers(ratings[column], source)
+    frame["rating"] = to_numbers(ratings["rating"], source)
+    frame["timestamp"], notes = to_timestamps(ratings["timestamp"], source)
     if options.positive_from is not None:
         frame = frame[frame["rating"] >= options.positive_from]
     texts = (attributes[1]["title"] + " " + attributes[1]["genres"]).tolist()
-    text = tfidf(texts, width=options.width, seed=options.seed, source=str(folder / "movies.dat"))
+    given = {"width": options.width, "seed": options.seed}
+    text = run_encoder("tfidf", texts, str(folder / "movies.dat"), **given)
     return assemble(
         card.name,
         frame,
@@ -95,4 +97,5 @@ def read(folder: Path, card: Card) -> Dataset:
         ids=(ids[0], ids[1]),
         modalities={"text": text},
         attributes=Attributes(*attributes),
+        notes=notes,
     )

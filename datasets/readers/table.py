@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from recsys.datasets.cards import Card
 from recsys.datasets.checks import (
@@ -24,14 +24,16 @@ from recsys.datasets.checks import (
     need_columns,
     number_ids,
     positions,
+    taken,
     to_labels,
     to_numbers,
-    to_timestamps,
     to_tokens,
 )
 from recsys.datasets.content.encode import ContentEncoder, made_of
 from recsys.datasets.dataset import Dataset, Modality
 from recsys.datasets.files import load_npy, load_npz, read_delimited, read_parquet
+from recsys.datasets.joins import check_join
+from recsys.datasets.times import to_timestamps
 from recsys.errors import DataError
 
 
@@ -80,6 +82,7 @@ class TableOptions(Strict):
         features: modality -> file.
         content: modality -> the content encoder that makes it of the items file's column of the same name, or that made
             its file; new items may come with that column.
+        min_joined: share of the interactions' users and items that the users and items files must have.
         numbering: "sorted": ids in numeric (else lexicographic) order; "file": in the order of the users and
             items files, which must then name every id.
     """
@@ -92,6 +95,7 @@ class TableOptions(Strict):
     items: Entities | None = None
     features: dict[str, Features] = {}
     content: dict[str, ContentEncoder] = {}
+    min_joined: Annotated[float, Field(ge=0, le=1)] = 1.0
     numbering: Literal["sorted", "file"] = "sorted"
 
 
@@ -105,17 +109,27 @@ def read_any(path: Path, sep: str, ids: tuple[str, ...] = ()) -> pd.DataFrame:
     return read_delimited(path, sep, text=ids, quoted=True)
 
 
+def without_index(table: pd.DataFrame, source: str) -> tuple[pd.DataFrame, list[str]]:
+    """The table without columns that a saved index leaves, and a note of them."""
+    left = [
+        c for c in map(str, table.columns) if c.startswith(("Unnamed: ", "__index_level_")) or not c.strip()
+    ]
+    notes = [f"{Path(source).name}: column '{column}', a saved index, is not read" for column in left]
+    return table.drop(columns=left), notes
+
+
 class _Side:
     """Users or items: raw ids in order, attributes, and the order of the attribute file."""
 
     def __init__(self, folder: Path, entities: Entities | None, tokens: np.ndarray, options: TableOptions):
+        self.notes: list[str] = []
         if entities is None:
             if options.numbering == "file":
                 raise DataError(f"{folder}: numbering 'file' needs a users and an items file")
             self.ids, self.file_order, self.attributes = number_ids(tokens), None, None
             return
         path = folder / entities.file
-        table = read_any(path, options.sep, (entities.id,))
+        table, self.notes = without_index(read_any(path, options.sep, (entities.id,)), str(path))
         need_columns(table.columns, [entities.id], str(path))
         self.file_order = to_tokens(table[entities.id], str(path))
         if options.numbering == "file":
@@ -142,7 +156,7 @@ def _feature_matrix(
         return matrix, items.file_order
     if features.id is None:
         raise DataError(f"{path}: the card must name its id column (features: id)")
-    table = read_any(path, sep, (features.id,))
+    table, _ = without_index(read_any(path, sep, (features.id,)), str(path))
     need_columns(table.columns, [features.id], str(path))
     tokens = to_tokens(table[features.id], str(path))
     columns = [to_numbers(table[c], str(path)) for c in table.columns if c != features.id]
@@ -185,26 +199,34 @@ def read(folder: Path, card: Card) -> Dataset:
     raw = read_any(path, options.sep, (columns.user, columns.item))
     mapped = {ours: theirs for ours, theirs in columns if theirs is not None}
     need_columns(raw.columns, mapped.values(), source)
-    frame, sides = pd.DataFrame(index=raw.index), {}
+    frame, sides, notes = pd.DataFrame(index=raw.index), {}, list[str]()
     for key, entities in (("user", options.users), ("item", options.items)):
         tokens = to_tokens(raw[mapped[key]], source)
         sides[key] = _Side(folder, entities, tokens, options)
+        notes += sides[key].notes
         frame[key] = positions(sides[key].ids, tokens)
         if (bad := (frame[key] < 0).to_numpy()).any():
             raise DataError(
                 f"{source}: {key} '{tokens[np.argmax(bad)]}' is not in {entities and entities.file}"
             )
-    convert = {"rating": to_numbers, "timestamp": to_timestamps, "label": to_labels}
-    for key, function in convert.items():
+    for key, function in {"rating": to_numbers, "label": to_labels}.items():
         if key in mapped:
             frame[key] = function(raw[mapped[key]], source)
+    if "timestamp" in mapped:
+        frame["timestamp"], times = to_timestamps(raw[mapped["timestamp"]], source)
+        notes += times
     if options.positive_from is not None:
         need_columns(mapped, ["rating"], f"options of card {card.name}: columns")
-        frame = frame[frame["rating"] >= options.positive_from]
-    modalities, notes = {}, []
+    frame, left_out = taken(frame, options.positive_from, source)
+    notes += left_out
+    modalities = {}
     for name, features in options.features.items():
         modalities[name], more = _modality(folder, features, sides["item"], options.sep)
         notes += more
+    for key, entities in (("user", options.users), ("item", options.items)):
+        if entities is not None:
+            tokens, known = to_tokens(raw[mapped[key]], source), sides[key].file_order
+            notes += check_join(tokens, known, key, source, str(folder / entities.file), options.min_joined)
     for name, encoder in options.content.items():
         if name not in modalities:
             modalities[name] = made_of(sides["item"].attributes, name, encoder, str(folder))

@@ -13,9 +13,9 @@ import scipy.sparse as sp
 
 from recsys.api.figures import RunMetrics
 from recsys.api.train import dataset_of, place_of
-from recsys.datasets.checks import need_columns, place, positions
+from recsys.datasets.checks import need_columns, place, positions, to_tokens
 from recsys.datasets.dataset import Dataset
-from recsys.datasets.frames import id_tokens, to_pandas
+from recsys.datasets.frames import to_pandas
 from recsys.datasets.splits import default_protocol, make_split
 from recsys.errors import DataError, UserError, nearest
 from recsys.evaluation.recommendations import MatrixScorer, TableScorer, table_of_lists
@@ -141,7 +141,7 @@ def _numbered(frame: Any, dataset: Dataset) -> pd.DataFrame:
     need_columns(table, ["user", "item", by], source)
     made = pd.DataFrame({"score": table[by] if by == "score" else -table[by]})
     for noun, ids in (("user", dataset.user_ids), ("item", dataset.item_ids)):
-        tokens = id_tokens(table[noun], source)
+        tokens = to_tokens(table[noun], source)
         made[noun] = positions(ids, tokens)
         if (bad := (made[noun] < 0).to_numpy()).any():
             unknown = tokens[int(np.argmax(bad))]
