@@ -88,8 +88,8 @@ def read(folder: Path, card: Card) -> Dataset:
     if options.positive_from is not None:
         frame = frame[frame["rating"] >= options.positive_from]
     texts = (attributes[1]["title"] + " " + attributes[1]["genres"]).tolist()
-    given = {"width": options.width, "seed": options.seed}
-    text = run_encoder("tfidf", texts, str(folder / "movies.dat"), **given)
+    movies = str(folder / "movies.dat")
+    text = run_encoder("tfidf", texts, movies, width=options.width, seed=options.seed)
     return assemble(
         card.name,
         frame,

@@ -224,8 +224,9 @@ def read(folder: Path, card: Card) -> Dataset:
         modalities[name], more = _modality(folder, features, sides["item"], options.sep)
         notes += more
     for key, entities in (("user", options.users), ("item", options.items)):
-        if entities is not None:
-            tokens, known = to_tokens(raw[mapped[key]], source), sides[key].file_order
+        known = sides[key].file_order
+        if entities is not None and known is not None:
+            tokens = to_tokens(raw[mapped[key]], source)
             notes += check_join(tokens, known, key, source, str(folder / entities.file), options.min_joined)
     for name, encoder in options.content.items():
         if name not in modalities:
