@@ -145,8 +145,11 @@ class Dataset:
         Args:
             interactions: a row for each time that a user took an item; pairs that occur again count once.
             user, item: its columns of ids; ids of any type are kept as text.
-            rating, timestamp, label: its further columns, where it has them: numbers; moments, or seconds; the part
-                ("train", "valid", "test") that a split of your own puts a row in.
+            rating: its column of numbers that tell how much the item was liked, where it has one.
+            timestamp: its column of times, where it has one: dates, moments, or numbers since 1970 in seconds,
+                milliseconds, microseconds or nanoseconds.
+            label: its column of the parts ("train", "valid", "test") that a split of your own puts rows in, where it
+                has one; the split "predefined" takes them.
             positive_from: keep interactions rated at least this.
             items, users: a row for each item (user), with the same id column. Items that only `items` names can be
                 recommended like cold ones. Other columns are attributes, such as `title`.

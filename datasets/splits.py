@@ -21,6 +21,7 @@ from recsys.datasets import SPLITS
 from recsys.datasets.bundles import BundleView
 from recsys.datasets.dataset import TEST, TRAIN, VALID, Dataset
 from recsys.errors import DataError, nearest
+from recsys.settings import hint
 
 NO_ROWS = np.empty(0, dtype=np.int64)
 OF_BUNDLES = "bundle:"
@@ -297,7 +298,7 @@ def make_split(dataset: Dataset, protocol: str, seed: int = 0, **options: Any) -
 
 
 def _options_near(key: str, known: Iterable[str]) -> str:
-    return nearest(key, known) if known else "; it has none"
+    return hint(key, list(known)) if known else "; it has none"
 
 
 def _checked(parts: Any, protocol: str, dataset: Dataset) -> dict[str, np.ndarray]:

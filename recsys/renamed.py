@@ -1,4 +1,4 @@
-"""Settings that were renamed: old -> new. An old name is refused with the new one in the message."""
+"""Settings and options of splits that were renamed: old -> new. An old name is refused, and the new one named."""
 
 COMPONENTS = {
     "calibrated": "cm3",
@@ -23,5 +23,6 @@ RENAMED: dict[str, str] = {
     "members": "ensemble_size",
     "newcomers": "new_users",
     "settle": "calibrate",
+    "shots": "support",
 }
 """A key counts only where no setting has it and the first part of the new one is there."""

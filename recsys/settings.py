@@ -129,7 +129,7 @@ def divide(values: Mapping[str, Any], **groups: type[Settings]) -> dict[str, dic
         owners = [name for name, group in groups.items() if head in group.model_fields]
         if not owners:
             known = [field for group in groups.values() for field in group.model_fields]
-            raise UserError(f"there is no setting '{head}'{_hint(head, known)}")
+            raise UserError(f"there is no setting '{head}'{hint(head, known)}")
         parts[owners[0]][key] = value
     return parts
 
@@ -149,11 +149,11 @@ def build(group: type[Settings], values: Mapping[str, Any], where: str) -> Any:
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             known = _fields_at(group, first["loc"][:-1])
-            raise UserError(f"{where} has no setting '{key}'{_hint(str(first['loc'][-1]), known)}") from None
+            raise UserError(f"{where} has no setting '{key}'{hint(str(first['loc'][-1]), known)}") from None
         raise UserError(f"setting '{key}' of {where}: {first['msg']}, got {first['input']!r}") from None
 
 
-def _hint(name: str, known: Sequence[str]) -> str:
+def hint(name: str, known: Sequence[str]) -> str:
     """The new name of a setting that was renamed, where it is among the known ones; else the nearest known ones."""
     new = RENAMED.get(name, "")
     return f"; it is `{new}` now" if new.partition(".")[0] in known else nearest(name, known)

@@ -85,7 +85,7 @@ class Experiment(Settings):
     )
     datasets: list[str] = setting(meaning="names of data sets, or paths of their cards")
     splits: list[Splitting] = setting([Splitting()], "protocols, or mappings with options and seeds")
-    seeds: list[int] = setting([0], "seeds of the models and their training")
+    seeds: list[int] = setting([0, 1, 2], "seeds of the models and their training")
     missing: Missing | None = setting(None, "a sweep over missing modalities")
     controls: bool = setting(
         False, "also run each model that reads content with permuted, random and no content"

@@ -20,7 +20,7 @@ from recsys.experiments.bench.config import Experiment, Job
 from recsys.experiments.bench.sweep import config_title
 from recsys.experiments.bench.tables import csv_text, markdown
 from recsys.experiments.stats import statistics, verdicts
-from recsys.experiments.stats.verdicts import Rules, best_of, compare, estimates
+from recsys.experiments.stats.verdicts import ONE_SEED, Rules, best_of, compare, estimates
 from recsys.files import write_text
 from recsys.runs.artifacts import METRICS_FILE, USERS_FILE, read_metrics
 from recsys.runs.tables import SHARE_SHOWN
@@ -300,9 +300,10 @@ def _judge(rows: dict, table: dict[str, np.ndarray], column: str, rules: Rules) 
         return
     best = best_of(verdicts)
     reference = verdicts[0].reference
-    for label in table:
+    unknown = any(verdict.label == ONE_SEED for verdict in verdicts)
+    for label in table if not unknown else ():
         rows[label]["columns"][column]["may_be_best"] = label in best
-    alone = "the others' reference" if declared else "highest, not shown best"
+    alone = "reference" if declared else f"highest, {ONE_SEED}" if unknown else "highest, not shown best"
     rows[reference]["columns"][column]["verdict"] = "best" if best == (reference,) else alone
     for verdict in verdicts:
         job = rows[verdict.model]["columns"][column]

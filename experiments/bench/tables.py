@@ -76,7 +76,11 @@ def _verdicts(table: Mapping[str, Any]) -> Grid:
         texts = [row["model"], number(cell.get("mean")), _between(cell), gap, _between(against)]
         rows.append([*texts, cell.get("verdict", ""), " ".join(seeds)])
     header = ["model", decide, "95% interval", "to the best", "its interval", "verdict", "seeds"]
-    caption = "paired over users and seeds, Holm-corrected"
+    one = table["seeds"] < 2
+    covered = (
+        "users alone: one seed each, and how much seeds differ is not known" if one else "users and seeds"
+    )
+    caption = f"paired by user, Holm-corrected; intervals cover {covered}"
     return f"{_title(table)}: verdicts on {decide}", header, rows, caption
 
 

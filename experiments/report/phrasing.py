@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recsys.experiments.report.slices import SLICES
+from recsys.experiments.stats.verdicts import ONE_SEED
 
 
 def column_words(column: str) -> str:
@@ -36,12 +37,17 @@ def verdict_words(row: Mapping[str, Any], table: Mapping[str, Any], margin: floa
         return cell.get("note", "" if len(table["rows"]) > 1 else "the only model")
     if verdict == "best":
         return "best: shown to be better than every other model"
-    if verdict in ("highest, not shown best", "the others' reference"):
+    if verdict == f"highest, {ONE_SEED}":
+        return f"highest, of {ONE_SEED}: how much the seeds differ is not known"
+    if verdict in ("highest, not shown best", "reference"):
         equals = [r["model"] for r in table["rows"] if r["columns"].get(decide, {}).get("may_be_best")]
         stands = "highest, but" if verdict.startswith("highest") else "the reference of the other models;"
         return f"{stands} not shown to be better than {_listed([m for m in equals if m != row['model']])}"
     reference, gap = against["reference"], abs(against["difference"])
     ends = sorted(abs(end) for end in against["interval"])
+    if verdict == ONE_SEED:
+        side = "above" if against["difference"] > 0 else "below"
+        return f"{gap:.4f} {side} {reference}, {ONE_SEED}: how much the seeds differ is not known"
     if verdict in ("better", "worse"):
         return f"{verdict} than {reference}, by {gap:.4f} ({ends[0]:.4f} to {ends[1]:.4f})"
     if verdict == "equivalent":
@@ -63,6 +69,8 @@ def headline(group_title: str, table: Mapping[str, Any]) -> str:
     first_place = f"{first['model']} ranks first by {column_words(decide)} with {mean}"
     if cell.get("verdict") == "best":
         return f"{group_title}: {first_place}, shown to be better than every other model."
+    if ONE_SEED in cell.get("verdict", ""):
+        return f"{group_title}: {first_place}; with {ONE_SEED}, which model is better is not known."
     others = [row["model"] for row in table["rows"][1:] if row["columns"].get(decide, {}).get("may_be_best")]
     if others:
         return f"{group_title}: {first_place}; {_listed(others)} may be as good."

@@ -19,6 +19,7 @@ from recsys.experiments.stats.statistics import Sample, SeedNoise
 ENOUGH_SEEDS = 5
 """For a comparison declared beforehand to rest on its own seed noise, which asks of no model to be as noisy as the
 others of the table, and knows what two models share under a seed."""
+ONE_SEED = "one seed each"
 _TAIL = 5  # resamples that each tail of the strictest interval holds at least
 
 
@@ -83,8 +84,9 @@ class Verdict:
         d_z, rank_biserial: effect sizes; infinite d_z where all users differ by the same amount.
         smallest_detectable: difference seen with the chosen power at `level`, over users and seeds.
         margin: the equivalence margin in units of the metric.
-        label: "better" or "worse" where both p_holm and the interval say so; otherwise "equivalent" where the
-            difference is shown to lie within the margin; otherwise "no difference": none was shown.
+        label: "one seed each" where only one was run: how much the seeds differ is not known, and nobody is called
+            better. Otherwise "better" or "worse" where both p_holm and the interval say so; "equivalent" where the
+            difference is shown to lie within the margin; else "no difference": none was shown.
     """
 
     model: str
@@ -270,7 +272,7 @@ def _correct(
     for row, sample, noise, drawn, alpha in zip(rows, samples, noises, draws, alphas.tolist(), strict=True):
         row["level"], row["interval"] = 1 - alpha, st.interval(drawn, alpha)
         row["smallest_detectable"] = _detectable(sample, noise, alpha, rules.power)
-        row["label"] = _label(row, rules.alpha)
+        row["label"] = _label(row, rules.alpha) if row["n_seeds"] > 1 else ONE_SEED
 
 
 def _detectable(sample: Sample, noise: SeedNoise, alpha: float, power: float) -> float:

@@ -108,7 +108,7 @@ def compare(
     models: Iterable[Row] | Mapping[str, Row],
     data: Dataset | str,
     *,
-    seeds: Sequence[int] = (0,),
+    seeds: Sequence[int] = (0, 1, 2),
     split: str = "",
     split_options: Mapping[str, Any] | None = None,
     split_seeds: Sequence[int] = (0,),
@@ -129,7 +129,8 @@ def compare(
         models: names, models with settings, or results of `recsys.evaluate` on the same test; as a list, or by the name
             that each has in the table. What was evaluated stands for every seed, since nothing of it is drawn.
         data, split, split_options, task, device: as in `recsys.train`.
-        seeds, split_seeds: of the models and their training; of the split. Every pair is run.
+        seeds, split_seeds: of the models and their training; of the split. Every pair is run. With one of each nobody
+            is called better: how much the seeds differ is not known.
         tuned: take the settings that ship for each model on this data set and split.
         metrics: columns to show, such as "recall@5" or "cold:ndcg@20"; empty: those usual for the split.
         decide_by: the column that orders the table and that verdicts are about.

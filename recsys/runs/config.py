@@ -208,7 +208,16 @@ def check_same_run(folder: Path, config: RunConfig) -> None:
     old, new = load_config(folder).identity(), config.identity()
     for key in new:
         if old[key] != new[key]:
+            there, here = _differing(old[key], new[key])
             raise UserError(
-                f"{folder} holds a run with other settings: {key} is {old[key]!r} there and {new[key]!r} here; "
-                f"choose another folder with --out"
+                f"{folder} holds a run with other settings: {key} is {there!r} there and {here!r} here; choose another "
+                f"folder with --out"
             )
+
+
+def _differing(old: Any, new: Any) -> tuple[Any, Any]:
+    """Two values, of mappings only the entries in which they differ."""
+    if not isinstance(old, Mapping) or not isinstance(new, Mapping):
+        return old, new
+    keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    return {k: old[k] for k in keys if k in old}, {k: new[k] for k in keys if k in new}

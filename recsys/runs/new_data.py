@@ -49,7 +49,7 @@ def new_items_of(columns: Mapping[str, Any], dataset: Dataset, source: str) -> t
             empty, occurs twice or is the catalogue's; numbers that are not finite.
     """
     columns = dataset.with_own_names(columns, "item")
-    known = [*dataset.modalities, *dataset.item_attributes]
+    known = list(dict.fromkeys([*dataset.modalities, *dataset.item_attributes]))
     for name in columns:
         if name != "item" and name not in known:
             message = f"{source}: '{name}' is no modality or item attribute of '{dataset.name}'"

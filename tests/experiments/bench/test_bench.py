@@ -119,7 +119,7 @@ def test_a_declared_reference_is_what_all_others_are_compared_with(root, tmp_pat
     path = write(tmp_path, models=["pop", "itemknn", "contentknn"], splits=["random"], reference="pop")
     (table,) = run(path, root, tmp_path / "out")["tables"]
     cells = {row["model"]: row["columns"]["ndcg@20"] for row in table["rows"]}
-    assert cells["pop"]["verdict"] == "the others' reference" and "against" not in cells["pop"]
+    assert cells["pop"]["verdict"] == "reference" and "against" not in cells["pop"]
     for name in ("itemknn", "contentknn"):
         assert cells[name]["against"]["reference"] == "pop" and cells[name]["verdict"] == "better"
     assert not cells["pop"]["may_be_best"]

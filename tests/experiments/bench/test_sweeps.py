@@ -23,7 +23,7 @@ TINY = {"width": 4, "max_epochs": 1, "batch_size": 64}
 
 def write(folder, **values):
     path = folder / "sweep.yaml"
-    path.write_text(yaml.safe_dump({"datasets": ["toy"], **values}, sort_keys=False))
+    path.write_text(yaml.safe_dump({"datasets": ["toy"], "seeds": [0], **values}, sort_keys=False))
     return path
 
 

@@ -16,14 +16,15 @@ def results():
             "ranks_cold_items": True,
             "columns": {"ndcg@20": column},
             "seconds": 1.25,
-            "seeds": 1,
-            "seeds_wanted": 1,
+            "seeds": 3,
+            "seeds_wanted": 3,
         }
 
     table = {
         "title": "50% of a_b & c",
         "columns": ["ndcg@20"],
         "decide_by": "ndcg@20",
+        "seeds": 3,
         "rows": [row("a|b*_<i>", 0.25, True), row("x_1", 0.125, False)],
         "chance": {"ndcg@20": 0.01},
     }

@@ -21,6 +21,7 @@ FILE = {
     },
     "datasets": ["toy"],
     "splits": ["random"],
+    "seeds": [0],
 }
 
 
