@@ -1,4 +1,5 @@
-"""Checks what a wheel holds: every module and data file of the folders, the mark of typed packages, no benchmarks."""
+"""Checks what a wheel holds: every module and data file of the folders, the mark of typed packages, the command, no
+benchmarks."""
 
 import subprocess
 import sys
@@ -18,7 +19,12 @@ def expected() -> set[str]:
 
 
 def main(path: str) -> int:
-    held = {name for name in zipfile.ZipFile(path).namelist() if ".dist-info/" not in name}
+    wheel = zipfile.ZipFile(path)
+    commands = [name for name in wheel.namelist() if name.endswith(".dist-info/entry_points.txt")]
+    if not commands or "recsys = recsys.cli.app:main" not in wheel.read(commands[0]).decode():
+        print("missing in the wheel: the command recsys")
+        return 1
+    held = {name for name in wheel.namelist() if ".dist-info/" not in name}
     missing, surplus = sorted(expected() - held), sorted(held - expected())
     for word, names in (("missing", missing), ("surplus", surplus)):
         for name in names:

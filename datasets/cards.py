@@ -60,6 +60,8 @@ class Card(BaseModel):
         reader, options: how to read it; each reader checks its own options.
         files: relative path -> SHA-256, or None where unknown.
         modalities: those that the reader must find or make.
+        public: whether its users' ids may be shown to anybody; pages that are made to be passed on show pseudonyms of
+            those of other data sets.
         licence, citation, homepage: as its publisher states them.
         get: in words, how to come by the files.
     """
@@ -72,6 +74,7 @@ class Card(BaseModel):
     options: dict[str, Any] = {}
     files: dict[str, str | None] = {}
     modalities: tuple[str, ...] = ()
+    public: bool = False
     licence: str = ""
     citation: str = ""
     homepage: str = ""
@@ -253,7 +256,7 @@ def load_dataset(name: str, data_root: str | Path | None = None) -> Dataset:
     if missing := [m for m in card.modalities if m not in dataset.modalities]:
         known = ", ".join(dataset.modalities) or "none"
         raise DataError(f"{folder}: no modality {', '.join(missing)}; the card names it, found {known}")
-    return replace(dataset, origin=Origin(name, str(data_root) if data_root else None))
+    return replace(dataset, origin=Origin(name, str(data_root) if data_root else None), public=card.public)
 
 
 def dataset_label(name: str) -> str:

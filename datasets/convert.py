@@ -99,7 +99,7 @@ def convert(dataset: Dataset, folder: str | Path, like: Card | None = None) -> C
         written = temporary / folder.name
         written.mkdir()
         options = _write_tables(dataset, written)
-        kept = like.model_dump(include={"title", "licence", "citation", "homepage"}) if like else {}
+        kept = like.model_dump(include={"title", "public", "licence", "citation", "homepage"}) if like else {}
         card = Card(
             name=folder.name,
             reader="table",

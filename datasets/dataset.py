@@ -98,6 +98,7 @@ class Dataset:
         id_columns: "user", "item" -> what the columns of their ids are called where they come from; files and frames
             of new ones may call them so too.
         origin: what loads it again; None of a data set made in memory.
+        public: whether its users' ids may be shown to anybody.
 
     Stability: stable.
     """
@@ -114,6 +115,7 @@ class Dataset:
     encoders: Mapping[str, str] = field(default_factory=dict)
     id_columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     origin: Origin | None = None
+    public: bool = False
 
     task: ClassVar[str] = "recommend"
     """The task that these rows are a view for; see `recsys.runs.tasks`."""

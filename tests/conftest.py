@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from recsys.datasets.cards import Card
 from recsys.datasets.convert import convert
 from recsys.datasets.dataset import Dataset, Modality
 
@@ -74,7 +75,7 @@ def toy() -> Dataset:
 def root(toy, tmp_path_factory):
     """A data root with the data set `toy`."""
     folder = tmp_path_factory.mktemp("data")
-    convert(toy, folder / "toy")
+    convert(toy, folder / "toy", like=Card(name="toy", reader="table", public=True))
     return folder
 
 

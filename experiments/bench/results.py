@@ -39,7 +39,7 @@ class Scored:
     Attributes:
         label: the row of the table it belongs to.
         metrics: what metrics.json holds.
-        users: what per_user.parquet holds: columns `user`, `group` and one for each metric.
+        users: what per_user.parquet holds: columns `user` (raw id), `number`, `group` and one for each metric.
         checksum: of both files.
     """
 
@@ -63,7 +63,7 @@ class Scored:
         rows = self._rows.get(group, ())
         if not len(rows) or metric not in self.users:
             return None
-        return self.users["user"].to_numpy()[rows], self.users[metric].to_numpy()[rows]
+        return self.users["number"].to_numpy()[rows], self.users[metric].to_numpy()[rows]
 
 
 def read_scored(folder: Path, label: str, draw: Draw) -> Scored:
@@ -74,8 +74,8 @@ def read_scored(folder: Path, label: str, draw: Draw) -> Scored:
     try:
         # Straight from pyarrow: pandas.read_parquet takes three times as long, and reports read hundreds.
         frame = read_table(users, use_threads=False).to_pandas()
-        if not {"user", "group"} <= set(frame):
-            raise ValueError("no columns user and group")
+        if not {"number", "group"} <= set(frame):
+            raise ValueError("no columns number and group")
         digest = hashlib.sha256((folder / METRICS_FILE).read_bytes() + users.read_bytes())
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]

@@ -56,7 +56,7 @@ def multiply(sources: Sequence[Path], folder: Path, runs: int) -> None:
         (target / "config.yaml").write_text(yaml.safe_dump(config | {"seed": seed}))
         (target / JOB_FILE).write_text(json.dumps({"label": label}))
         users = pd.read_parquet(target / USERS_FILE)
-        values = users.columns.difference(["user", "group"])
+        values = users.columns.difference(["user", "number", "group"])
         noise = rng.normal(0, 0.02, (len(users), len(values))) + rng.normal(0, 0.01)
         users[values] = (users[values] + noise * (users[values] > 0)).clip(0, 1)
         users.to_parquet(target / USERS_FILE, index=False)

@@ -179,13 +179,15 @@ def sample_users(dataset: Dataset, split: Split, users: int) -> np.ndarray:
 
 
 def _users(dataset: Dataset, split: Split, users: np.ndarray) -> list[dict[str, Any]]:
-    """Each user's raw id, what it had (the newest first where times are known) and what was held out."""
+    """Each user's raw id, or of people whose data set is not public a pseudonym, what it had (the newest first where
+    times are known) and what was held out."""
     had, held = (_latest_first(dataset, rows) for rows in (split.known, split.test))
     titles = dataset.user_attributes.get("title")
     described = []
-    for user in users.tolist():
+    named = dataset.public or dataset.whole is not dataset  # bundles are not people
+    for number, user in enumerate(users.tolist(), start=1):
         one: dict[str, Any] = {
-            "id": str(dataset.user_ids[user]),
+            "id": str(dataset.user_ids[user]) if named else f"user {number}",
             "had": had.get(user, []),
             "held": held.get(user, []),
         }

@@ -23,7 +23,7 @@ from recsys.evaluation.scorers import Scorer
 from recsys.inputs.training_data import TrainingData
 from recsys.runs.artifacts import Metrics
 from recsys.runs.config import RunConfig
-from recsys.runs.run import make_evaluator, reported_figures
+from recsys.runs.run import make_evaluator, reported_figures, with_ids
 from recsys.runs.tasks import TASKS
 from recsys.settings import build
 
@@ -39,7 +39,7 @@ class Evaluated:
         name: the row that it is in a table.
         config: the test: data set, task, split and metrics.
         metrics: as of a trained run.
-        per_user: each tested user's figures: columns `user` (its number), `group` and one for each metric.
+        per_user: each tested user's figures: columns `user` (raw id), `number`, `group` and one for each metric.
 
     Stability: stable.
     """
@@ -110,7 +110,7 @@ def evaluate(
     timing = {"evaluate": seconds, "total": seconds}
     reported = {**names, "split_seed": split_seed, "timing": timing, **reported_figures(evaluation)}
     figures = RunMetrics(Metrics.model_validate(reported).dump())
-    return Evaluated(name, config, figures, evaluation.per_user)
+    return Evaluated(name, config, figures, with_ids(evaluation.per_user, view))
 
 
 def _scorer(given: Any, dataset: Dataset) -> Scorer:

@@ -76,9 +76,8 @@ class TrainedRun:
 
     @property
     def per_user(self) -> pd.DataFrame:
-        """Each tested user's figures: columns `user` (a raw id), `group` and one for each metric."""
-        frame = pd.read_parquet(self._folder / USERS_FILE)
-        return frame.assign(user=self.dataset.user_ids[frame["user"]])
+        """Each tested user's figures: columns `user` (raw id), `number`, `group` and one for each metric."""
+        return pd.read_parquet(self._folder / USERS_FILE)
 
     def recommend(
         self,

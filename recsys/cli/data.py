@@ -49,10 +49,19 @@ def data_verify(
     data_root: DataRoot = None,
 ) -> None:
     """Check every file against its card's SHA-256."""
-    from recsys.datasets.cards import verify
+    from recsys.datasets.cards import find_card, verify
 
-    for path, digest in verify(name, data_root).items():
+    verified, card = verify(name, data_root), find_card(name, data_root)
+    for path, digest in verified.items():
         console().print(f"{digest}  {path}", markup=False, soft_wrap=True)
+    if not card.files:
+        console().print(f"the card of {card.name} lists no files: nothing was verified", soft_wrap=True)
+    else:
+        without = len(card.files) - len(verified)
+        rest = f"; of {without} the card has none: these are there, and no more is known" if without else ""
+        console().print(
+            f"{len(verified)} of {len(card.files)} files match the SHA-256 of the card{rest}", soft_wrap=True
+        )
 
 
 @data.command("convert")

@@ -18,7 +18,8 @@ def rerun(
     data_root: DataRoot = None,
     device: Annotated[str | None, typer.Option(help="Device to train on; by default the run's.")] = None,
 ) -> None:
-    """Repeat a run in a new folder and compare the metrics."""
-    from recsys.runs.rerun import run_again
+    """Repeat a run in a new folder and compare the metrics; exit status 1 where they differ by more than rounding."""
+    from recsys.runs.rerun import beyond_rounding, run_again
 
-    run_again(run, out, str(data_root) if data_root else None, device, console())
+    if beyond_rounding(run_again(run, out, str(data_root) if data_root else None, device, console())):
+        raise typer.Exit(1)

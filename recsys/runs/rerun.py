@@ -16,6 +16,9 @@ from recsys.runs.config import load_config
 from recsys.runs.run import execute, prepare
 from recsys.runs.tables import make_table
 
+ROUNDING = 1e-9
+"""Differences up to this are those of rounding: of another number of threads, or another machine."""
+
 
 def run_again(
     folder: Path, out: Path | None, data_root: str | None, device: str | None, console: Console
@@ -69,16 +72,25 @@ def _tell(differing: Mapping[str, tuple[float, float]], total: int, console: Con
     if not differing:
         console.print(f"equal: all {total} figures are the same to the last digit")
         return
-    table = make_table("figures that differ", ["figure", "before", "now", "difference"])
-    for name, (old, new) in differing.items():
-        table.add_row(name, f"{old:.6g}", f"{new:.6g}", f"{new - old:+.2g}")
-    console.print(table)
-    largest = max(differing, key=lambda name: abs(differing[name][1] - differing[name][0]))
-    old, new = differing[largest]
-    console.print(
-        f"{len(differing)} of {total} figures differ, at most by {abs(new - old):.2g} ({largest})",
-        markup=False,
+    gaps = {name: abs(new - old) for name, (old, new) in differing.items()}
+    order = sorted(gaps, key=lambda name: -math.inf if math.isnan(gaps[name]) else -gaps[name])
+    table = make_table(
+        "figures that differ, the largest differences first", ["figure", "before", "now", "difference"]
     )
+    for name in order:
+        if not gaps[name] <= ROUNDING:
+            old, new = differing[name]
+            table.add_row(name, f"{old:.6g}", f"{new:.6g}", f"{new - old:+.2g}")
+    if table.row_count:
+        console.print(table)
+    rounded = len(differing) - table.row_count
+    noise = f"; {rounded} more by rounding alone, below {ROUNDING:g}" if rounded else ""
+    console.print(f"{table.row_count} of {total} figures differ{noise}", markup=False)
+
+
+def beyond_rounding(differing: Mapping[str, tuple[float, float]]) -> bool:
+    """Whether a figure differs by more than rounding does."""
+    return any(not abs(new - old) <= ROUNDING for old, new in differing.values())
 
 
 def _changes(before: Path, now: Path) -> Iterator[str]:

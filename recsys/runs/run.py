@@ -39,6 +39,7 @@ from recsys.runs.tasks import task_of
 from recsys.training.distributed import Distributed
 
 if TYPE_CHECKING:
+    import pandas as pd
     import scipy.sparse as sp
     from rich.console import Console
 
@@ -170,7 +171,7 @@ def execute(
     reported = _report(run, evaluation) | trained | {"timing": timing, "leak_audit": checked}
     write_json(Environment(**about, usage=usage(run.begun)), folder / ENVIRONMENT_FILE)
     with atomic(folder / USERS_FILE) as temporary:
-        evaluation.per_user.to_parquet(temporary, index=False)
+        with_ids(evaluation.per_user, run.dataset).to_parquet(temporary, index=False)
     return write_json(Metrics(**reported), folder / METRICS_FILE)
 
 
@@ -276,6 +277,14 @@ def make_evaluator(
         item_counts=counts,
         metrics=metrics or task.metrics,
     )
+
+
+def with_ids(per_user: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
+    """An evaluation's users by their raw ids in `user`, their numbers in `number`."""
+    numbers = per_user["user"].to_numpy()
+    frame = per_user.assign(user=dataset.user_ids[numbers])
+    frame.insert(1, "number", numbers)
+    return frame
 
 
 def _report(run: Run, evaluation: Evaluation) -> dict[str, Any]:

@@ -97,7 +97,8 @@ def test_the_table_holds_means_intervals_and_verdicts_of_the_per_user_values(don
             frame = pd.read_parquet(folder / "per_user.parquet")
             frame = frame[frame["group"] == "overall"]
             row = np.full(toy.n_users, np.nan)
-            row[frame["user"]] = frame["ndcg@20"]
+            row[frame["number"]] = frame["ndcg@20"]
+            assert frame["user"].tolist() == toy.user_ids[frame["number"]].tolist()
             seeds.append(row)
         values[label] = np.array(seeds)
     verdicts = compare(values, np.random.default_rng(SEED), Rules())

@@ -1,5 +1,6 @@
 """The report: what it says is what the runs hold, whatever else lies in the folder."""
 
+import dataclasses
 import errno
 import html
 import io
@@ -210,6 +211,19 @@ def test_the_page_fetches_nothing_and_is_small(page):
     assert "default-src 'none'" in text and len(text) < 300_000
     assert not re.search(r"""(?:src|href|action)\s*=\s*["'](?!#|data:,)""", text)
     assert not re.search(r"url\(|@import|https?://|fetch\(|XMLHttp", text)
+
+
+def test_people_have_pseudonyms_unless_their_data_set_is_public(copy, root, toy, monkeypatch):
+    """A page is made to be passed on."""
+    from recsys.experiments.report import sources
+
+    load = sources.load_dataset
+    monkeypatch.setattr(sources, "load_dataset", lambda *a: dataclasses.replace(load(*a), public=False))
+    page, _ = report(copy)
+    for table in embedded(page)["tables"]:
+        assert [user["id"] for user in table["users"]] == [
+            f"user {n + 1}" for n in range(len(table["users"]))
+        ]
 
 
 def test_the_explorer_lists_what_recommend_says(runs, page, root, toy):

@@ -105,7 +105,18 @@ def test_data_commands(recsys, tmp_path):
     assert status == 0 and "ml-100k" in out and "toy" in out
     status, out, _ = recsys("data", "info", "toy")
     assert status == 0 and "sparsity" in out and "cold-item" in out and "modality tags" in out
-    assert recsys("data", "verify", "toy")[0] == 0
+    status, out, _ = recsys("data", "verify", "toy")
+    assert status == 0 and "files match the SHA-256 of the card" in out
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "bare" / "clicks.csv").write_text("user,item\na,x\n")
+    card = tmp_path / "bare" / "card.yaml"
+    for files, said in (
+        ("", "lists no files: nothing was verified"),
+        ("files: {clicks.csv: null}\n", "0 of 1 files"),
+    ):
+        card.write_text(f"name: bare\nreader: table\noptions: {{interactions: clicks.csv}}\n{files}")
+        status, out, _ = recsys("data", "verify", "bare", "--data-root", str(tmp_path))
+        assert status == 0 and said in out
     assert recsys("data", "convert", "toy", "copy")[0] == 0
     assert (tmp_path / "copy" / "card.yaml").exists()
 

@@ -29,8 +29,23 @@ def test_what_differs_is_told(recsys, tmp_path):
     environment = json.loads((tmp_path / "run" / "environment.json").read_text())
     (tmp_path / "run" / "environment.json").write_text(json.dumps(environment | {"python": "2.7"}))
     status, out, _ = recsys("rerun", "run")
-    assert status == 0 and "changed: python was 2.7, is 3" in out
-    assert "1 of " in out and "differ, at most by 0.25 (test ndcg@20)" in out
+    assert status == 1 and "changed: python was 2.7, is 3" in out
+    assert "1 of " in out and "test ndcg@20" in out and "-0.25" in out
+
+
+def test_rounding_is_told_apart_and_is_no_failure(recsys, tmp_path):
+    recsys(*TRAIN)
+    path = tmp_path / "run" / "metrics.json"
+    metrics = json.loads(path.read_text())
+    metrics["test"]["ndcg@20"] += 1e-12
+    path.write_text(json.dumps(metrics))
+    status, out, _ = recsys("rerun", "run")
+    assert status == 0 and "1 more by rounding alone" in out
+    metrics["test"]["recall@20"] += 0.1
+    metrics["test"]["ndcg@10"] += 0.3
+    path.write_text(json.dumps(metrics))
+    status, out, _ = recsys("rerun", "run", "--out", "third")
+    assert status == 1 and "2 of " in out and out.index("test ndcg@10") < out.index("test recall@20")
 
 
 @pytest.mark.parametrize("broken", ["config.yaml", "metrics.json"])
