@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from recsys.datasets import CARDS
@@ -22,6 +21,7 @@ from recsys.datasets.dataset import Dataset, Origin
 from recsys.datasets.files import one_line, read_text, sha256
 from recsys.datasets.readers import READERS, guess_reader
 from recsys.errors import DataError, nearest
+from recsys.files import parse_yaml
 
 CARD_FILE = "card.yaml"
 CHECKED_ON_LOAD = 256 * 2**20
@@ -116,9 +116,11 @@ def is_plain(name: str) -> bool:
 def read_card(path: Path) -> Card:
     """The card in a YAML file; DataError where it is no YAML, or not a card."""
     try:
-        values = yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
-        raise DataError(f"{path}: not valid YAML ({one_line(error)})") from None
+        values = parse_yaml(read_text(path))
+    except DataError:
+        raise
+    except ValueError as error:
+        raise DataError(f"{path}: not valid YAML ({error})") from None
     return parsed(Card, values, str(path))
 
 
@@ -161,6 +163,17 @@ def _locate(name: str, data_root: str | Path | None) -> tuple[Card, Path | None]
     if folder and (reader := guess_reader(folder)):
         return Card(name=name, reader=reader, title=f"{name}, read as {reader}"), folder
     where = f" under {root}" if root else ""
+    if folder and folder.is_dir():
+        files = sorted(path.name for path in folder.iterdir() if path.is_file())
+        held = (
+            f"its files are {', '.join(files[:5])}{', ...' if len(files) > 5 else ''}"
+            if files
+            else "it is empty"
+        )
+        raise DataError(
+            f"no reader knows the form of {folder}: {held}; describe them in a {CARD_FILE} there, with `reader: table` "
+            "for CSV or Parquet files (docs/add-a-data-set.md)"
+        )
     raise DataError(f"there is no data set '{name}'{where}{nearest(name, known_names(data_root))}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -58,19 +59,61 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         UserError: it cannot be read, is not YAML (with line and column), or is no mapping of names.
     """
+    check_regular(path)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = parse_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise UserError(f"cannot read {path}: it is not UTF-8 text") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {yaml_fault(error)}") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not valid YAML: {error}") from None
     if values is None:
         return {}
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise UserError(f"{path}: expected `name: value` lines")
     return values
+
+
+def check_regular(path: Path) -> None:
+    """UserError where something is at `path` that is no file: a folder, a pipe, a device."""
+    if path.exists() and not path.is_file():
+        raise UserError(f"cannot read {path}: it is not a regular file")
+
+
+def parse_json(path: Path) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        OSError, ValueError: it cannot be read, is no regular file, is not JSON, or is nested beyond sense.
+    """
+    if path.exists() and not path.is_file():
+        raise ValueError("it is not a regular file")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def parse_yaml(text: str) -> Any:
+    """What a YAML text holds, by the safe loader.
+
+    Raises:
+        ValueError: it is not YAML, or holds a date that does not exist, a number too long to read, or lists nested
+            beyond sense; says at which line and column where that is known.
+    """
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(yaml_fault(error)) from None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except (
+        ValueError,
+        OverflowError,
+        TypeError,
+    ) as error:  # of a scalar's own constructor, or an unhashable key
+        raise ValueError(" ".join(str(error).split())[:200]) from None
 
 
 def yaml_fault(error: yaml.YAMLError) -> str:

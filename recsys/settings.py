@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticUndefined
 
 from recsys.errors import UserError, nearest
+from recsys.files import parse_yaml
 from recsys.renamed import RENAMED
 
 
@@ -54,9 +54,11 @@ def parse_assignments(assignments: Sequence[str], option: str = "--set") -> dict
         if not equals or not key.strip():
             raise UserError(f"{option} {assignment}: expected key=value, for example --set max_epochs=10")
         try:
-            values[key.strip()] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise UserError(f"{option} {assignment}: '{text}' is not a YAML value; quote it") from None
+            values[key.strip()] = parse_yaml(text)
+        except ValueError:
+            raise UserError(
+                f"{option} {assignment:.200}: '{text:.80}' is not a YAML value; quote it"
+            ) from None
     return values
 
 

@@ -21,7 +21,7 @@ from recsys.experiments.bench.sweep import config_title
 from recsys.experiments.bench.tables import csv_text, markdown
 from recsys.experiments.stats import statistics, verdicts
 from recsys.experiments.stats.verdicts import ONE_SEED, Rules, best_of, compare, estimates
-from recsys.files import write_text
+from recsys.files import check_regular, parse_json, write_text
 from recsys.runs.artifacts import METRICS_FILE, USERS_FILE, read_metrics
 from recsys.runs.tables import SHARE_SHOWN
 
@@ -71,6 +71,7 @@ def read_scored(folder: Path, label: str, draw: Draw) -> Scored:
     metrics, users = read_metrics(folder), folder / USERS_FILE
     if metrics is None:
         raise UserError(f"{folder} has no {METRICS_FILE}: the run has not finished; run it again")
+    check_regular(users)
     try:
         # Straight from pyarrow: pandas.read_parquet takes three times as long, and reports read hundreds.
         frame = read_table(users, use_threads=False).to_pandas()
@@ -164,7 +165,7 @@ def _tables(
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON mapping; empty where the file is missing or holds none."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(path)
         return values if isinstance(values, dict) else {}
     except (OSError, ValueError):
         return {}

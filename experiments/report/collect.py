@@ -17,11 +17,11 @@ from recsys.experiments.bench.config import Job
 from recsys.experiments.bench.jobs import ERROR_FILE, JOB_FILE
 from recsys.experiments.bench.results import RESULTS_FILE, Draw, Scored, read_json, read_scored
 from recsys.experiments.bench.sweep import config_title
+from recsys.files import check_regular
 from recsys.inputs.corruption import CONTROLS, ContentCorruption
-from recsys.runs.artifacts import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE
+from recsys.runs.artifacts import CONFIG_FILE, ENVIRONMENT_FILE, HISTORY_FILE, METRICS_FILE
 from recsys.runs.config import RunConfig, load_config
 
-HISTORY_FILE = "history.csv"  # as in recsys.training.loop, whose import takes seconds
 NAMED_SETTINGS = 3
 """Settings that a label names at most, where runs of one model differ in more than their seeds."""
 
@@ -194,6 +194,7 @@ def _history(folder: Path) -> pd.DataFrame | None:
     path = folder / HISTORY_FILE
     if not path.exists():
         return None
+    check_regular(path)
     try:
         return pd.read_csv(path)
     except (OSError, ValueError) as error:

@@ -24,8 +24,9 @@ from recsys.models import MODELS
 from recsys.models.base import Model
 from recsys.runs.run import support_of, training_data
 from recsys.settings import build
+from recsys.training.filenames import MODEL_FILE
+from recsys.training.weights import load_model as load_weights
 
-WEIGHTS_FILE = "model.safetensors"
 LISTED, SHOWN, NEAREST = 10, 12, 5
 """Items of a recommendation; of a history or of what was held out; neighbours by a modality."""
 TITLE = 90
@@ -146,15 +147,12 @@ def load_model(run: StoredRun, data: TrainingData) -> Model:
     Raises:
         UserError: the run holds no weights, or they or its settings do not fit the model any more.
     """
-    from safetensors.torch import load_file
-
-    path = run.scored.folder / WEIGHTS_FILE
-    if not path.exists():
+    if not (run.scored.folder / MODEL_FILE).exists():
         raise UserError(f"{run.name} holds no trained model")
     kind = MODELS.get(run.config.model)
     own = {k: v for k, v in run.config.settings.items() if k in kind.Settings.model_fields}
     model = kind(build(kind.Settings, own, kind.__name__), data, run.config.seed)
-    model.load_arrays(load_file(path))
+    load_weights(model, run.scored.folder)
     model.eval()
     return model
 

@@ -221,7 +221,7 @@ def report_training(run: Run, metrics: dict[str, Any], folder: Path, screen: Con
 def report_gates(run: Run, folder: Path, screen: Console) -> None:
     """Print and keep what a finished run's gates weigh."""
     from recsys.runs.explain import explain
-    from recsys.training.loop import load_model
+    from recsys.training.weights import load_model
 
     load_model(run.model, folder)
     screen.print(explain(run, folder))

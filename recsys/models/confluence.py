@@ -151,6 +151,11 @@ class Confluence(Model):
     def _ensemble(self, name: str, seed: int) -> list[Model]:
         """A component's model, once for each seed; a closed-form one once."""
         model, (settings, training) = MODELS.get(name), _divided(name, self.settings.components[name])
+        if model.reads_content is True and not self.data.modalities:
+            raise UserError(
+                f"confluence: its component {name} reads content, and this data set has none; name another model, such "
+                "as ease or lightgcn (--model), or components that read none"
+            )
         if not model.closed_form:
             self.train_settings[name] = training
         size = 1 if model.closed_form else self.settings.ensemble_size

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from recsys.datasets.cards import CARD_FILE
 from recsys.errors import UserError
-from recsys.files import cannot_write, write_text
+from recsys.files import cannot_write, parse_json, write_text
 from recsys.training.filenames import HISTORY_FILE, MODEL_FILE, RESUME_FILE
 
 __all__ = [
@@ -156,8 +156,7 @@ def read_metrics(folder: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        return Metrics.model_validate(values).dump()
+        return Metrics.model_validate(parse_json(path)).dump()
     except (OSError, ValueError) as error:
         reason = f"{first_fault(error)}; " if isinstance(error, ValidationError) else ""
         raise UserError(
@@ -175,7 +174,7 @@ def read_environment(folder: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        return Environment.model_validate_json(path.read_text(encoding="utf-8")).model_dump()
+        return Environment.model_validate(parse_json(path)).model_dump()
     except (OSError, ValueError) as error:
         reason = f"{first_fault(error)}; " if isinstance(error, ValidationError) else ""
         raise UserError(f"{path} is not a run's ({reason}delete the folder and run again)") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from recsys.errors import UserError
+from recsys.files import parse_json
 from recsys.runs.artifacts import ENVIRONMENT_FILE, METRICS_FILE, new_folder, read_metrics
 from recsys.runs.config import load_config
 from recsys.runs.run import execute, prepare
@@ -108,7 +108,7 @@ def _short(value: Any) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(path)
         if isinstance(values, dict):
             return values
     except (OSError, ValueError):

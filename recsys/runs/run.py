@@ -190,7 +190,7 @@ def check_same_data(folder: Path, run: Run) -> None:
 
 def _train(run: Run, folder: Path, console: Console | None, distributed: Distributed) -> dict[str, Any]:
     if run.train_settings is None:
-        from recsys.training.loop import save_model
+        from recsys.training.weights import save_model
 
         start = time.perf_counter()
         run.model.fit()
@@ -315,7 +315,7 @@ def load_run(folder: Path, data_root: str | None = None) -> Run:
     Raises:
         UserError: the folder is no finished run's, or its data have changed since.
     """
-    from recsys.training.loop import load_model
+    from recsys.training.weights import load_model
 
     config = load_config(folder)
     if data_root:

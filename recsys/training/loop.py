@@ -19,7 +19,6 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 from pytorch_lightning.utilities import rank_zero_only
-from safetensors.torch import load_file, save_file
 
 from recsys.errors import LeakError, UserError
 from recsys.files import atomic, write_text
@@ -28,7 +27,8 @@ from recsys.inputs.train_settings import TrainSettings
 from recsys.models.base import Model
 from recsys.objectives.diagnostics import embedding_diagnostics, sample
 from recsys.training.distributed import Distributed, hush
-from recsys.training.filenames import HISTORY_FILE, MODEL_FILE, RESUME_FILE
+from recsys.training.filenames import HISTORY_FILE, RESUME_FILE
+from recsys.training.weights import load_model, save_model
 
 DIAGNOSED = 2048
 """So many users, items and pairs are looked at by `diagnostics`."""
@@ -230,17 +230,6 @@ def diagnosed(model: Model, seed: int) -> dict[str, float]:
     # A loss may have terms of the same names.
     figures = embedding_diagnostics(vectors.users, vectors.items, pairs, model.modality_vectors(), rows)
     return {f"embedding_{name}": value for name, value in figures.items()}
-
-
-def save_model(model: Model, folder: Path) -> None:
-    """Write the model's arrays to `folder`/model.safetensors, whole or not at all."""
-    with atomic(folder / MODEL_FILE) as temporary:
-        save_file({name: tensor.cpu() for name, tensor in model.arrays().items()}, temporary)
-
-
-def load_model(model: Model, folder: Path) -> None:
-    """Put the arrays of `folder`/model.safetensors into the model."""
-    model.load_arrays(load_file(folder / MODEL_FILE))
 
 
 def train(

@@ -217,3 +217,19 @@ def test_help_and_import_stay_light():
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_data_without_content_and_folders_that_nobody_knows_are_told_apart(recsys, tmp_path):
+    """`recsys train` without a model is Confluence, of whose components a user need not have heard."""
+    (tmp_path / "clicks").mkdir()
+    pairs = "".join(f"u{n},i{(n * 7 + k) % 20}\n" for n in range(30) for k in range(10))
+    (tmp_path / "clicks" / "log.csv").write_text("user,item\n" + pairs)
+    root = ("--data-root", str(tmp_path))
+    status, _, error = recsys("train", "--dataset", "clicks", *root)
+    assert status == 2 and "no reader knows the form of" in error and "its files are log.csv" in error
+    card = "name: clicks\nreader: table\noptions: {interactions: log.csv}\n"
+    (tmp_path / "clicks" / "card.yaml").write_text(card)
+    status, _, error = recsys("train", "--dataset", "clicks", *root)
+    assert status == 2 and "this data set has none; name another model, such as ease" in error
+    assert error.count("\n") == 1
+    assert recsys("train", "--dataset", "clicks", "--model", "ease", *root)[0] == 0

@@ -169,7 +169,7 @@ def test_the_same_seed_gives_the_same_scores_and_saving_changes_nothing(name, to
     scores = all_scores(run.model, toy.n_users)
     np.testing.assert_array_equal(scores, all_scores(again.model, toy.n_users))
     loaded = prepare(run.config, toy)
-    from recsys.training.loop import load_model
+    from recsys.training.weights import load_model
 
     load_model(loaded.model, tmp_path / "a")
     np.testing.assert_array_equal(scores, all_scores(loaded.model.eval(), toy.n_users))
