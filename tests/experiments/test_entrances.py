@@ -35,7 +35,8 @@ def through_train(recsys, root, tuned):
 def through_bench(recsys, root, tuned):
     """`recsys bench`."""
     row = {"model": "lightgcn", "settings": SETTINGS, "tuned": tuned}
-    file = {"models": {"a": row}, "datasets": ["toy"], "splits": ["random"], "columns": [METRIC, "ndcg@20"]}
+    file = {"models": {"a": row}, "datasets": ["toy"], "splits": ["random"], "seeds": [0]}
+    file["columns"] = [METRIC, "ndcg@20"]
     Path("bench.yaml").write_text(yaml.safe_dump(file))
     assert recsys("bench", "bench.yaml", "--out", "bench")[0] == 0
     return next(Path("bench/jobs").iterdir())
@@ -45,7 +46,8 @@ def through_sweep(recsys, root, tuned):
     """The step of a sweep over missing modalities in which nothing is missing."""
     row = {"settings": SETTINGS, "tuned": tuned, "metrics": [METRIC]}
     missing = {"rates": [0.0, 1.0]}
-    file = {"models": {"lightgcn": row}, "datasets": ["toy"], "splits": ["random"], "missing": missing}
+    file = {"models": {"lightgcn": row}, "datasets": ["toy"], "splits": ["random"], "seeds": [0]}
+    file["missing"] = missing
     Path("sweep.yaml").write_text(yaml.safe_dump(file))
     assert recsys("bench", "sweep.yaml", "--out", "sweep")[0] == 0
     return next(f for f in Path("sweep/jobs").iterdir() if "missing" not in f.name)
@@ -83,7 +85,7 @@ def through_public_train(recsys, root, tuned):
 def through_public_compare(recsys, root, tuned):
     """`recsys.compare`."""
     data, rows = load_dataset("toy", root), [model("lightgcn", **SETTINGS)]
-    compare(rows, data, split="random", tuned=tuned, metrics=[METRIC], folder="compared")
+    compare(rows, data, split="random", tuned=tuned, metrics=[METRIC], seeds=[0], folder="compared")
     return next(Path("compared/jobs").iterdir())
 
 

@@ -54,7 +54,7 @@ def test_a_scan_writes_its_best_setting_which_train_and_bench_take(recsys, tmp_p
     command = ["train", "--model", "lightgcn", "--dataset", "toy", "--config", "scan/best.yaml"]
     assert recsys(*command, "--out", "run")[0] == 0
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["best"] == top.value
-    bench = {"models": {"lightgcn": {"tuned": "scan/best.yaml"}}, "datasets": ["toy"]}
+    bench = {"models": {"lightgcn": {"tuned": "scan/best.yaml"}}, "datasets": ["toy"], "seeds": [0]}
     (tmp_path / "bench.yaml").write_text(yaml.safe_dump(bench))
     assert recsys("bench", "bench.yaml", "--out", "bench")[0] == 0
     (config,) = (tmp_path / "bench").rglob("config.yaml")
