@@ -261,7 +261,12 @@ def load_dataset(name: str, data_root: str | Path | None = None) -> Dataset:
     Stability: stable.
 
     Example:
-        data = recsys.load_dataset("ml-100k")
+        >>> import recsys, tempfile
+        >>> from recsys.datasets.convert import convert
+        >>> root = tempfile.mkdtemp()
+        >>> card = convert(recsys.toy_data(), root + "/shop")
+        >>> recsys.load_dataset("shop", root)
+        <Dataset shop: 90 users, 60 items, 1,080 interactions, modalities: title, department>
     """
     card, folder = _find(name, data_root)
     _check_files(card, folder, CHECKED_ON_LOAD)

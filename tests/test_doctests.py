@@ -37,6 +37,8 @@ def test_public_names_are_documented(name):
         assert text
         return
     assert "Stability: stable." in text or "Stability: experimental." in text
+    shown = text if inspect.isfunction(thing) else text + inspect.getdoc(getattr(thing, "from_frame", thing))
+    assert ">>> " in shown
     if inspect.isfunction(thing):
         undocumented = [
             p for p in inspect.signature(thing).parameters if p not in text and f"**{p}" not in text

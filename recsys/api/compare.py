@@ -39,6 +39,12 @@ class Comparison:
         folder: where the runs are, to be resumed or reported on with `recsys report`.
 
     Stability: stable.
+
+    Example:
+        >>> import recsys
+        >>> compared = recsys.compare(["pop", "itemknn"], recsys.toy_data(), split="random", metrics=["recall@10"])
+        >>> compared.table.columns.tolist(), compared.failed
+        (['recall@10', 'ndcg@20', 'verdict', 'seeds'], {})
     """
 
     results: dict[str, Any]

@@ -42,6 +42,14 @@ class Evaluated:
         per_user: each tested user's figures: columns `user` (raw id), `number`, `group` and one for each metric.
 
     Stability: stable.
+
+    Example:
+        >>> import numpy as np, recsys
+        >>> data = recsys.toy_data()
+        >>> noise = np.random.default_rng(0).random((data.n_users, data.n_items))
+        >>> row = recsys.evaluate(noise, data, split="random", name="noise")
+        >>> row.name, len(row.per_user.query("group == 'overall'")) == row.metrics.users["test"]
+        ('noise', True)
     """
 
     name: str

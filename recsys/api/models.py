@@ -20,6 +20,10 @@ class ModelSpec:
         settings: of the model and its training, those that differ from the defaults.
 
     Stability: stable.
+
+    Example:
+        >>> ModelSpec("lightgcn", {"layers": 3}).label
+        'lightgcn (layers=3)'
     """
 
     name: str

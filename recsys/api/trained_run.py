@@ -40,6 +40,12 @@ class TrainedRun:
         metrics: the test's figures: `metrics.test["ndcg@20"]`, `metrics.cold["recall@20"]`; see `RunMetrics`.
 
     Stability: stable.
+
+    Example:
+        >>> import recsys
+        >>> run = recsys.train("lightgcn", recsys.toy_data(), split="random", max_epochs=2)
+        >>> len(run.similar_items("p00", k=3)), run.config.seed, run.dataset.n_items
+        (3, 0, 60)
     """
 
     def __init__(self, run: Run, folder: Path, temporary: TemporaryDirectory[str] | None = None):
@@ -254,6 +260,13 @@ def load_run(folder: str | Path, data_root: str | Path | None = None) -> Trained
         DataError: its data set is not there, or has changed.
 
     Stability: stable.
+
+    Example:
+        >>> import recsys, tempfile
+        >>> folder = tempfile.mkdtemp() + "/run"
+        >>> run = recsys.train("pop", recsys.toy_data(), folder=folder)
+        >>> recsys.load_run(folder).recommend(["u0"], k=2).equals(run.recommend(["u0"], k=2))
+        True
     """
     path = Path(folder)
     load_config(path)
