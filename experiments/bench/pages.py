@@ -134,16 +134,19 @@ def _origin(name: str, results: ResultFile) -> list[str]:
     if results.settings is None:
         settings = NOT_KEPT
         if results.experiment:
-            settings += (
-                f"; `{results.experiment}` of commit {(results.printed_by or '')[:10]} says what was run"
-            )
-    data = (f"{dataset}: {f'`{sha}`' if sha else NOT_KEPT}" for dataset, sha in results.data_sha256.items())
+            at = (results.printed_by or "")[:10]
+            settings = f"those of `{results.experiment}` in commit {at}; each run's own were not kept"
+    data = ", ".join(
+        f"{dataset}: {f'`{sha}`' if sha else NOT_KEPT}" for dataset, sha in results.data_sha256.items()
+    )
+    if results.printed_by and any(results.data_sha256.values()):
+        data += " (computed later, of files whose checksums the card has held since)"
     facts = {
         "Figures": source,
         "Commit that measured them": code,
         "Settings": settings,
         "Seeds": f"{_list(results.seeds)}; of the split: {_list(results.split_seeds)}",
-        "SHA-256 of the data": ", ".join(data),
+        "SHA-256 of the data": data,
     }
     return [f"* {name}: {text}." for name, text in facts.items()]
 
