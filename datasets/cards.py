@@ -12,9 +12,9 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, field_validator
 
 from recsys.datasets import CARDS
 from recsys.datasets.dataset import Dataset, Origin
@@ -49,6 +49,17 @@ def parsed(model: type[Model], values: Any, source: str) -> Model:
             hint = nearest(last, known) if known else ""
             raise DataError(f"{source}: unknown key '{key}'{hint}") from None
         raise DataError(f"{source}: {key or 'card'}: {one_line(ValueError(first['msg']))}") from None
+
+
+def inside(path: str) -> str:
+    """The path of a file itself; ValueError where it leaves the data set's folder."""
+    if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path.replace("\\", "/")).parts:
+        raise ValueError(f"'{path:.80}' must lie inside the data set's folder")
+    return path
+
+
+File = Annotated[str, AfterValidator(inside)]
+"""A file of a data set, in a card or in the options of a reader."""
 
 
 class Card(BaseModel):
@@ -100,8 +111,7 @@ class Card(BaseModel):
     @classmethod
     def _inside(cls, files: dict[str, str | None]) -> dict[str, str | None]:
         for path in files:
-            if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
-                raise ValueError(f"'{path}' must lie inside the data set's folder")
+            inside(path)
         return files
 
     def options_as(self, model: type[Model]) -> Model:

@@ -6,18 +6,30 @@ from collections.abc import Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import PydanticUndefined
 
 from recsys.errors import UserError, nearest
 from recsys.files import parse_yaml
 from recsys.renamed import RENAMED
 
+LARGEST, LONGEST = 2**53, 4096
+"""Whole numbers stay below the first; texts are at most as long as the second, which no path exceeds."""
+
 
 class Settings(BaseModel):
     """Base of all settings. Frozen; unknown keys are refused; values are checked against their ranges."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _of_sensible_size(cls, value: Any) -> Any:
+        if isinstance(value, int) and abs(value) >= LARGEST:
+            raise ValueError(f"expected a whole number below {LARGEST:,}")
+        if isinstance(value, str) and len(value) > LONGEST:
+            raise ValueError(f"expected at most {LONGEST:,} characters")
+        return value
 
 
 def setting(
@@ -152,7 +164,18 @@ def build(group: type[Settings], values: Mapping[str, Any], where: str) -> Any:
         if first["type"] == "extra_forbidden":
             known = _fields_at(group, first["loc"][:-1])
             raise UserError(f"{where} has no setting '{key}'{hint(str(first['loc'][-1]), known)}") from None
-        raise UserError(f"setting '{key}' of {where}: {first['msg']}, got {first['input']!r}") from None
+        raise UserError(
+            f"setting '{key}' of {where}: {first['msg'].removeprefix('Value error, ')}, got {short(first['input'])}"
+        ) from None
+
+
+def short(value: Any) -> str:
+    """A value as a message quotes it."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of more digits than Python prints
+        text = f"{type(value).__name__} of thousands of digits"
+    return text if len(text) <= 80 else f"{text[:60]}… ({len(text):,} characters)"
 
 
 def hint(name: str, known: Sequence[str]) -> str:

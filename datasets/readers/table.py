@@ -15,7 +15,7 @@ import pandas as pd
 import scipy.sparse as sp
 from pydantic import BaseModel, ConfigDict, Field
 
-from recsys.datasets.cards import Card
+from recsys.datasets.cards import Card, File
 from recsys.datasets.checks import (
     Attributes,
     align,
@@ -54,7 +54,7 @@ class Columns(Strict):
 class Entities(Strict):
     """An attribute file: its id column, and new names for its other columns."""
 
-    file: str
+    file: File
     id: str
     rename: dict[str, str] = {}
 
@@ -64,9 +64,9 @@ class Features(Strict):
     `mask`: an .npy of bool, a row for each row of the features, False where an item has none. `made_of`: as in
     `Modality`."""
 
-    file: str
+    file: File
     id: str | None = None
-    mask: str | None = None
+    mask: File | None = None
     made_of: str = ""
 
 
@@ -87,7 +87,7 @@ class TableOptions(Strict):
             items files, which must then name every id.
     """
 
-    interactions: str
+    interactions: File
     columns: Columns = Columns()
     sep: str = ","
     positive_from: float | None = None

@@ -31,13 +31,19 @@ class MetricName:
         return getattr(METRICS.get(self.name), "of_all_lists", False)
 
 
+LONGEST = 100_000
+"""Items of a list, at most."""
+
+
 def parse_metric(text: str) -> MetricName:
     """Read "ndcg@20". UserError where there is no such metric or the cut-off is not a positive integer."""
     name, at, cut = text.partition("@")
     if name not in METRICS:
         raise UserError(f"there is no metric '{name}'{nearest(name, METRICS)}")
-    if not at or not cut.isascii() or not cut.isdigit() or int(cut) < 1:
-        raise UserError(f"metric '{text}' needs a positive integer cut-off, such as '{name}@20'")
+    if not at or not cut.isascii() or not cut.isdigit() or len(cut) > 18 or int(cut) < 1:
+        raise UserError(f"metric '{text:.80}' needs a positive integer cut-off, such as '{name}@20'")
+    if int(cut) > LONGEST:
+        raise UserError(f"metric '{text}': lists of more than {LONGEST:,} items are not measured")
     return MetricName(name, int(cut))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from recsys.runs.config import load_config
 
@@ -233,3 +234,53 @@ def test_data_without_content_and_folders_that_nobody_knows_are_told_apart(recsy
     assert status == 2 and "this data set has none; name another model, such as ease" in error
     assert error.count("\n") == 1
     assert recsys("train", "--dataset", "clicks", "--model", "ease", *root)[0] == 0
+
+
+SIZES = [
+    ("--seed", "9" * 30),
+    ("--set", "batch_size=" + "9" * 30),
+    ("--set", "batch_size=" + "9" * 5000),
+    ("--set", "batch_size=1e24"),
+    ("--set", "max_epochs=[" * 900),
+    ("--set", "max_epochs=2020-13-45"),
+    ("--set", "2: 3"),
+    ("--set", "monitor=ndcg@" + "9" * 30),
+    ("--metric", "ndcg@1e20"),
+    ("--metric", "ndcg@" + "9" * 15),
+    ("--metric", "ndcg@" + "9" * 5000),
+    ("--split", "x" * 5000),
+    ("--split-set", "test=" + "9" * 400),
+    ("--dataset", "x" * 5000),
+    ("--model", "x" * 5000),
+]
+
+
+@pytest.mark.parametrize(("option", "value"), SIZES, ids=[f"{o} {v:.24}" for o, v in SIZES])
+def test_values_beyond_sense_end_in_one_short_line_before_anything_is_written(
+    recsys, tmp_path, option, value
+):
+    given = {"--model": "bpr", "--dataset": "toy"}
+    arguments = [part for pair in (given | {option: value}).items() for part in pair]
+    status, _, error = recsys("train", *arguments, "--out", "run")
+    assert status == 2 and "Traceback" not in error, error[-500:]
+    assert error.count("\n") <= 5 and len(error) < 700, error[:800]
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("path", ["../log.csv", "/etc/passwd", "a/../../log.csv", "..\\log.csv"])
+@pytest.mark.parametrize("place", ["interactions", "items", "features", "mask"])
+def test_a_card_names_no_file_outside_its_folder(recsys, tmp_path, path, place):
+    options = {"interactions": "log.csv", "items": {"file": "items.csv", "id": "item"}, "features": {}}
+    if place == "interactions":
+        options["interactions"] = path
+    elif place == "items":
+        options["items"]["file"] = path
+    else:
+        options["features"] = {
+            "v": {"file": "v.npy", "mask": "m.npy"} | {"file" if place == "features" else place: path}
+        }
+    (tmp_path / "shop").mkdir()
+    card = {"name": "shop", "reader": "table", "options": options}
+    (tmp_path / "shop" / "card.yaml").write_text(yaml.safe_dump(card))
+    status, _, error = recsys("data", "info", "shop", "--data-root", str(tmp_path))
+    assert status == 2 and "must lie inside the data set's folder" in error and error.count("\n") == 1
