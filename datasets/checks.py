@@ -113,11 +113,17 @@ def row_numbers(column: pd.Series, source: str, catalogue: Catalogue | None = No
     return ids
 
 
+def whole_numbers(column: pd.Series) -> pd.Series:
+    """The column itself, of floats that are whole numbers beside missing ones as integers, so that 42.0 reads 42."""
+    if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
+        return column.astype("Int64")
+    return column
+
+
 def to_tokens(column: pd.Series, source: str) -> np.ndarray:
     """(n,) raw ids as str, whole numbers without a decimal point, however a file stores them; DataError names the
     first empty one."""
-    if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
-        column = column.astype("Int64")
+    column = whole_numbers(column)
     bad = (column.isna() | (column.astype(str) == "")).to_numpy()
     if bad.any():
         raise DataError(f"{source}: {place(column.index, bad)}: {column.name} is empty, expected an id")

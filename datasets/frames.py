@@ -100,15 +100,9 @@ def dataset_from_frames(
     frame = pd.DataFrame(
         {"user": positions(ids[0], tokens["user"]), "item": positions(ids[1], tokens["item"])}, raw.index
     )
-    for key, convert in (("rating", to_numbers), ("label", to_labels)):
-        if key in given:
-            frame[key] = convert(raw[given[key]], source)
-    times: list[str] = []
-    if "timestamp" in given:
-        frame["timestamp"], times = to_timestamps(raw[given["timestamp"]], source)
-    if positive_from is not None and "rating" not in frame:
+    if positive_from is not None and "rating" not in given:
         raise DataError("positive_from compares ratings; name their column with rating=")
-    frame, left_out = taken(frame, positive_from, source)
+    frame, notes = observed(frame, raw, given, positive_from, source)
     attributes = Attributes(
         _aligned(of_users, columns.user, ids[0], "users"), _aligned(of_items, columns.item, ids[1], "items")
     )
@@ -127,10 +121,36 @@ def dataset_from_frames(
         ids=ids,
         modalities=modalities,
         attributes=attributes,
-        notes=[*joins, *times, *left_out],
+        notes=[*joins, *notes],
         encoders=dict(content),
         id_columns={"user": (columns.user,), "item": (columns.item,)},
     )
+
+
+def observed(
+    frame: pd.DataFrame,
+    raw: pd.DataFrame,
+    columns: Mapping[str, str],
+    positive_from: float | None,
+    source: str,
+) -> tuple[pd.DataFrame, list[str]]:
+    """`frame` with the ratings, labels and times of `raw`, its rows that are interactions, and what was noted.
+
+    Args:
+        columns: our name -> the column of `raw`, of those that it has.
+        positive_from: as in `taken`.
+
+    Raises:
+        DataError: a value that is none of its kind.
+    """
+    notes: list[str] = []
+    for key, convert in (("rating", to_numbers), ("label", to_labels)):
+        if key in columns:
+            frame[key] = convert(raw[columns[key]], source)
+    if "timestamp" in columns:
+        frame["timestamp"], notes = to_timestamps(raw[columns["timestamp"]], source)
+    frame, left_out = taken(frame, positive_from, source)
+    return frame, [*notes, *left_out]
 
 
 def _entities(frame: pd.DataFrame, key: str, source: str) -> pd.DataFrame:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from recsys.datasets.checks import whole_numbers
 from recsys.datasets.content.features import reduced
 from recsys.datasets.dataset import Modality
 from recsys.errors import DataError
@@ -21,9 +22,7 @@ KNOTS = 9
 def cells(column: pd.Series) -> list[str]:
     """A column as encoders take it: text, "" where there is nothing; lists of numbers as JSON, of others joined by
     "|"; whole numbers beside empty cells stay whole."""
-    if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
-        column = column.astype("Int64")
-    return [_cell(value) for value in column]
+    return [_cell(value) for value in whole_numbers(column)]
 
 
 def _cell(value: object) -> str:

@@ -24,16 +24,14 @@ from recsys.datasets.checks import (
     need_columns,
     number_ids,
     positions,
-    taken,
-    to_labels,
     to_numbers,
     to_tokens,
 )
 from recsys.datasets.content.encode import ContentEncoder, made_of
 from recsys.datasets.dataset import Dataset, Modality
 from recsys.datasets.files import load_npy, load_npz, read_delimited, read_parquet
+from recsys.datasets.frames import observed
 from recsys.datasets.joins import check_join
-from recsys.datasets.times import to_timestamps
 from recsys.errors import DataError
 
 
@@ -200,8 +198,9 @@ def read(folder: Path, card: Card) -> Dataset:
     mapped = {ours: theirs for ours, theirs in columns if theirs is not None}
     need_columns(raw.columns, mapped.values(), source)
     frame, sides, notes = pd.DataFrame(index=raw.index), {}, list[str]()
+    given: dict[str, np.ndarray] = {}
     for key, entities in (("user", options.users), ("item", options.items)):
-        tokens = to_tokens(raw[mapped[key]], source)
+        tokens = given[key] = to_tokens(raw[mapped[key]], source)
         sides[key] = _Side(folder, entities, tokens, options)
         notes += sides[key].notes
         frame[key] = positions(sides[key].ids, tokens)
@@ -209,16 +208,10 @@ def read(folder: Path, card: Card) -> Dataset:
             raise DataError(
                 f"{source}: {key} '{tokens[np.argmax(bad)]}' is not in {entities and entities.file}"
             )
-    for key, function in {"rating": to_numbers, "label": to_labels}.items():
-        if key in mapped:
-            frame[key] = function(raw[mapped[key]], source)
-    if "timestamp" in mapped:
-        frame["timestamp"], times = to_timestamps(raw[mapped["timestamp"]], source)
-        notes += times
     if options.positive_from is not None:
         need_columns(mapped, ["rating"], f"options of card {card.name}: columns")
-    frame, left_out = taken(frame, options.positive_from, source)
-    notes += left_out
+    frame, read = observed(frame, raw, mapped, options.positive_from, source)
+    notes += read
     modalities = {}
     for name, features in options.features.items():
         modalities[name], more = _modality(folder, features, sides["item"], options.sep)
@@ -226,8 +219,9 @@ def read(folder: Path, card: Card) -> Dataset:
     for key, entities in (("user", options.users), ("item", options.items)):
         known = sides[key].file_order
         if entities is not None and known is not None:
-            tokens = to_tokens(raw[mapped[key]], source)
-            notes += check_join(tokens, known, key, source, str(folder / entities.file), options.min_joined)
+            notes += check_join(
+                given[key], known, key, source, str(folder / entities.file), options.min_joined
+            )
     for name, encoder in options.content.items():
         if name not in modalities:
             modalities[name] = made_of(sides["item"].attributes, name, encoder, str(folder))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +16,12 @@ from recsys.api.models import ModelMaker, ModelSpec, spec_of
 from recsys.api.train import dataset_of, place_of
 from recsys.api.trained_run import keep_data
 from recsys.datasets.dataset import Dataset
+from recsys.datasets.splits import default_protocol
 from recsys.errors import UserError
 from recsys.experiments.bench.config import Experiment, Splitting, check_experiment
 from recsys.experiments.bench.results import Scored
 from recsys.experiments.bench.runner import BenchOptions, run_experiment
 from recsys.experiments.bench.tables import latex, markdown
-from recsys.runs.config import RunConfig
 from recsys.runs.tasks import TASKS
 from recsys.settings import build
 from recsys.terminal import PlainConsole
@@ -164,7 +163,7 @@ def compare(
     out = Path(temporary.name if temporary else str(folder))
     place = place_of(dataset)
     if dataset.origin is None:
-        place = {"dataset": _kept(dataset, out), "data_root": None}
+        place = {"dataset": keep_data(dataset, out), "data_root": None}
     columns = list(metrics)
     experiment: Experiment = build(
         Experiment,
@@ -190,7 +189,7 @@ def compare(
     for name, row in given.items():
         _check_same_test(name, row, dataset, experiment)
     options = BenchOptions(out=out, processes=processes, data_root=place["data_root"])
-    console = PlainConsole(stderr=True) if progress else PlainConsole(file=open(os.devnull, "w"))  # noqa: SIM115
+    console = PlainConsole(stderr=True, quiet=not progress)
     draws = [(split_seed, seed) for split_seed in split_seeds for seed in seeds]
     beside = [
         _scored(name, row, draw)
@@ -222,15 +221,8 @@ def _rows(models: Iterable[Row] | Mapping[str, Row]) -> dict[str, ModelSpec | Ev
     return rows
 
 
-def _kept(dataset: Dataset, out: Path) -> str:
-    """The path of the card of a data set that was made in memory, written below `out`."""
-    return keep_data(dataset, out, RunConfig(model="", dataset=dataset.name)).dataset
-
-
 def _check_same_test(name: str, row: Evaluated, dataset: Dataset, experiment: Experiment) -> None:
     """UserError where lists were evaluated on another test than the models will be."""
-    from recsys.datasets.splits import default_protocol
-
     splitting = experiment.splits[0]
     here = {
         "dataset": dataset.name,

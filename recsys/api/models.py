@@ -96,7 +96,6 @@ def model(name: str, settings: Settings | None = None, /, **values: Any) -> Mode
         >>> recsys.model("lightgcn", layers=2)
         ModelSpec(name='lightgcn', settings={'layers': 2})
     """
-    MODELS.get(name)
     return ModelMaker(name)(settings, **values)
 
 

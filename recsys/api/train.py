@@ -12,10 +12,9 @@ from recsys.api.trained_run import TrainedRun, keep_data
 from recsys.datasets.cards import load_dataset
 from recsys.datasets.dataset import Dataset
 from recsys.errors import UserError
-from recsys.runs.artifacts import make_folder, own_card
+from recsys.runs.artifacts import make_folder
 from recsys.runs.config import RunConfig
 from recsys.runs.run import execute, load_run, prepare
-from recsys.runs.versions import data_checksum
 from recsys.settings import build, merge
 from recsys.terminal import PlainConsole
 
@@ -100,17 +99,9 @@ def train(
     run = prepare(config, dataset)
     make_folder(path, resume)
     if dataset.origin is None:
-        _check_same_data(dataset, path)
-        run.config = keep_data(dataset, path, run.config)
+        run.config = run.config.model_copy(update={"dataset": keep_data(dataset, path)})
     execute(run, path, resume=True, console=console)
     return TrainedRun(load_run(path) if resume else run, path)
-
-
-def _check_same_data(dataset: Dataset, folder: Path) -> None:
-    """UserError where the folder holds another data set."""
-    card = own_card(folder)
-    if card and data_checksum(load_dataset(str(card))) != data_checksum(dataset):
-        raise UserError(f"{folder} holds a run on other data; choose another folder")
 
 
 def dataset_of(data: Dataset | str) -> Dataset:

@@ -12,19 +12,20 @@ import numpy as np
 import pandas as pd
 
 from recsys.api.figures import RunMetrics
-from recsys.datasets.cards import CARD_FILE
+from recsys.datasets.cards import CARD_FILE, load_dataset
 from recsys.datasets.checks import positions
 from recsys.datasets.convert import convert
 from recsys.datasets.dataset import Dataset
 from recsys.datasets.frames import to_pandas
 from recsys.errors import UserError, nearest
 from recsys.runs.artifacts import DATA_FOLDER, USERS_FILE, make_folder, own_card, read_metrics
-from recsys.runs.config import RunConfig, load_config, save_config
+from recsys.runs.config import RunConfig, save_config
 from recsys.runs.export import export_vectors
 from recsys.runs.new_data import new_items_of_frame, new_users_of
 from recsys.runs.recommend import Recipients, catalogue_users, new_users, recommend_to, top_k
 from recsys.runs.run import Run
 from recsys.runs.run import load_run as load
+from recsys.runs.versions import data_checksum
 
 if TYPE_CHECKING:
     from narwhals.typing import IntoDataFrame
@@ -225,7 +226,8 @@ class TrainedRun:
         make_folder(target)
         shutil.copytree(self._folder, target, dirs_exist_ok=True)
         if self.dataset.origin is None and own_card(target) is None:
-            save_config(keep_data(self.dataset, target, self.config), target)
+            kept = keep_data(self.dataset, target)
+            save_config(self.config.model_copy(update={"dataset": kept}), target)
         return target
 
     def __repr__(self) -> str:
@@ -234,11 +236,11 @@ class TrainedRun:
         return f"<{config.model} on {self.dataset.name}, split {config.split}, seed {config.seed}: {shown}>"
 
 
-def keep_data(dataset: Dataset, folder: Path, config: RunConfig) -> RunConfig:
-    """Write a data set that was made in memory into the run's folder; `config` with the path of its card.
+def keep_data(dataset: Dataset, folder: Path) -> str:
+    """Write a data set that was made in memory into a run's folder, unless it is there; the path of its card.
 
     Raises:
-        UserError: the folder holds other data.
+        UserError: the folder holds another data set.
         DataError: it cannot be written.
     """
     card = own_card(folder)
@@ -246,7 +248,9 @@ def keep_data(dataset: Dataset, folder: Path, config: RunConfig) -> RunConfig:
         target = folder / DATA_FOLDER / dataset.name
         convert(dataset, target)
         card = target / CARD_FILE
-    return config.model_copy(update={"dataset": str(card.resolve())})
+    elif data_checksum(load_dataset(str(card))) != data_checksum(dataset):
+        raise UserError(f"{folder} holds a run on other data; choose another folder")
+    return str(card.resolve())
 
 
 def load_run(folder: str | Path, data_root: str | Path | None = None) -> TrainedRun:
@@ -269,7 +273,6 @@ def load_run(folder: str | Path, data_root: str | Path | None = None) -> Trained
         True
     """
     path = Path(folder)
-    load_config(path)
     return TrainedRun(load(path, str(data_root) if data_root else None), path)
 
 

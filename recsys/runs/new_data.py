@@ -82,7 +82,7 @@ def new_items_of(columns: Mapping[str, Any], dataset: Dataset, source: str) -> t
 
 def _encoded(column: pd.Series, name: str, dataset: Dataset, source: str) -> Modality:
     """Raw content of new items to features, by the encoder that made the catalogue's, fitted on the catalogue."""
-    catalogue = dataset.item_attributes.get(name, None)
+    catalogue = dataset.item_attributes.get(name)
     modality = encode(dataset.encoders[name], column, f"{source}: {name}", catalogue)
     if modality.width != (width := dataset.modalities[name].width):
         raise DataError(

@@ -148,11 +148,11 @@ def execute(
         check_same_data(folder, run)
         if finished := read_metrics(folder):
             return finished if leads else {}
-    about = environment(run.dataset, run.split) | {
-        "processes": distributed.processes,
-        "tuned": run.tuned.name if run.tuned else "",
-    }
     if leads:
+        about = environment(run.dataset, run.split) | {
+            "processes": distributed.processes,
+            "tuned": run.tuned.name if run.tuned else "",
+        }
         save_config(run.config, folder)
         write_json(Environment(**about), folder / ENVIRONMENT_FILE)
     trained = _train(run, folder, console, distributed)

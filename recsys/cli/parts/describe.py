@@ -6,14 +6,13 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from rich import box
 from rich.console import RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from recsys.cli.parts.kinds import KINDS
-from recsys.cli.parts.settings_table import settings_tables
+from recsys.cli.parts.settings_table import plain_table, settings_tables
 from recsys.cli.parts.source import class_text, first_line
 from recsys.errors import UserError
 from recsys.registry import Registry
@@ -34,21 +33,6 @@ def registry_of(kind: str) -> tuple[str, Registry]:
     if kind not in KINDS and f"{kind}s" in KINDS:
         kind = f"{kind}s"
     return kind, KINDS.get(kind)
-
-
-def plain_table(title: str, *columns: str) -> Table:
-    """A table of texts whose last column wraps."""
-    table = Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        collapse_padding=True,
-    )
-    for place, column in enumerate(columns):
-        table.add_column(column, no_wrap=not place, overflow="fold")
-    return table
 
 
 def kinds_table() -> Table:

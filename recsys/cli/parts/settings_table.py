@@ -14,14 +14,8 @@ from rich.table import Table
 BASIC = {int: "integer", float: "number", str: "text", bool: "true or false"}
 
 
-def settings_tables(
-    group: type[BaseModel], title: str, defaults: Mapping[str, Any] | None = None
-) -> Iterator[Table]:
-    """A table of a group of settings, then one of each group that lies within it.
-
-    Args:
-        defaults: what stands in place of the group's own defaults.
-    """
+def plain_table(title: str, *columns: str) -> Table:
+    """A table of texts whose last column wraps."""
     table = Table(
         title=title,
         title_justify="left",
@@ -30,6 +24,20 @@ def settings_tables(
         pad_edge=False,
         collapse_padding=True,
     )
+    for place, column in enumerate(columns):
+        table.add_column(column, no_wrap=not place, overflow="fold")
+    return table
+
+
+def settings_tables(
+    group: type[BaseModel], title: str, defaults: Mapping[str, Any] | None = None
+) -> Iterator[Table]:
+    """A table of a group of settings, then one of each group that lies within it.
+
+    Args:
+        defaults: what stands in place of the group's own defaults.
+    """
+    table = plain_table(title)
     for column, widest in (("setting", None), ("default", 14), ("accepts", 22), ("meaning", None)):
         table.add_column(column, no_wrap=column == "setting", overflow="fold", max_width=widest)
     inner = {}

@@ -367,6 +367,12 @@ def test_comparisons_that_cannot_be_end_in_one_line(data, rows, changes, message
         recsys.compare(rows, data, **changes)
 
 
+def test_a_comparisons_folder_guards_its_data(data, tmp_path):
+    recsys.compare(["pop"], data, split="random", seeds=[0], folder=tmp_path)
+    with pytest.raises(recsys.UserError, match="holds a run on other data"):
+        recsys.compare(["pop"], recsys.toy_data(seed=1), split="random", seeds=[0], folder=tmp_path)
+
+
 def test_lists_of_another_test_are_refused(data):
     lists = recsys.evaluate(np.zeros((data.n_users, data.n_items)), data, split="random")
     with pytest.raises(recsys.UserError, match="evaluated with split 'random', the models with 'cold-item'"):
