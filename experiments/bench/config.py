@@ -140,7 +140,7 @@ class Job:
         """What people call it."""
         config = self.config
         split = f"{config.split}-{config.split_seed}" if config.split_seed else config.split
-        title = config_title(config.dataset, split, config.split_options, config.content)
+        title = config_title(config.dataset, split, config.split_options, config.content, config.mask)
         return f"{self.label} on {title}, seed {config.seed}"
 
     @property
@@ -379,6 +379,10 @@ def make_jobs(
         steps = experiment.missing.steps() if experiment.missing else None
         for split_seed in splitting.seeds:
             split = make_split(view, protocol, split_seed, **splitting.options)
+            if not len(split.test):
+                raise UserError(
+                    f"split '{protocol}' holds nothing out for the test, so that nothing can be compared"
+                )
             check_steps(steps or [ContentCorruption()], experiment.controls, view, split)
         for label, row in rows.items():
             axes = {"dataset": name, "split": protocol, "split_options": splitting.options}

@@ -10,6 +10,7 @@ from recsys.datasets.dataset import Dataset
 from recsys.datasets.splits import Split, SplitOption
 from recsys.errors import UserError
 from recsys.inputs.corruption import ContentCorruption, check
+from recsys.runs.artifacts import MASK
 from recsys.settings import Settings, setting
 
 
@@ -42,7 +43,7 @@ def check_steps(steps: list[ContentCorruption], controls: bool, dataset: Dataset
 
 
 def config_title(
-    dataset: str, split: str, options: Mapping[str, SplitOption], content: ContentCorruption
+    dataset: str, split: str, options: Mapping[str, SplitOption], content: ContentCorruption, mask: str = MASK
 ) -> str:
     """What stands above the table of runs that share these; a control stands beside what it controls."""
     named = (
@@ -50,7 +51,8 @@ def config_title(
         for key, value in sorted(options.items())
     )
     parts = [f"{dataset_label(dataset)}, {split}", *named]
-    return ", ".join([*parts, *([content.title] if content.title else [])])
+    parts += [content.title] if content.title else []
+    return ", ".join([*parts, *([] if mask == MASK else [f"mask: {mask}"])])
 
 
 def check_missing(missing: Missing, where: str) -> None:

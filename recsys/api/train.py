@@ -12,7 +12,7 @@ from recsys.api.trained_run import TrainedRun, keep_data
 from recsys.datasets.cards import load_dataset
 from recsys.datasets.dataset import Dataset
 from recsys.errors import UserError
-from recsys.runs.artifacts import make_folder
+from recsys.runs.artifacts import MASK, make_folder
 from recsys.runs.config import RunConfig
 from recsys.runs.run import execute, load_run, prepare
 from recsys.settings import build, merge
@@ -31,6 +31,7 @@ def train(
     content_corruption: Mapping[str, Any] | None = None,
     tuned: bool | str = False,
     metrics: Iterable[str] = (),
+    mask: str = MASK,
     device: str = "auto",
     folder: str | Path | None = None,
     resume: bool = False,
@@ -53,6 +54,8 @@ def train(
         tuned: True: start from the settings that ship for this model, data set and split; or the path of a scan's
             best.yaml.
         metrics: to report beside the task's own, such as "recall@5".
+        mask: whose items the test leaves out of a user's ranking: "train+valid", or, as in many published tables,
+            those of "train" alone.
         device: "auto", "cpu", "cuda" or "cuda:1".
         folder: where the run's files go, to be resumed or kept; None: a temporary folder, and `save` keeps it.
         resume: go on with an unfinished run in `folder`, or return the finished one.
@@ -84,9 +87,22 @@ def train(
         "settings": merge(spec.settings, settings),
         "tuned": tuned,
         "metrics": list(metrics),
+        "mask": mask,
         "device": device,
     }
     config: RunConfig = build(RunConfig, values, "train")
+    return train_config(config, dataset, folder, resume=resume, progress=progress)
+
+
+def train_config(
+    config: RunConfig,
+    dataset: Dataset,
+    folder: str | Path | None = None,
+    *,
+    resume: bool = False,
+    progress: bool = False,
+) -> TrainedRun:
+    """What `train` makes of a configuration."""
     console = PlainConsole(stderr=True) if progress else None
     if folder is None:
         if resume:

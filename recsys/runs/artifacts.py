@@ -59,6 +59,8 @@ def test_key(group: str) -> str:
     return "test" if group == "overall" else f"test_{group}"
 
 
+MASK = "train+valid"
+"""Parts whose items a test leaves out of a user's ranking, unless a run says otherwise."""
 GROUP_NAMES = {test_key(group): label for group, label in GROUPS.items()}
 Values = dict[str, float]
 
@@ -78,9 +80,12 @@ class Metrics(BaseModel):
     """What metrics.json holds: the run's names, its figures by group, and what chance gives beside them.
 
     Attributes:
-        test, test_warm, ...: metric -> mean over the group's users (see `GROUPS`); None where nobody is in it.
+        mask: whose items the test left out of a user's ranking.
+        test, test_warm, ...: metric -> mean over the group's users (see `GROUPS`); None where nobody is in it, and
+            no figure at all where nothing was held out.
         chance: group -> metric -> the expected value of a random order.
         users: group -> users averaged.
+        test_opened: how often the test part was evaluated.
         best, best_epoch: the validation value that chose the weights, and its epoch; of a closed-form model none.
         leak_audit: graphs, samplers and tables that were checked for cold users and items.
     """
@@ -93,8 +98,9 @@ class Metrics(BaseModel):
     split: str
     seed: int
     split_seed: int = 0
+    mask: str = MASK
     ranks_cold_items: bool = True
-    test: Values
+    test: Values = {}
     test_warm: Values | None = None
     test_cold: Values | None = None
     test_cold_pool: Values | None = None
@@ -103,7 +109,7 @@ class Metrics(BaseModel):
     test_warm_users: Values | None = None
     test_cold_users: Values | None = None
     chance: dict[str, Values] = {}
-    users: dict[str, int]
+    users: dict[str, int] = {}
     test_opened: int = 1
     epochs: int = 1
     best_epoch: int | None = None
@@ -120,7 +126,7 @@ class Environment(BaseModel):
     """What environment.json holds: what a run's figures rest on besides its configuration, and what it took.
 
     Attributes:
-        tuned: the file of tuned settings that the run took; empty where it took none.
+        notes: what should be known of the data and the split.
         data_sha256, split_sha256: checksums of the data set and of the split's row numbers.
         usage: wall and CPU seconds, and peak memory in MiB.
     """
@@ -135,7 +141,7 @@ class Environment(BaseModel):
     data_sha256: str
     split_sha256: str
     processes: int = 1
-    tuned: str = ""
+    notes: list[str] = []
     usage: dict[str, float | None] = {}
 
 

@@ -10,7 +10,7 @@ import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, field_validator
@@ -24,14 +24,22 @@ from recsys.files import read_yaml, write_text
 from recsys.inputs.corruption import ContentCorruption
 from recsys.models import MODELS
 from recsys.models.base import Model
-from recsys.runs.artifacts import CONFIG_FILE, own_card
+from recsys.runs.artifacts import CONFIG_FILE, MASK, own_card
 from recsys.runs.tasks import TASKS, TaskName
 from recsys.settings import Settings, build, divide, merge, setting
 
 WITHOUT_EFFECT = frozenset({"diagnostics", "logger"})
 """Settings that change what is noted of a run and none of its figures: a run goes on with others."""
-PLACES = frozenset({"data_root", "device"})
-"""Fields that say where a run runs; its figures do not depend on them."""
+PLACES = frozenset({"data_root", "device", "settings_from"})
+"""Fields that say where a run runs and where its settings are from; its figures do not depend on them."""
+
+
+class Refit(Settings):
+    """What a training on everything takes from the tested run that it repeats."""
+
+    run: str = setting(meaning="name of the tested run's folder")
+    epochs: dict[str, int] = setting({}, "stage -> epochs; the only stage of most models is called model")
+    calibrated: dict[str, list[float]] = setting({}, "calibrated buffer of the model -> its values")
 
 
 class RunConfig(Settings):
@@ -61,8 +69,18 @@ class RunConfig(Settings):
         "settings found by a recorded search: true for those that ship for this model, data set and split, or the "
         "path of a scan's best.yaml",
     )
+    settings_from: str = setting(
+        "",
+        "the file of tuned settings that `settings` were taken from, and which of them were changed; filled in",
+    )
+    mask: Literal["train", "train+valid"] = setting(
+        MASK,
+        "whose items the test leaves out of a user's ranking: those of both parts, or, as in many published tables, of "
+        "the training part alone",
+    )
     metrics: list[str] = setting([], "metrics to report beside the task's own, such as recall@5")
     data_root: str | None = setting(None, "folder that holds the data sets")
+    refit: Refit | None = setting(None, "what a training on everything takes from a tested run; filled in")
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = setting(
         "auto", "where training runs: auto, cpu, cuda, or cuda:N for one GPU by number"
     )
@@ -93,7 +111,6 @@ class Resolved:
         dataset: as the task sees it.
         model_class, settings, train_settings: how to build the model and train it; the last is None for a
             closed-form model.
-        tuned: the file that tuned settings came from; None where none were taken.
     """
 
     config: RunConfig
@@ -101,7 +118,6 @@ class Resolved:
     model_class: type[Model]
     settings: Any
     train_settings: Any
-    tuned: Path | None = None
 
 
 def resolve(config: RunConfig, dataset: Dataset | None = None) -> Resolved:
@@ -120,8 +136,11 @@ def resolve(config: RunConfig, dataset: Dataset | None = None) -> Resolved:
     tuned = read_yaml(path) if path else {}
     settings, training = resolve_settings(model_class, merge(tuned, config.settings))
     values = settings.model_dump() | (training.model_dump() if training else {})
-    changes = {"split": split, "settings": values, "tuned": False}
-    return Resolved(config.model_copy(update=changes), dataset, model_class, settings, training, path)
+    changes: dict[str, Any] = {"split": split, "settings": values, "tuned": False}
+    if path:
+        by_hand = f", but for {', '.join(config.settings)}" if config.settings else ""
+        changes["settings_from"] = path.name + by_hand
+    return Resolved(config.model_copy(update=changes), dataset, model_class, settings, training)
 
 
 def resolve_settings(model_class: type[Model], values: Mapping[str, Any]) -> tuple[Any, Any]:

@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from recsys.runs.artifacts import GROUP_NAMES
+from recsys.runs.artifacts import GROUP_NAMES, MASK
 from recsys.terminal import bold
 
 SHOWN = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")
@@ -48,9 +48,14 @@ def metrics_table(metrics: Mapping[str, Any]) -> Table:
     """One run's test metrics: a row for each group, and beside it the chance level of Recall@20 and NDCG@20, and how
     many times chance its Recall@20 is."""
     name = f"{metrics['model']} on {metrics['dataset']}, split {metrics['split']}, seed {metrics['seed']}"
+    name += "" if (mask := metrics.get("mask", MASK)) == MASK else f", mask: {mask}"
     caption = None
     if not metrics["ranks_cold_items"] and "test_cold" in metrics:
         caption = "this model cannot rank items without training interactions: they score lowest, tied"
+    if not metrics["test"]:
+        return make_table(
+            name, ["trained for use on all interactions: nothing was held out, nothing is measured"]
+        )
     whom = "bundles" if metrics.get("task") == "bundle" else "users"
     chance = {f"chance {metric}": metric for metric in ("recall@20", "ndcg@20")}
     # In lines of a word each, so that the table fits a terminal of 80 columns.
