@@ -17,7 +17,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, field_validator
 
 from recsys.datasets import CARDS
-from recsys.datasets.dataset import Dataset, Origin
+from recsys.datasets.dataset import ALL_INTERACTIONS, Dataset, Origin, Provenance
 from recsys.datasets.files import one_line, read_text, sha256
 from recsys.datasets.readers import READERS, guess_reader
 from recsys.errors import DataError, nearest
@@ -71,6 +71,8 @@ class Card(BaseModel):
         reader, options: how to read it; each reader checks its own options.
         files: relative path -> SHA-256, or None where unknown.
         modalities: those that the reader must find or make.
+        provenance: modality -> `made_from` (content, training interactions, all interactions or unknown) and `made_by`,
+            the encoder and its revision. What this engine makes of raw content needs no entry.
         public: whether its users' ids may be shown to anybody; pages that are made to be passed on show pseudonyms of
             those of other data sets.
         licence, citation, homepage: as its publisher states them.
@@ -85,6 +87,7 @@ class Card(BaseModel):
     options: dict[str, Any] = {}
     files: dict[str, str | None] = {}
     modalities: tuple[str, ...] = ()
+    provenance: dict[str, Provenance] = {}
     public: bool = False
     licence: str = ""
     citation: str = ""
@@ -284,7 +287,23 @@ def load_dataset(name: str, data_root: str | Path | None = None) -> Dataset:
     if missing := [m for m in card.modalities if m not in dataset.modalities]:
         known = ", ".join(dataset.modalities) or "none"
         raise DataError(f"{folder}: no modality {', '.join(missing)}; the card names it, found {known}")
-    return replace(dataset, origin=Origin(name, str(data_root) if data_root else None), public=card.public)
+    for modality in card.provenance:
+        if modality not in dataset.modalities:
+            near = nearest(modality, dataset.modalities)
+            raise DataError(
+                f"{folder}: the card tells the provenance of '{modality}', which is not there{near}"
+            )
+    leaky = [name for name, made in card.provenance.items() if made.made_from == ALL_INTERACTIONS]
+    known_answers = (
+        f"'{name}' was made from all interactions: it may know the test's answers" for name in leaky
+    )
+    return replace(
+        dataset,
+        origin=Origin(name, str(data_root) if data_root else None),
+        public=card.public,
+        declared=card.provenance,
+        notes=(*dataset.notes, *known_answers),
+    )
 
 
 def dataset_label(name: str) -> str:

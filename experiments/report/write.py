@@ -11,7 +11,13 @@ from typing import Any
 from rich.console import Console
 
 from recsys.experiments.bench import tables as text
-from recsys.experiments.bench.results import RESULTS_FILE, default_columns, read_json, table_of
+from recsys.experiments.bench.results import (
+    RESULTS_FILE,
+    default_columns,
+    doubtful_content,
+    read_json,
+    table_of,
+)
 from recsys.experiments.report.charts import charts_of
 from recsys.experiments.report.collect import Collection, Group, collect
 from recsys.experiments.report.explorer import explore
@@ -103,7 +109,8 @@ def _section(
     columns = written.get("columns") or default_columns(group.split, scored)
     decide = results.get("decide_by") or _decided_by(group)
     table = table_of(scored, group.draws, columns, decide, rules, known)
-    table = {**table, "dataset": group.dataset, "split": group.split}
+    content = doubtful_content([run.environment for run in group.runs])
+    table = {**table, "dataset": group.dataset, "split": group.split, "content": content}
     metric = table["decide_by"].rpartition(":")[2]
     parts = slices(scored, group.draws, metric, rules, activity(source, group)) if metric else []
     return Section(group, table, parts, charts_of(group, table, parts))

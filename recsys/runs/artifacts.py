@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from recsys.datasets.cards import CARD_FILE
+from recsys.datasets.dataset import Provenance
 from recsys.errors import UserError
 from recsys.files import cannot_write, parse_json, write_text
 from recsys.training.filenames import HISTORY_FILE, MODEL_FILE, RESUME_FILE
@@ -127,6 +128,7 @@ class Environment(BaseModel):
 
     Attributes:
         notes: what should be known of the data and the split.
+        content: modality -> how it came about.
         data_sha256, split_sha256: checksums of the data set and of the split's row numbers.
         usage: wall and CPU seconds, and peak memory in MiB.
     """
@@ -142,6 +144,7 @@ class Environment(BaseModel):
     split_sha256: str
     processes: int = 1
     notes: list[str] = []
+    content: dict[str, Provenance] = {}
     usage: dict[str, float | None] = {}
 
 

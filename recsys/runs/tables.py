@@ -152,9 +152,8 @@ def info_tables(name: str, data_root: Path | None, seed: int) -> list[Table]:
     facts.add_row("sparsity", f"{summary['sparsity']:.4%}")
     for key, modality in summary["modalities"].items():
         kind = "sparse" if modality["sparse"] else "dense"
-        facts.add_row(
-            f"modality {key}", f"{modality['coverage']:.1%} of items, {modality['width']:,} wide, {kind}"
-        )
+        shape = f"{modality['coverage']:.1%} of items, {modality['width']:,} wide, {kind}"
+        facts.add_row(f"modality {key}", f"{shape}; made from {modality['made_from']}")
     for key in ("user_attributes", "item_attributes"):
         if summary[key]:
             facts.add_row(key.replace("_", " "), ", ".join(summary[key]))
