@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, TypeVar
@@ -177,17 +178,25 @@ def _locate(name: str, data_root: str | Path | None) -> tuple[Card, Path | None]
         return Card(name=name, reader=reader, title=f"{name}, read as {reader}"), folder
     where = f" under {root}" if root else ""
     if folder and folder.is_dir():
-        files = sorted(path.name for path in folder.iterdir() if path.is_file())
-        held = (
-            f"its files are {', '.join(files[:5])}{', ...' if len(files) > 5 else ''}"
-            if files
-            else "it is empty"
-        )
+        files = sorted(path for path in folder.iterdir() if path.is_file())
         raise DataError(
-            f"no reader knows the form of {folder}: {held}; describe them in a {CARD_FILE} there, with `reader: table` "
-            "for CSV or Parquet files (docs/add-a-data-set.md)"
+            f"no reader knows the form of {folder}: {_held(files)}; `recsys data init {folder}` writes a {CARD_FILE} "
+            "from what it sees (docs/add-a-data-set.md)"
         )
     raise DataError(f"there is no data set '{name}'{where}{nearest(name, known_names(data_root))}")
+
+
+def _held(files: Sequence[Path]) -> str:
+    """What a folder holds, in a few words: its files, and the header of the first table among them."""
+    if not files:
+        return "it is empty"
+    held = f"its files are {', '.join(file.name for file in files[:5])}{', ...' if len(files) > 5 else ''}"
+    for file in files:
+        if file.suffix in (".csv", ".tsv", ".txt"):
+            with open(file, encoding="utf-8", errors="replace") as opened:
+                header = opened.readline(200).strip()
+            return f"{held} (the header of {file.name} is '{header}')"
+    return held
 
 
 def _registered(name: str) -> tuple[Card, Path | None]:

@@ -31,7 +31,7 @@ from recsys.datasets.content.encode import ContentEncoder, made_of
 from recsys.datasets.dataset import Dataset, Modality
 from recsys.datasets.files import load_npy, load_npz, read_delimited, read_parquet
 from recsys.datasets.frames import observed
-from recsys.datasets.joins import check_join
+from recsys.datasets.joins import check_join, examples
 from recsys.errors import DataError
 
 
@@ -173,9 +173,20 @@ def _modality(folder: Path, features: Features, items: _Side, sep: str) -> tuple
     checked, notes = make_modality(values, source, given)
     at = positions(items.ids, tokens)
     if (bad := at < 0).any():
-        raise DataError(
-            f"{source}: row {np.argmax(bad)}: item '{tokens[np.argmax(bad)]}' is not in the catalogue"
-        )
+        if bad.all():
+            said = examples(items.ids, tokens, source)
+            raise DataError(f"{source}: none of its rows is of an item that there is, such as {said}")
+        if items.file_order is not None:
+            raise DataError(
+                f"{source}: row {np.argmax(bad)}: item '{tokens[np.argmax(bad)]}' is not in the items file; give it a "
+                "row there, or take it out here"
+            )
+        notes = [
+            *notes,
+            f"{features.file}: {bad.sum():,} of {len(bad):,} rows are of items that no interaction has, and are not "
+            "read; an items file that names them would keep them in the catalogue",
+        ]
+        at, checked = at[~bad], Modality(checked.features[~bad], checked.mask[~bad])
     if len(np.unique(at)) < len(at):
         raise DataError(f"{source}: an item has two rows of features; expected one")
     where = np.full(len(items.ids), -1)
