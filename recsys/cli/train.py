@@ -245,9 +245,11 @@ def report_controls(
 
 def report_training(run: Run, metrics: dict[str, Any], folder: Path, screen: Console) -> None:
     """Print what a finished run came to."""
-    from recsys.runs.tables import metrics_table
+    from recsys.runs.tables import asked_table, metrics_table
 
     screen.print(metrics_table(metrics))
+    if run.config.metrics and metrics["test"]:
+        screen.print(asked_table(metrics, run.config.metrics))
     if run.config.task == "bundle":
         from recsys.runs.complete import examples_table
 

@@ -71,6 +71,15 @@ def metrics_table(metrics: Mapping[str, Any]) -> Table:
     return table
 
 
+def asked_table(metrics: Mapping[str, Any], asked: Sequence[str]) -> Table:
+    """One run's figures of the metrics that were asked for: a row for each, a column for each group."""
+    groups = [(label, group) for group, label in GROUP_NAMES.items() if group in metrics]
+    table = make_table("metrics asked for", ["metric", *(label for label, _ in groups)])
+    for metric in asked:
+        table.add_row(metric, *(number(metrics[group].get(metric)) for _, group in groups))
+    return table
+
+
 COMPARED = (
     ("recall@20", "test", "recall@20"),
     ("ndcg@20", "test", "ndcg@20"),
