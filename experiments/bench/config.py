@@ -143,7 +143,7 @@ class Job:
         """What people call it."""
         config = self.config
         split = f"{config.split}-{config.split_seed}" if config.split_seed else config.split
-        title = config_title(config.dataset, split, config.split_options, config.content, config.mask)
+        title = config_title(config.dataset, split, config.split_options, config.content, config.tested)
         return f"{self.label} on {title}, seed {config.seed}"
 
     @property

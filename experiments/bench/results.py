@@ -147,7 +147,9 @@ def _tables(
     groups: dict[str, list[Job]] = {}
     for job in jobs:
         config = job.config
-        title = config_title(config.dataset, config.split, config.split_options, config.content, config.mask)
+        title = config_title(
+            config.dataset, config.split, config.split_options, config.content, config.tested
+        )
         groups.setdefault(title, []).append(job)
     tables = []
     for title, group in groups.items():

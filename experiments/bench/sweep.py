@@ -10,7 +10,6 @@ from recsys.datasets.dataset import Dataset
 from recsys.datasets.splits import Split, SplitOption
 from recsys.errors import UserError
 from recsys.inputs.corruption import ContentCorruption, check
-from recsys.runs.artifacts import MASK
 from recsys.settings import Settings, setting
 
 
@@ -43,16 +42,20 @@ def check_steps(steps: list[ContentCorruption], controls: bool, dataset: Dataset
 
 
 def config_title(
-    dataset: str, split: str, options: Mapping[str, SplitOption], content: ContentCorruption, mask: str = MASK
+    dataset: str, split: str, options: Mapping[str, SplitOption], content: ContentCorruption, tested: str = ""
 ) -> str:
-    """What stands above the table of runs that share these; a control stands beside what it controls."""
+    """What stands above the table of runs that share these; a control stands beside what it controls.
+
+    Args:
+        tested: `RunConfig.tested`.
+    """
     named = (
         f"{key} {value}" if isinstance(value, str) else f"{key} {value:g}"
         for key, value in sorted(options.items())
     )
     parts = [f"{dataset_label(dataset)}, {split}", *named]
     parts += [content.title] if content.title else []
-    return ", ".join([*parts, *([] if mask == MASK else [f"mask: {mask}"])])
+    return ", ".join([*parts, *([tested] if tested else [])])
 
 
 def check_missing(missing: Missing, where: str) -> None:

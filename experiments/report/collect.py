@@ -48,11 +48,11 @@ class StoredRun:
     @property
     def key(self) -> tuple[str, str, str, str, str, str]:
         """What the runs of one table share: data set, task, split and its options, what is done to content but for
-        controls, and what the test masks."""
+        controls, and how the test is not the usual one."""
         config = self.config
         content = config.content.model_copy(update={"control": ""}).model_dump_json()
         options = json.dumps(config.split_options, sort_keys=True)
-        return dataset_label(config.dataset), config.task, config.split, options, content, config.mask
+        return dataset_label(config.dataset), config.task, config.split, options, content, config.tested
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,13 +64,13 @@ class Group:
     split: str
     options: Mapping[str, float]
     content: ContentCorruption
-    mask: str
+    tested: str
     runs: Sequence[StoredRun]
 
     @property
     def title(self) -> str:
         """What stands above the table."""
-        return config_title(self.dataset, self.split, self.options, self.content, self.mask)
+        return config_title(self.dataset, self.split, self.options, self.content, self.tested)
 
     @property
     def draws(self) -> list[Draw]:
@@ -128,9 +128,9 @@ def collect(folder: Path, without: Path | None = None) -> Collection:
     groups: dict[tuple, list[StoredRun]] = {}
     for run in kept:
         groups.setdefault(run.key, []).append(run)
-    for (dataset, task, split, options, content, mask), group_runs in groups.items():
+    for (dataset, task, split, options, content, tested), group_runs in groups.items():
         corruption = ContentCorruption.model_validate_json(content)
-        group = Group(dataset, task, split, json.loads(options), corruption, mask, group_runs)
+        group = Group(dataset, task, split, json.loads(options), corruption, tested, group_runs)
         collection.groups.append(group)
     order = [t.get("title") for t in collection.results.get("tables", ())]
     collection.groups.sort(key=lambda group: _place(group, order))

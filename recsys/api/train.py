@@ -32,6 +32,7 @@ def train(
     tuned: bool | str = False,
     metrics: Iterable[str] = (),
     mask: str = MASK,
+    evaluate_users: int = 0,
     device: str = "auto",
     folder: str | Path | None = None,
     resume: bool = False,
@@ -56,6 +57,7 @@ def train(
         metrics: to report beside the task's own, such as "recall@5".
         mask: whose items the test leaves out of a user's ranking: "train+valid", or, as in many published tables,
             those of "train" alone.
+        evaluate_users: so many users, drawn once, are validated and tested, where there are more; 0: all.
         device: "auto", "cpu", "cuda" or "cuda:1".
         folder: where the run's files go, to be resumed or kept; None: a temporary folder, and `save` keeps it.
         resume: go on with an unfinished run in `folder`, or return the finished one.
@@ -88,6 +90,7 @@ def train(
         "tuned": tuned,
         "metrics": list(metrics),
         "mask": mask,
+        "evaluate_users": evaluate_users,
         "device": device,
     }
     config: RunConfig = build(RunConfig, values, "train")

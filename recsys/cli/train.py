@@ -103,6 +103,9 @@ def train(
             "published tables."
         ),
     ] = "",
+    evaluate_users: Annotated[
+        int, typer.Option(min=0, help="Validate and test on so many users, drawn once; 0: all.")
+    ] = 0,
     refit: Annotated[
         Path | None,
         typer.Option(
@@ -168,6 +171,7 @@ def train(
                 "tuned": tuned,
                 "metrics": metrics or [],
                 **({"mask": mask} if mask else {}),
+                "evaluate_users": evaluate_users,
                 "data_root": str(data_root) if data_root else None,
                 "device": device,
             },

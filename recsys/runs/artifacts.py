@@ -81,6 +81,8 @@ class Metrics(BaseModel):
     """What metrics.json holds: the run's names, its figures by group, and what chance gives beside them.
 
     Attributes:
+        drawn: users whom the test was drawn from, where it does not take all; `standard_error` then tells by group how
+            far the figures may be from those of all.
         mask: whose items the test left out of a user's ranking.
         test, test_warm, ...: metric -> mean over the group's users (see `GROUPS`); None where nobody is in it, and
             no figure at all where nothing was held out.
@@ -100,6 +102,7 @@ class Metrics(BaseModel):
     seed: int
     split_seed: int = 0
     mask: str = MASK
+    drawn: int | None = None
     ranks_cold_items: bool = True
     test: Values = {}
     test_warm: Values | None = None
@@ -110,6 +113,7 @@ class Metrics(BaseModel):
     test_warm_users: Values | None = None
     test_cold_users: Values | None = None
     chance: dict[str, Values] = {}
+    standard_error: dict[str, Values] = {}
     users: dict[str, int] = {}
     test_opened: int = 1
     epochs: int = 1

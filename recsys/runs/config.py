@@ -78,6 +78,9 @@ class RunConfig(Settings):
         "whose items the test leaves out of a user's ranking: those of both parts, or, as in many published tables, of "
         "the training part alone",
     )
+    evaluate_users: int = setting(
+        0, "so many users, drawn once, are validated and tested, where there are more; 0: all", low=0
+    )
     metrics: list[str] = setting([], "metrics to report beside the task's own, such as recall@5")
     data_root: str | None = setting(None, "folder that holds the data sets")
     refit: Refit | None = setting(None, "what a training on everything takes from a tested run; filled in")
@@ -93,6 +96,12 @@ class RunConfig(Settings):
     def wanted_metrics(self) -> tuple[str, ...]:
         """The task's metrics, and those asked for besides."""
         return tuple(dict.fromkeys([*TASKS[self.task].metrics, *self.metrics]))
+
+    @property
+    def tested(self) -> str:
+        """In what the test is not the usual one, for titles; empty where it is."""
+        parts = [] if self.mask == MASK else [f"mask: {self.mask}"]
+        return ", ".join([*parts, *([f"{self.evaluate_users:,} users drawn"] if self.evaluate_users else [])])
 
     def identity(self) -> dict[str, Any]:
         """What decides the figures, as plain values: of two resolved configurations with the same identity one

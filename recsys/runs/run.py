@@ -190,8 +190,9 @@ def execute(
         write_json(Environment(**about, usage=usage(run.begun)), folder / ENVIRONMENT_FILE)
         return write_json(Metrics(**reported), folder / METRICS_FILE)
     scored = time.perf_counter()
+    config, drawn = run.config, run.config.evaluate_users or None
     evaluator = make_evaluator(
-        run.dataset, run.split, run.data, "test", metrics=run.config.wanted_metrics(), mask=run.config.mask
+        run.dataset, run.split, run.data, "test", drawn, metrics=config.wanted_metrics(), mask=config.mask
     )
     evaluation = evaluator.evaluate(run.model.scorer(run.data.query_users(run.support("test"))))
     timing = {
@@ -202,6 +203,9 @@ def execute(
     }
     reported = _names(run) | reported_figures(evaluation) | {"test_opened": 1} | trained
     reported |= {"timing": timing, "leak_audit": checked}
+    answering = np.count_nonzero(np.diff(run.dataset.matrix(run.split.test).indptr))
+    if drawn and drawn < answering:
+        reported |= {"drawn": answering, "standard_error": standard_errors(evaluation, drawn / answering)}
     write_json(Environment(**about, usage=usage(run.begun)), folder / ENVIRONMENT_FILE)
     with atomic(folder / USERS_FILE) as temporary:
         with_ids(evaluation.per_user, run.dataset).to_parquet(temporary, index=False)
@@ -233,7 +237,9 @@ def _train(run: Run, folder: Path, console: Console | None, distributed: Distrib
 
     validate = None
     if len(run.split.valid):
-        validate = validator(run.dataset, run.split, run.data, run.train_settings.monitor)
+        validate = validator(
+            run.dataset, run.split, run.data, run.train_settings.monitor, run.config.evaluate_users or None
+        )
     callbacks: tuple = ()
     if console is not None:
         from recsys.training.progress import EpochBar
@@ -252,11 +258,14 @@ def _train(run: Run, folder: Path, console: Console | None, distributed: Distrib
     )
 
 
-def validator(dataset: Dataset, split: Split, data: TrainingData, metric: str) -> Callable[..., float]:
+def validator(
+    dataset: Dataset, split: Split, data: TrainingData, metric: str, at_most: int | None = None
+) -> Callable[..., float]:
     """A model -> its `metric` on the validation part: of all answers, or of the group named; NaN where there is no
-    such group. With `calibrating`, which asks a hundred times, on at most `CALIBRATION_USERS` users."""
-    whole = make_evaluator(dataset, split, data, "valid")
-    few = cache(lambda: make_evaluator(dataset, split, data, "valid", CALIBRATION_USERS))
+    such group. On `at_most` users; with `calibrating`, which asks a hundred times, on at most `CALIBRATION_USERS`."""
+    whole = make_evaluator(dataset, split, data, "valid", at_most)
+    calibrated_on = min(at_most or CALIBRATION_USERS, CALIBRATION_USERS)
+    few = cache(lambda: make_evaluator(dataset, split, data, "valid", calibrated_on))
     users = data.query_users(support_of(dataset, split, "valid"))
 
     def validate(model: Model, group: str = OVERALL, calibrating: bool = False) -> float:
@@ -350,6 +359,17 @@ def reported_figures(evaluation: Evaluation) -> dict[str, Any]:
     figures["chance"] = {test_key(group): values for group, values in evaluation.chance.items()}
     figures["users"] = {test_key(group): count for group, count in evaluation.users.items()}
     return figures
+
+
+def standard_errors(evaluation: Evaluation, share: float) -> dict[str, dict[str, float]]:
+    """Group -> metric -> standard error of the mean over users who were drawn, without replacement, as a `share` of
+    all: s / sqrt(n) sqrt(1 - share)."""
+    found = {}
+    for group, rows in evaluation.per_user.groupby("group", observed=True):
+        values = rows.drop(columns=["user", "group"])
+        errors = values.std(ddof=1) / math.sqrt(len(rows)) * math.sqrt(1 - share)
+        found[test_key(str(group))] = {str(name): float(error) for name, error in errors.dropna().items()}
+    return found
 
 
 def load_run(folder: Path, data_root: str | None = None) -> Run:

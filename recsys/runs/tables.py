@@ -56,6 +56,10 @@ def metrics_table(metrics: Mapping[str, Any]) -> Table:
         return make_table(
             name, ["trained for use on all interactions: nothing was held out, nothing is measured"]
         )
+    error = metrics.get("standard_error", {}).get("test", {}).get("recall@20")
+    if error is not None:
+        said = f"{metrics['users']['test']:,} of {metrics['drawn']:,} drawn; standard error of recall@20: {error:.4f}"
+        caption = f"{said}; {caption}" if caption else said
     whom = "bundles" if metrics.get("task") == "bundle" else "users"
     chance = {f"chance {metric}": metric for metric in ("recall@20", "ndcg@20")}
     # In lines of a word each, so that the table fits a terminal of 80 columns.
