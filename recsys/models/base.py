@@ -65,6 +65,8 @@ class Model(nn.Module):
         trains_in_shares: the loss of a batch is the mean of its rows' losses, and of what does not depend on the
             rows, so that several processes can train on shares of each batch.
         idle_parameters: a step may leave some parameter without a gradient.
+        whole_graph: a training step costs as much as the graph or the tables, however small its batch; the training
+            takes larger batches on larger data.
         calibrated: names of the buffers that `calibrate` fills.
     """
 
@@ -81,6 +83,7 @@ class Model(nn.Module):
     trains_in_shares: ClassVar[bool] = False
     idle_parameters: ClassVar[bool] = False
     calibrated: ClassVar[tuple[str, ...]] = ()
+    whole_graph: ClassVar[bool] = False
     user_table: Tensor  # of models that call `add_id_tables`, or make one by `table`
     item_table: Tensor
 

@@ -89,6 +89,7 @@ class Metrics(BaseModel):
         chance: group -> metric -> the expected value of a random order.
         users: group -> users averaged.
         test_opened: how often the test part was evaluated.
+        batch_size, learning_rate: of the training, where the settings' own were scaled to large data.
         best, best_epoch: the validation value that chose the weights, and its epoch; of a closed-form model none.
         leak_audit: graphs, samplers and tables that were checked for cold users and items.
     """
@@ -117,6 +118,8 @@ class Metrics(BaseModel):
     users: dict[str, int] = {}
     test_opened: int = 1
     epochs: int = 1
+    batch_size: int | None = None
+    learning_rate: float | None = None
     best_epoch: int | None = None
     best: float | None = None
     timing: Timing

@@ -23,7 +23,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from recsys.errors import LeakError, UserError
 from recsys.files import atomic, write_text
-from recsys.inputs.sampler import Batch, Sampler, derived_seed
+from recsys.inputs.sampler import Batch, Sampler, derived_seed, visited
 from recsys.inputs.train_settings import TrainSettings
 from recsys.models.base import Model
 from recsys.objectives.diagnostics import embedding_diagnostics, sample
@@ -270,6 +270,8 @@ def train(
         return _in_stages(model, stages, folder, validate, how, epochs)
     if ONLY_STAGE in epochs:
         settings = settings.model_copy(update={"max_epochs": epochs[ONLY_STAGE]})
+    if model.whole_graph:
+        settings = settings.at_scale(visited(model.data, settings.sample_by))
     keeper = KeepBest(folder, validate)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="pytorch_lightning")
@@ -287,7 +289,8 @@ def train(
         best = _calibrated(model, folder, validate)
     seconds = [row["seconds"] for row in keeper.history]
     chosen = {"best_epoch": keeper.best_epoch, "best": best} if validate else {}
-    return chosen | {"epochs": len(keeper.history), "train_epoch_median": statistics.median(seconds)}
+    used = {"batch_size": settings.batch_size, "learning_rate": settings.learning_rate}
+    return chosen | {"epochs": len(keeper.history), "train_epoch_median": statistics.median(seconds)} | used
 
 
 def _in_stages(

@@ -53,6 +53,7 @@ class BM3(Model):
     """
 
     Settings = BM3Settings
+    whole_graph = True
     paper = "Bootstrap Latent Representations for Multi-modal Recommendation, WWW 2023, arXiv 2207.05969"
     reads_content = True
     ranks_cold_items = True

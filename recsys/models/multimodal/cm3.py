@@ -79,6 +79,7 @@ class CM3(Model):
     """
 
     Settings = CM3Settings
+    whole_graph = True
     paper = "Calibrating Multimodal Recommendation, arXiv 2508.01226, 2025"
     reads_content = True
     ranks_cold_items = True

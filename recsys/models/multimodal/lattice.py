@@ -73,6 +73,7 @@ class LATTICE(Model):
     """
 
     Settings = LATTICESettings
+    whole_graph = True
     paper = "Mining Latent Structures for Multimedia Recommendation, ACM MM 2021, arXiv 2104.09036"
     train_defaults: ClassVar[Mapping[str, Any]] = {"batch_size": 1024, "learning_rate": 5e-4}
     reads_content = True
