@@ -41,8 +41,8 @@ class TrainSettings(Settings):
     def at_scale(self, visited: int) -> TrainSettings:
         """The settings with batches so large that an epoch takes at most `max_steps` steps.
 
-        A step that propagates over the whole graph costs the same whatever its batch, so that an epoch in batches of one
-        size costs the square of the interactions; in a bounded number of steps it costs as much as the interactions.
+        A step that propagates over the whole graph costs the same whatever its batch, so that an epoch in batches of
+        one size costs the square of the interactions; in a bounded number of steps it costs as much as they are many.
         The learning rate grows with the batch to the power RATE_POWER, RATE_MOST times at most: measured by
         `python -m recsys.experiments.benchmarks.scale accuracy`.
 

@@ -69,7 +69,7 @@ def test_a_killed_run_resumes_and_ends_with_the_same_metrics(toy, tmp_path, monk
             patch.setattr(LightGCN, "loss", lambda self, b: _kill() if next(calls) == 14 else step(self, b))
         elif moment == "before the test":
             patch.setattr("recsys.runs.run.save_config", lambda *a: None)
-            patch.setattr("recsys.runs.run._report", lambda *a: _kill())
+            patch.setattr("recsys.runs.run.reported_figures", lambda *a: _kill())
         else:
             save = AtomicCheckpointIO.save_checkpoint
             calls = iter(range(10**6))
