@@ -18,12 +18,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from recsys.datasets.cards import Card, File
 from recsys.datasets.checks import (
     Attributes,
+    Codes,
     align,
     assemble,
     make_modality,
     need_columns,
     number_ids,
     positions,
+    to_codes,
     to_numbers,
     to_tokens,
 )
@@ -209,16 +211,15 @@ def read(folder: Path, card: Card) -> Dataset:
     mapped = {ours: theirs for ours, theirs in columns if theirs is not None}
     need_columns(raw.columns, mapped.values(), source)
     frame, sides, notes = pd.DataFrame(index=raw.index), {}, list[str]()
-    given: dict[str, np.ndarray] = {}
+    given: dict[str, Codes] = {}
     for key, entities in (("user", options.users), ("item", options.items)):
-        tokens = given[key] = to_tokens(raw[mapped[key]], source)
-        sides[key] = _Side(folder, entities, tokens, options)
+        codes = given[key] = to_codes(raw[mapped[key]], source)
+        sides[key] = _Side(folder, entities, codes.distinct, options)
         notes += sides[key].notes
-        frame[key] = positions(sides[key].ids, tokens)
+        frame[key] = codes.places(sides[key].ids)
         if (bad := (frame[key] < 0).to_numpy()).any():
-            raise DataError(
-                f"{source}: {key} '{tokens[np.argmax(bad)]}' is not in {entities and entities.file}"
-            )
+            unknown = codes.distinct[codes.numbers[np.argmax(bad)]]
+            raise DataError(f"{source}: {key} '{unknown}' is not in {entities and entities.file}")
     if options.positive_from is not None:
         need_columns(mapped, ["rating"], f"options of card {card.name}: columns")
     frame, read = observed(frame, raw, mapped, options.positive_from, source)
@@ -231,7 +232,7 @@ def read(folder: Path, card: Card) -> Dataset:
         known = sides[key].file_order
         if entities is not None and known is not None:
             notes += check_join(
-                given[key], known, key, source, str(folder / entities.file), options.min_joined
+                given[key].distinct, known, key, source, str(folder / entities.file), options.min_joined
             )
     for name, encoder in options.content.items():
         if name not in modalities:
