@@ -38,6 +38,7 @@ from recsys.runs.config import Refit, RunConfig, check_same_run, load_config, re
 from recsys.runs.record import Usage, checksums, environment, usage
 from recsys.runs.tasks import task_of
 from recsys.training.distributed import Distributed
+from recsys.training.filenames import stage_resume_files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -209,7 +210,10 @@ def execute(
     write_json(Environment(**about, usage=usage(run.begun)), folder / ENVIRONMENT_FILE)
     with atomic(folder / USERS_FILE) as temporary:
         with_ids(evaluation.per_user, run.dataset).to_parquet(temporary, index=False)
-    return write_json(Metrics(**reported), folder / METRICS_FILE)
+    written = write_json(Metrics(**reported), folder / METRICS_FILE)
+    for path in stage_resume_files(folder):
+        path.unlink(missing_ok=True)
+    return written
 
 
 def check_same_data(folder: Path, run: Run) -> None:

@@ -320,8 +320,6 @@ def _in_stages(
     else:
         save_model(model, folder)
     write_text(folder / HISTORY_FILE, pd.concat(curves).to_csv(index=False))
-    for name in stages:
-        (folder / name / RESUME_FILE).unlink(missing_ok=True)
     return chosen | {"epochs": epochs, "train_epoch_median": statistics.median(pd.concat(curves)["seconds"])}
 
 
