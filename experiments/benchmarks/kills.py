@@ -22,8 +22,6 @@ does not hold.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import os
 import re
 import signal
 import sys
@@ -31,31 +29,18 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import yaml
 
+from recsys.experiments.benchmarks.killed_command import check, run_command
 from recsys.experiments.benchmarks.whole_files import content, temporary_files
 
-PRELOADED = [
-    "recsys.cli.app",
-    "recsys.datasets.convert",
-    "recsys.experiments.bench.runner",
-    "recsys.experiments.report.write",
-    "recsys.experiments.tune.trials",
-    "recsys.runs.export",
-    "recsys.training.loop",
-    "torch._dynamo",
-    "matplotlib.pyplot",
-]
 OUT = "out"
 GROWING = re.compile(r"(model\.safetensors|last\.ckpt|history\.csv|environment\.json|journal\.log)$")
 """Files that a command writes more than once."""
-IN_PLACE = re.compile(r"(journal\.log|\.lock)$")
-"""Files that are not renamed into place: a journal is appended to and mends itself, a lock holds nothing."""
 TRAINING = {"max_epochs": 12, "patience": 12, "batch_size": 64}
 DRAWS = 5
 """So many moments are drawn for a kill at most; a command may be faster than the run left alone was."""
@@ -76,15 +61,6 @@ class Case:
     again: tuple[str, ...] | None = ()
     components: tuple[str, ...] = ()
     own: str = r"^$"
-
-
-class Ended(NamedTuple):
-    """How a command ended: exit status, below 0 for a signal; seconds; changes to files; names opened for writing."""
-
-    status: int
-    seconds: float
-    changes: int
-    in_place: list[str]
 
 
 @dataclass
@@ -125,7 +101,9 @@ def cases(place: Path) -> dict[str, Case]:
     train = ("--dataset", "toy", "--split", "random", "--device", "cpu", "--out", OUT, *assignments)
     return {
         "train": Case(("train", "--model", "lightgcn", *train), ("--resume",)),
-        "bench": Case(("bench", str(place / "bench.yaml"), "--device", "cpu", "--out", OUT), own=r"table\.md$"),
+        "bench": Case(
+            ("bench", str(place / "bench.yaml"), "--device", "cpu", "--out", OUT), own=r"table\.md$"
+        ),
         "scan": Case(
             ("scan", str(place / "scan.yaml"), "--device", "cpu", "--out", OUT),
             own=r"(\.svg|/workers/.*|trials/.*/(model\.safetensors|last\.ckpt))$",
@@ -157,115 +135,24 @@ def prepare(place: Path) -> None:
         (made / OUT).rename(place / out)
 
 
-def run_command(
-    arguments: Sequence[str],
-    folder: Path,
-    place: Path,
-    moment: float | None = None,
-    change: int | None = None,
-) -> Ended:
-    """Run `recsys ARGUMENTS` in `folder`; killed after `moment` seconds, or before its change number `change`."""
-    folder.mkdir(exist_ok=True)
-    # Forked from a process that has done nothing but import; `spawn` would import anew each time.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_command, args=(arguments, folder, place, change, theirs))
-    process.start()
-    theirs.close()
-    ours.recv()
-    start = time.perf_counter()
-    process.join(moment)
-    seconds = time.perf_counter() - start
-    process.kill()
-    process.join()
-    status = process.exitcode or 0
-    changes, in_place = ours.recv() if status >= 0 else (0, [])
-    return Ended(status, seconds, changes, in_place)
-
-
-def _command(
-    arguments: Sequence[str], folder: Path, place: Path, change: int | None, connection: Connection
-) -> None:
-    """Be the command: in `folder`, with its output in a file beside it, counting what it does to files below."""
-    import torch
-
-    torch.set_num_threads(1)
-    os.chdir(folder)
-    os.environ |= {"RECSYS_DATA": str(place / "data"), "RECSYS_CACHE": str(folder / "cache"), "COLUMNS": "200"}
-    log = os.open(f"{folder}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    from recsys.cli.app import main
-
-    watch = _Watch(folder, change)
-    connection.send("begun")
-    sys.addaudithook(watch)
-    try:
-        main(list(arguments))
-    finally:
-        watch.over = True
-        connection.send((watch.changes, watch.in_place))
-
-
-class _Watch:
-    """Counts changes to files below a folder, as Python reports them, and kills its own process before one of them."""
-
-    def __init__(self, folder: Path, change: int | None):
-        self.folder, self.change = f"{folder}{os.sep}", change
-        self.changes, self.in_place, self.over = 0, list[str](), False
-
-    def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if self.over or event not in ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir"):
-            return
-        path = arguments[0]
-        if not isinstance(path, (str, bytes, os.PathLike)):
-            return
-        path = os.path.abspath(os.fsdecode(path))
-        if not path.startswith(self.folder):
-            return
-        if event == "open":
-            if not arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
-                return
-            name = path.removeprefix(self.folder)
-            if not any(part.startswith(".") for part in Path(name).parts) and not IN_PLACE.search(name):
-                self.in_place.append(name)
-        if self.changes == self.change:
-            os.kill(os.getpid(), signal.SIGKILL)
-        self.changes += 1
-
-
-def check(ended: Ended, folder: Path) -> None:
-    """RuntimeError with the last lines of its output where a command that was left alone did not end well."""
-    if ended.status:
-        log = Path(f"{folder}.log").read_text(encoding="utf-8", errors="replace").splitlines()
-        raise RuntimeError(f"exit status {ended.status}: " + " | ".join(log[-3:]))
-
-
 def left_alone(case: Case, folder: Path, place: Path) -> Whole:
-    """Run a command to its end, twice: the first time warms the machine's caches, the second is measured.
+    """Run a command to its end in `folder`.
 
     Raises:
-        RuntimeError: it fails, leaves a damaged file, or does not leave the same twice.
+        RuntimeError: it fails, or leaves a damaged file.
     """
-    found = []
-    for name in ("first", "whole"):
-        started = time.time()
-        ended = run_command(case.arguments, folder / name, place)
-        check(ended, folder / name)
-        files, damaged = content(folder / name)
-        if damaged:
-            raise RuntimeError(f"left alone: {damaged[0]}")
-        found.append(files)
-    if names := differences(found[0], found[1], case):
-        raise RuntimeError(f"two runs left alone differ in {', '.join(names)}")
+    started = time.time()
+    ended = run_command(case.arguments, folder, place)
+    check(ended, folder)
+    files, damaged = content(folder)
+    if damaged:
+        raise RuntimeError(f"left alone: {damaged[0]}")
     window = (0.0, ended.seconds)
     if case.components:
-        out = folder / "whole" / OUT
-        marks = [out / "config.yaml", out / case.components[-1] / "history.csv"]
+        marks = [folder / OUT / "config.yaml", folder / OUT / case.components[-1] / "history.csv"]
         low, high = (path.stat().st_mtime - started for path in marks)
         window = (low, high)
-    return Whole(found[1], window, ended.changes, ended.in_place)
+    return Whole(files, window, ended.changes, ended.in_place)
 
 
 def differences(found: Mapping[str, Any], whole: Mapping[str, Any], case: Case) -> list[str]:
@@ -351,7 +238,7 @@ def kill_often(
     """
     rng = np.random.default_rng(seed)
     folder.mkdir()
-    whole, outcome = left_alone(case, folder, place), Outcome()
+    whole, outcome = left_alone(case, folder / "whole", place), Outcome()
     draw: Callable[[], dict[str, Any]] = (
         (lambda: {"moment": float(rng.uniform(*whole.window))})
         if at == "moments"
@@ -379,7 +266,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--at", choices=["moments", "changes"], default="moments")
     options = parser.parse_args(arguments)
     wrong = []
-    heads = ("command", "seconds", "changes", "in place", "kills", "temporary", "half-written", "differ", "again")
+    heads = (
+        "command",
+        "seconds",
+        "changes",
+        "in place",
+        "kills",
+        "temporary",
+        "half-written",
+        "differ",
+        "again",
+    )
     print(f"{heads[0]:10s}" + "".join(f"{head:>13s}" for head in heads[1:]))
     with tempfile.TemporaryDirectory(prefix="recsys-kills-") as place:
         prepare(Path(place))

@@ -1,6 +1,6 @@
 """How often the verdicts of `recsys bench` and `recsys.compare` call a model better or worse than itself.
 
-    python -m recsys.experiments.benchmarks.same_model [--models bpr,lightgcn,vbpr,cm3,pop] [--comparisons 100]
+    python -m recsys.experiments.benchmarks.same_model [--models bpr,lightgcn,vbpr,cm3] [--comparisons 100]
 
 Each model is trained on ml-100k once for each of a grid of split seeds and training seeds (`--splits`, `--trainings`).
 Two groups of runs without a run in common are then drawn from the grid, again and again, and compared as if they were
@@ -38,7 +38,6 @@ MODELS = {
     "lightgcn": {"max_epochs": 5, "batch_size": 4096, "learning_rate": 0.01},
     "vbpr": {"max_epochs": 5, "batch_size": 4096, "learning_rate": 0.01},
     "cm3": {"max_epochs": 2, "batch_size": 4096, "learning_rate": 0.01, "width": 16},
-    "pop": {},
 }
 """Models and short trainings of them: how good they are does not matter, how much their seeds differ does."""
 WAYS = ("training", "both", "split")

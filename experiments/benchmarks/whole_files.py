@@ -15,8 +15,9 @@ from safetensors import safe_open
 
 from recsys.files import parse_json, parse_yaml
 
-CLOCKS = frozenset({"timing", "usage", "seconds", "key", "stamp"})
-"""Names of what a second run cannot repeat: times, and checksums of files that hold times."""
+CLOCKS = frozenset({"timing", "usage", "seconds", "key", "stamp", "commit"})
+"""Names of what a second run cannot repeat: times, checksums of files that hold times, and the commit of a checkout
+that is worked in meanwhile."""
 
 
 def content(folder: Path) -> tuple[dict[str, Any], list[str]]:
@@ -97,7 +98,9 @@ def _weights(path: Path) -> dict[str, bytes]:
 
 
 def _resume_file(path: Path) -> None:
-    torch.load(path, map_location="cpu", weights_only=True)  # holds clocks; its weights are those of the model
+    torch.load(
+        path, map_location="cpu", weights_only=True
+    )  # holds clocks; its weights are those of the model
 
 
 def _svg(path: Path) -> str:
