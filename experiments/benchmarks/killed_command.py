@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import multiprocessing
 import os
 import re
@@ -24,16 +26,24 @@ PRELOADED = [
     "torch._dynamo",
     "matplotlib.pyplot",
 ]
+POLL = 0.002
 IN_PLACE = re.compile(r"(journal\.log|\.lock)$")
 """Files that are not renamed into place: a journal is appended to and mends itself, a lock holds nothing."""
 
 
 class Ended(NamedTuple):
-    """How a command ended: exit status, below 0 for a signal; seconds; changes to files; names opened for writing."""
+    """How a command ended.
+
+    Attributes:
+        status: exit status, below 0 for a signal.
+        seconds: of processor time, which a busy machine does not stretch.
+        changes: to files in its folder: the process's seconds by then, and the path.
+        in_place: paths opened for writing under their final names.
+    """
 
     status: int
     seconds: float
-    changes: int
+    changes: list[tuple[float, str]]
     in_place: list[str]
 
 
@@ -44,7 +54,8 @@ def run_command(
     moment: float | None = None,
     change: int | None = None,
 ) -> Ended:
-    """Run `recsys ARGUMENTS` in `folder`; killed after `moment` seconds, or before its change number `change`."""
+    """Run `recsys ARGUMENTS` in `folder`; killed after `moment` seconds of processor time, or before its change number
+    `change`. What it prints goes to a file beside the folder."""
     folder.mkdir(exist_ok=True)
     # Forked from a process that has done nothing but import; `spawn` would import anew each time.
     context = multiprocessing.get_context("forkserver")
@@ -53,21 +64,31 @@ def run_command(
     process = context.Process(target=_command, args=(arguments, folder, place, change, theirs))
     process.start()
     theirs.close()
-    ours.recv()
-    start = time.perf_counter()
-    process.join(moment)
-    seconds = time.perf_counter() - start
-    process.kill()
+    assert process.pid is not None
+    while moment is not None and process.is_alive() and processor_seconds(process.pid) < moment:
+        time.sleep(POLL)
+    if moment is not None:
+        process.kill()
+    seconds, changes, in_place = 0.0, [], []
+    with contextlib.suppress(EOFError):
+        seconds, changes, in_place = ours.recv()
     process.join()
-    status = process.exitcode or 0
-    changes, in_place = ours.recv() if status >= 0 else (0, [])
-    return Ended(status, seconds, changes, in_place)
+    return Ended(process.exitcode or 0, seconds, changes, in_place)
+
+
+def processor_seconds(pid: int) -> float:
+    """What a process of this machine has used, as Linux tells it; infinite where the process has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except OSError:
+        return math.inf
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _command(
     arguments: Sequence[str], folder: Path, place: Path, change: int | None, connection: Connection
 ) -> None:
-    """Be the command: in `folder`, with its output in a file beside it, counting what it does to files below."""
+    """Be the command, and send what it has done to files in the end."""
     import torch
 
     torch.set_num_threads(1)
@@ -83,21 +104,20 @@ def _command(
     from recsys.cli.app import main
 
     watch = Watch(folder, change)
-    connection.send("begun")
     sys.addaudithook(watch)
     try:
         main(list(arguments))
     finally:
         watch.over = True
-        connection.send((watch.changes, watch.in_place))
+        connection.send((time.process_time(), watch.changes, watch.in_place))
 
 
 class Watch:
-    """Counts changes to files below a folder, as Python reports them, and kills its own process before one of them."""
+    """Notes changes to files below a folder, as Python reports them, and kills its own process before one of them."""
 
     def __init__(self, folder: Path, change: int | None):
         self.folder, self.change = f"{folder}{os.sep}", change
-        self.changes, self.in_place, self.over = 0, list[str](), False
+        self.changes, self.in_place, self.over = list[tuple[float, str]](), list[str](), False
 
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
         if self.over or event not in ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir"):
@@ -108,15 +128,15 @@ class Watch:
         path = os.path.abspath(os.fsdecode(path))
         if not path.startswith(self.folder):
             return
+        name = path.removeprefix(self.folder)
         if event == "open":
             if not arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
                 return
-            name = path.removeprefix(self.folder)
             if not any(part.startswith(".") for part in Path(name).parts) and not IN_PLACE.search(name):
                 self.in_place.append(name)
-        if self.changes == self.change:
+        if len(self.changes) == self.change:
             os.kill(os.getpid(), signal.SIGKILL)
-        self.changes += 1
+        self.changes.append((time.process_time(), name))
 
 
 def check(ended: Ended, folder: Path) -> None:

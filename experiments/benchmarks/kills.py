@@ -5,9 +5,9 @@
 
 Each command runs on toy data in a process of its own, forked from one that has imported everything, so that the moments
 fall into its work and not into its imports. First it is left alone and measured; then it is killed in a new folder, at
-a moment drawn evenly over that time (`--at moments`), or just before one of the changes that it makes to files, drawn
-evenly among them (`--at changes`; the same in every run). `flagship` is `train` with Confluence, killed inside
-the training of a component. After each kill
+a moment drawn evenly over its processor time (`--at moments`; on Linux), or just before one of the changes that it
+makes to files, drawn evenly among them (`--at changes`; the same in every run). `flagship` is `train` with Confluence,
+killed inside the training of a component. After each kill
 
 * every file with its final name must be whole, and one that is written once must hold what it holds in the end;
   hidden files and folders, whose names begin with a dot, are temporary and may be anything;
@@ -26,7 +26,6 @@ import re
 import signal
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,7 +68,7 @@ class Whole:
 
     Attributes:
         files: path -> content.
-        window: seconds from its start between which it is to be killed.
+        window: seconds of processor time between which it is to be killed.
         changes: to files, that it made.
     """
 
@@ -141,7 +140,6 @@ def left_alone(case: Case, folder: Path, place: Path) -> Whole:
     Raises:
         RuntimeError: it fails, or leaves a damaged file.
     """
-    started = time.time()
     ended = run_command(case.arguments, folder, place)
     check(ended, folder)
     files, damaged = content(folder)
@@ -149,10 +147,12 @@ def left_alone(case: Case, folder: Path, place: Path) -> Whole:
         raise RuntimeError(f"left alone: {damaged[0]}")
     window = (0.0, ended.seconds)
     if case.components:
-        marks = [folder / OUT / "config.yaml", folder / OUT / case.components[-1] / "history.csv"]
-        low, high = (path.stat().st_mtime - started for path in marks)
-        window = (low, high)
-    return Whole(files, window, ended.changes, ended.in_place)
+        first, last = (f"{OUT}/{case.components[number]}/" for number in (0, -1))
+        begun = min(at for at, path in ended.changes if path.startswith(first))
+        # Each history is written to a temporary file first, the last one in the component's last epoch.
+        over = max(at for at, path in ended.changes if path.startswith(f"{last}.history.csv"))
+        window = (begun, over)
+    return Whole(files, window, len(ended.changes), ended.in_place)
 
 
 def differences(found: Mapping[str, Any], whole: Mapping[str, Any], case: Case) -> list[str]:
