@@ -219,8 +219,8 @@ def kill_and_finish(
             return True
     files, damaged = content(folder)
     outcome.differing += [f"{where}: {n}" for n in [*damaged, *differences(files, whole.files, case)]]
-    written_again = [str(p.relative_to(folder)) for p, stamp in kept.items() if p.stat().st_mtime_ns != stamp]
-    outcome.made_again += [f"{where}: {name}" for name in written_again]
+    again_made = [p for p, stamp in kept.items() if not p.exists() or p.stat().st_mtime_ns != stamp]
+    outcome.made_again += [f"{where}: {path.relative_to(folder)}" for path in again_made]
     return True
 
 
@@ -266,18 +266,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--at", choices=["moments", "changes"], default="moments")
     options = parser.parse_args(arguments)
     wrong = []
-    heads = (
-        "command",
-        "seconds",
-        "changes",
-        "in place",
-        "kills",
-        "temporary",
-        "half-written",
-        "differ",
-        "again",
-    )
-    print(f"{heads[0]:10s}" + "".join(f"{head:>13s}" for head in heads[1:]))
+    heads = ("seconds", "changes", "in place", "kills", "temporary", "half-written", "differ", "again")
+    print(f"{'command':10s}" + "".join(f"{head:>13s}" for head in heads))
     with tempfile.TemporaryDirectory(prefix="recsys-kills-") as place:
         prepare(Path(place))
         for name in options.commands.split(","):

@@ -43,6 +43,8 @@ MODELS = {
 WAYS = ("training", "both", "split")
 SEEDS = (1, 2, 3)
 ALLOWED = 0.06
+RULES = Rules(resamples=1000)
+"""The rules of a benchmark, but for a tenth of its resamples: labels need fewer digits than the intervals shown."""
 
 
 def trained(model: str, dataset: Dataset, splits: int, trainings: int) -> np.ndarray:
@@ -98,13 +100,13 @@ def table(
     pools: dict[str, np.ndarray],
     comparisons: int,
     rng: np.random.Generator,
-    rules: Rules | None = None,
+    rules: Rules = RULES,
     seeds: Sequence[int] = SEEDS,
 ) -> dict[tuple[str, int], dict[str, Counter[str]]]:
     """(way, seeds) -> model -> labels, of as many comparisons of each model."""
     return {
         (way, number): {
-            model: verdicts_on_itself(pool, way, number, comparisons, rng, rules or Rules())
+            model: verdicts_on_itself(pool, way, number, comparisons, rng, rules)
             for model, pool in pools.items()
         }
         for way in WAYS
