@@ -189,7 +189,7 @@ def execute(
         timing["total"] = run.graph_seconds + time.perf_counter() - start
         reported = _names(run) | {"test_opened": 0} | trained | {"timing": timing, "leak_audit": checked}
         write_json(Environment(**about, usage=usage(run.begun)), folder / ENVIRONMENT_FILE)
-        return write_json(Metrics(**reported), folder / METRICS_FILE)
+        return _close(folder, reported)
     scored = time.perf_counter()
     config, drawn = run.config, run.config.evaluate_users or None
     evaluator = make_evaluator(
@@ -210,6 +210,11 @@ def execute(
     write_json(Environment(**about, usage=usage(run.begun)), folder / ENVIRONMENT_FILE)
     with atomic(folder / USERS_FILE) as temporary:
         with_ids(evaluation.per_user, run.dataset).to_parquet(temporary, index=False)
+    return _close(folder, reported)
+
+
+def _close(folder: Path, reported: dict[str, Any]) -> dict[str, Any]:
+    """Write a run's last file, and remove what only an unfinished run needs; what metrics.json holds."""
     written = write_json(Metrics(**reported), folder / METRICS_FILE)
     for path in stage_resume_files(folder):
         path.unlink(missing_ok=True)

@@ -265,7 +265,7 @@ def test_a_run_killed_in_a_stage_or_after_all_ends_as_if_it_had_not_been(toy, tm
     with monkeypatch.context() as patch:
         patch.setattr(KeepBest, "on_train_epoch_start", die)
         if fatal == "test":
-            patch.setattr("recsys.runs.run._report", lambda *a: 1 / 0)
+            patch.setattr("recsys.runs.run._names", lambda *a: 1 / 0)
         with pytest.raises(ZeroDivisionError if fatal == "test" else MemoryError):
             execute(staged(toy), run)
     over = {"cm3": [], "mmhcl": ["cm3"], "test": ["cm3", "mmhcl"]}[fatal]
