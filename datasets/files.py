@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import hashlib
 import json
+import os
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -32,6 +34,16 @@ def need_file(path: Path) -> Path:
     return path
 
 
+def is_there(path: Path) -> bool:
+    """Whether a file that may be missing is there; DataError where something else is in its place: a folder, a pipe, a
+    device, a link that leads nowhere."""
+    if path.is_file():
+        return True
+    if os.path.lexists(path):
+        raise DataError(f"{path}: something is there that is no file; put the file there, or nothing")
+    return False
+
+
 def sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file, read in blocks."""
     with open(path, "rb") as file:
@@ -41,11 +53,20 @@ def sha256(path: Path) -> str:
 def read_text(path: Path, encoding: str = "utf-8") -> str:
     """A whole text file; DataError where it is missing or not in that encoding."""
     try:
-        return need_file(path).read_text(encoding=encoding)
+        check_text(path)
+        return path.read_text(encoding=encoding).removeprefix(codecs.BOM_UTF8.decode(encoding))
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not {encoding} text ({one_line(error)})") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({one_line(error)})") from None
+
+
+def check_text(path: Path) -> None:
+    """DataError where a file holds NUL bytes: parsers end a cell at one, or keep it unseen, and an id is another."""
+    with open(need_file(path), "rb") as file:
+        while block := file.read(2**20):
+            if b"\0" in block:
+                raise DataError(f"{path}: holds NUL bytes, which no text does; write it as UTF-8 text again")
 
 
 def read_json(path: Path) -> Any:
@@ -67,10 +88,11 @@ def read_delimited(
         quoted: entries may stand in double quotes and hold the separator (CSV).
     """
     try:
+        check_text(path)
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
             quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-            columns = pd.read_csv(need_file(path), sep=sep, quoting=quoting, index_col=False, nrows=0).columns
+            columns = pd.read_csv(path, sep=sep, quoting=quoting, index_col=False, nrows=0).columns
             as_text = set(columns if text is True else text or ())
             # Per column, so that an id such as "NA" is not read as a missing value.
             frame = pd.read_csv(
@@ -84,6 +106,8 @@ def read_delimited(
                 na_values={column: MISSING for column in columns if column not in as_text},
                 low_memory=False,
             )
+    except DataError:
+        raise
     except (ValueError, pd.errors.ParserWarning, OSError) as error:
         raise DataError(f"{path}: cannot be read as a table ({one_line(error)})") from None
     frame.index = pd.RangeIndex(2, len(frame) + 2, name="line")
@@ -127,7 +151,7 @@ def load_npy(path: Path) -> np.ndarray:
     """An array, never unpickled; DataError where the file is truncated, of another kind, or holds objects."""
     try:
         array = np.load(need_file(path), allow_pickle=False)
-    except (ValueError, EOFError, OSError, SyntaxError) as error:
+    except Exception as error:  # a damaged header raises ValueError, EOFError, TokenError, MemoryError ...
         raise DataError(
             f"{path}: not a whole .npy array of numbers ({one_line(error)}); fetch or write the file again"
         ) from None

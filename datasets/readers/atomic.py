@@ -31,7 +31,7 @@ from recsys.datasets.checks import (
 from recsys.datasets.content.encode import ContentEncoder, run_encoder
 from recsys.datasets.content.features import facts_modality
 from recsys.datasets.dataset import Dataset, Modality
-from recsys.datasets.files import read_delimited
+from recsys.datasets.files import is_there, read_delimited
 from recsys.datasets.joins import check_join
 from recsys.datasets.readers import recognised_by
 from recsys.datasets.readers.mmrec import inter_file, inter_header
@@ -108,7 +108,7 @@ def _vectors(column: pd.Series, source: str) -> np.ndarray:
 
 def _entities(path: Path, key: str, rename: dict[str, str]) -> tuple[pd.DataFrame | None, dict[str, str]]:
     """An attribute file (None where there is none) with our column names, and the columns' types."""
-    if not path.is_file():
+    if not is_there(path):
         return None, {}
     types: dict[str, str] = {}
     frame = read_typed(path, types)

@@ -19,7 +19,7 @@ from recsys.datasets.bundles import checked_items
 from recsys.datasets.cards import Card, NoOptions
 from recsys.datasets.checks import Catalogue, assemble, make_modality, row_numbers
 from recsys.datasets.dataset import TEST, TRAIN, VALID, Bundles, Dataset
-from recsys.datasets.files import load_npy, one_line, read_text
+from recsys.datasets.files import is_there, load_npy, one_line, read_text
 from recsys.datasets.readers import recognised_by
 from recsys.errors import DataError
 
@@ -50,7 +50,7 @@ def _lines(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def _pairs(folder: Path, stem: str, row: str, limits: tuple[int, int]) -> pd.DataFrame:
     path = folder / f"{stem}.npy"
-    if path.is_file():
+    if is_there(path):
         pairs = load_npy(path)
         if pairs.ndim != 2 or pairs.shape[1] != 2:
             raise DataError(f"{path}: expected pairs, found shape {pairs.shape}")
@@ -110,7 +110,7 @@ def read(folder: Path, card: Card) -> Dataset:
         notes.append(f"bi_*: {empty:,} bundles without an item take part in nothing")
     modalities = {}
     for name, file in FEATURES.items():
-        if (folder / file).is_file():
+        if is_there(folder / file):
             modalities[name], more = make_modality(_features(folder / file, n_items), str(folder / file))
             notes += more
     return assemble(

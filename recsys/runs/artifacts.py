@@ -121,7 +121,8 @@ class Environment(BaseModel):
 
     Attributes:
         tuned: the file of tuned settings that the run took; empty where it took none.
-        data_sha256, split_sha256: checksums of the data set and of the split's row numbers.
+        data_sha256, split_sha256, config_sha256: checksums of the data set, of the split's row numbers, and of what
+            config.yaml says but for places; the last is empty of runs that did not record it.
         usage: wall and CPU seconds, and peak memory in MiB.
     """
 
@@ -134,6 +135,7 @@ class Environment(BaseModel):
     threads: int
     data_sha256: str
     split_sha256: str
+    config_sha256: str = ""
     processes: int = 1
     tuned: str = ""
     usage: dict[str, float | None] = {}

@@ -21,6 +21,7 @@ from recsys.inputs.corruption import corrupt
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model
 from recsys.runs.artifacts import (
+    CONFIG_FILE,
     ENVIRONMENT_FILE,
     METRICS_FILE,
     MODEL_FILE,
@@ -33,7 +34,7 @@ from recsys.runs.artifacts import (
     test_key,
     write_json,
 )
-from recsys.runs.config import RunConfig, check_same_run, load_config, resolve, save_config
+from recsys.runs.config import RunConfig, check_same_run, config_checksum, load_config, resolve, save_config
 from recsys.runs.record import Usage, checksums, environment, usage
 from recsys.runs.tasks import task_of
 from recsys.training.distributed import Distributed
@@ -154,6 +155,7 @@ def execute(
             "tuned": run.tuned.name if run.tuned else "",
         }
         save_config(run.config, folder)
+        about["config_sha256"] = config_checksum(folder)
         write_json(Environment(**about), folder / ENVIRONMENT_FILE)
     trained = _train(run, folder, console, distributed)
     if not leads:
@@ -177,8 +179,13 @@ def execute(
 
 def check_same_data(folder: Path, run: Run) -> None:
     """UserError where the run in `folder` was trained on other data, or on another split of them: what it learned
-    belongs to other users and items."""
+    belongs to other users and items; or where its config.yaml has been edited since."""
     recorded = read_environment(folder)
+    if (known := recorded.get("config_sha256")) and known != config_checksum(folder):
+        raise UserError(
+            f"{folder / CONFIG_FILE} has been edited since this run was trained; bring the old file back, or train "
+            "again in another folder"
+        )
     for key, now in checksums(run.dataset, run.split).items() if recorded else ():
         if recorded[key] != now:
             what = f"the data set '{run.dataset.name}'" if key == "data_sha256" else "its split"
