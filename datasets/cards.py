@@ -24,6 +24,7 @@ from recsys.errors import DataError, nearest
 from recsys.files import parse_yaml
 
 CARD_FILE = "card.yaml"
+LONGEST_NAME = 200
 CHECKED_ON_LOAD = 256 * 2**20
 """Files above this many bytes are hashed by `verify` alone, so that loading stays fast."""
 
@@ -96,7 +97,8 @@ class Card(BaseModel):
     def _plain_name(cls, name: str) -> str:
         if not is_plain(name):
             raise ValueError(
-                f"'{name}' must be letters, digits, '.', '_' or '-', the first a letter or digit"
+                f"'{name:.80}' must be at most {LONGEST_NAME} letters, digits, '.', '_' or '-', and begin with a "
+                "letter or digit"
             )
         return name
 
@@ -120,7 +122,8 @@ class Card(BaseModel):
 
 
 def is_plain(name: str) -> bool:
-    return name[:1].isalnum() and all(c.isalnum() or c in "._-" for c in name)
+    """Whether a name can be that of a folder, and harmless wherever it is shown."""
+    return len(name) <= LONGEST_NAME and name[:1].isalnum() and all(c.isalnum() or c in "._-" for c in name)
 
 
 def read_card(path: Path) -> Card:

@@ -105,12 +105,17 @@ def row_numbers(column: pd.Series, source: str, catalogue: Catalogue | None = No
             f"{source}: {place(column.index, bad)}: {column.name} {ids[np.argmax(bad)]} is beyond the "
             f"{catalogue.n_items:,} rows of {catalogue.source}; ids must be row numbers of that file"
         )
-    if not catalogue and len(ids) and ids.max() >= 1_000_000 + MAX_GAP * len(ids):
+    if not catalogue and len(ids) and too_sparse(ids.max(), len(ids)):
         raise DataError(
             f"{source}: {column.name} {ids.max()} cannot be a row number among {len(ids):,} interactions; "
             "renumber the ids from 0, or read the file with the 'table' reader"
         )
     return ids
+
+
+def too_sparse(number: int, rows: int) -> bool:
+    """Whether numbers up to `number` are no row numbers, or no count, of what `rows` interactions are about."""
+    return number >= 1_000_000 + MAX_GAP * rows
 
 
 def whole_numbers(column: pd.Series) -> pd.Series:

@@ -11,8 +11,8 @@ A case is right where, within the time limit,
   write is not there, or whole; or
 * the status is 0 (or, of `rerun`, 1: the figures differ), and the answer is right: of a damage that leaves the meaning
   whole, that of the whole file; of a data set, what a plain reading of the damaged files says (`fuzzing.reading` says
-  what of it); of a run, the lists, vectors and figures of the whole run; of a report, the figures that metrics.json holds; of new
-  items and users, a ranking for the ids that the damaged file holds; of an experiment, the rows that it names.
+  what of it); of a run, the lists, vectors and figures of the whole run; of a report, the figures that metrics.json holds;
+  of new items and users, a ranking for the ids that the damaged file holds; of an experiment, the rows that it names.
 """
 
 from __future__ import annotations
@@ -106,6 +106,8 @@ def _as_program(body: Callable[[], None], folder: Path) -> int:
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
+    os.environ |= {"COLUMNS": "200", "RECSYS_CACHE": str(folder / "cache")}
+    os.environ.pop("RECSYS_DATA", None)
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY, resource.RLIM_INFINITY))
     try:
@@ -134,7 +136,6 @@ class Fuzzer:
     """
 
     def __init__(self, root: Path, seed: int = 0, limit: float = 10.0):
-        os.environ |= {"COLUMNS": "200", "RECSYS_CACHE": str(root / "cache")}
         self.root, self.seed, self.limit = root, seed, limit
         preload()
         samples = root / "samples"

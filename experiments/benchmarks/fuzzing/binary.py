@@ -211,7 +211,7 @@ def odd_pickle(path, rng):
             matrix.astype(bool),
             matrix.astype("c16"),
             sp.coo_array(matrix),
-            matrix[:, :0].tocoo(),
+            matrix.tocsr()[:, :0].tocoo(),
             shifted,
         ),
         *(matrix.T, sp.vstack([matrix, matrix]), os.getcwd, print, np.float64(1), "text", matrix.tocsr()[:3]),
@@ -274,7 +274,8 @@ def odd_weights(path, rng):
     with safe_open(path, framework="np") as file:
         about = file.metadata()
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    name = pick(rng, sorted(arrays))
+    name = pick(rng, sorted(arrays) or [""])
+    arrays = arrays or {"": np.zeros(1)}
     kind = int(rng.integers(4))
     if kind == 0:
         del arrays[name]
