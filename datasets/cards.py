@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, fie
 
 from recsys.datasets import CARDS
 from recsys.datasets.dataset import Dataset, Origin
-from recsys.datasets.files import one_line, read_text, sha256
+from recsys.datasets.files import is_there, one_line, read_text, sha256
 from recsys.datasets.readers import READERS, guess_reader
 from recsys.errors import DataError, nearest
 from recsys.files import parse_yaml
@@ -97,8 +97,8 @@ class Card(BaseModel):
     def _plain_name(cls, name: str) -> str:
         if not is_plain(name):
             raise ValueError(
-                f"'{name:.80}' must be at most {LONGEST_NAME} letters, digits, '.', '_' or '-', and begin with a "
-                "letter or digit"
+                f"'{name:.80}' must be letters, digits, '.', '_' or '-', the first a letter or digit, at most "
+                f"{LONGEST_NAME}"
             )
         return name
 
@@ -169,7 +169,7 @@ def _locate(name: str, data_root: str | Path | None) -> tuple[Card, Path | None]
         return read_card(Path(name)), Path(name).parent
     root = data_folder(data_root)
     folder = root / name if root and is_plain(name) else None
-    if folder and (folder / CARD_FILE).is_file():
+    if folder and is_there(folder / CARD_FILE):
         return read_card(folder / CARD_FILE), folder
     if name in CARDS:
         return _registered(name)

@@ -141,7 +141,11 @@ def read_parquet(path: Path) -> pd.DataFrame:
     """A Parquet file; the index holds row numbers from 0 and is named "row"."""
     try:
         frame = pd.read_parquet(need_file(path))
-    except (ValueError, OSError) as error:
+    except DataError:
+        raise
+    except (
+        Exception
+    ) as error:  # a damaged file raises ArrowException, ValueError, OSError, TypeError, KeyError ...
         raise DataError(f"{path}: cannot be read as Parquet ({one_line(error)})") from None
     frame.index = pd.RangeIndex(len(frame), name="row")
     return frame

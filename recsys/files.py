@@ -94,7 +94,11 @@ def parse_json(path: Path) -> Any:
     if path.exists() and not path.is_file():
         raise ValueError("it is not a regular file")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"))
+        json.dumps(
+            values, ensure_ascii=False
+        ).encode()  # UnicodeEncodeError, a ValueError, of half a character
+        return values
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
@@ -137,6 +141,8 @@ def _check_nodes(node: Any, sizes: dict[int, int]) -> int:
         if twice := [name for name, count in Counter(names).items() if count > 1 and name != "<<"]:
             raise ValueError(f"line {node.start_mark.line + 1}: '{twice[0]:.80}' is given twice")
         size += sum(_check_nodes(part, sizes) for pair in node.value for part in pair)
+    elif isinstance(node, yaml.ScalarNode):
+        node.value.encode()  # UnicodeEncodeError, a ValueError, of half a character
     elif isinstance(node, yaml.SequenceNode):
         size += sum(_check_nodes(part, sizes) for part in node.value)
     if size > MOST_VALUES:

@@ -78,8 +78,10 @@ def read_scored(folder: Path, label: str, draw: Draw) -> Scored:
         if not {"number", "group"} <= set(frame):
             raise ValueError("no columns number and group")
         digest = hashlib.sha256((folder / METRICS_FILE).read_bytes() + users.read_bytes())
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except (
+        Exception
+    ) as error:  # a damaged file raises ArrowException, ValueError, OSError, TypeError, KeyError ...
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{users} is not readable ({reason}); delete the folder and run again") from None
     return Scored(label, draw, folder, metrics, frame, digest.hexdigest())
 

@@ -10,8 +10,8 @@ A case is right where, within the time limit,
 * the status is 2, the terminal shows at most three lines and 500 bytes and no traceback, and what the command was to
   write is not there, or whole; or
 * the status is 0 (or, of `rerun`, 1: the figures differ), and the answer is right: of a damage that leaves the meaning
-  whole, that of the whole file; of a data set, what a plain reading of the damaged files says (`fuzzing.reading` says
-  what of it); of a run, the lists, vectors and figures of the whole run; of a report, the figures that metrics.json holds;
+  whole, that of the whole file; of a data set, what a plain reading of the damaged files says (`fuzzing.reading` tells
+  what that knows); of a run, the lists, vectors and figures of the whole run; of a report, the figures of metrics.json;
   of new items and users, a ranking for the ids that the damaged file holds; of an experiment, the rows that it names.
 """
 

@@ -9,6 +9,7 @@ import pkgutil
 import resource
 import shutil
 import signal
+import subprocess
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from recsys.experiments.benchmarks.fuzzing.reading import (
     difference,
     json_of,
     text_of,
+    there,
     token,
     yaml_of,
 )
@@ -112,10 +114,10 @@ class Target:
         whole = self.whole and damage.whole and not (damage.__name__ == "shuffled" and ordered)
 
         def body() -> None:
-            for name in command.remove:
-                (folder / name).unlink(missing_ok=True)
             with warnings.catch_warnings(action="ignore"):
                 damage(path, rng)
+            for name in command.remove:
+                subprocess.run(["rm", "-rf", folder / name], check=True)
             run_command(folder, command.arguments)
 
         def judge(ended: Any) -> None:
@@ -204,8 +206,8 @@ def reader_targets(samples: Path) -> list[Target]:
             if whole:
                 return "another data set than that of the whole file"
             try:
-                card = yaml_of(own / "card.yaml")
-                if sealed and card["files"].get("items.parquet"):
+                card = yaml_of(own / "card.yaml") if there(own / "card.yaml") else {"reader": name}
+                if sealed and card.get("files", {}).get("items.parquet"):
                     return "a data set that its card's checksums are not of"
                 return difference(data, PLAIN[card["reader"]](own, card.get("options") or {}))
             except Unreadable as error:
@@ -218,6 +220,10 @@ def reader_targets(samples: Path) -> list[Target]:
         train = ("train", "--model", "pop", "--dataset", name, *place, "--split", "random", "--out", "out")
         commands = [Command(("data", "info", name, *place), judge)] * 6
         commands += [Command(train, judge), Command(("data", "list", *place), listed)]
+        if name in ("mmrec", "lattice", "diffmm", "citeulike", "clhe"):  # recognised without a card
+            card = (f"data/{name}/card.yaml",)
+            commands += [Command(("data", "info", name, *place), judge, remove=card)] * 2
+            commands += [Command(("data", "list", *place), listed, remove=card)]
         if name not in ("bundle-csv", "clhe"):  # bundles cannot be converted
             commands += [Command(("data", "convert", name, "out/made", *place), judge)]
         made += [
