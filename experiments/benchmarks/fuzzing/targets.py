@@ -336,7 +336,7 @@ def _reported(case: Path, ended: Any, whole: bool) -> str:
 def _repeated(case: Path, ended: Any, whole: bool) -> str:
     """Status 0 where the figures are the same, 1 where they are not."""
     old, new = (_figures(case / name / "metrics.json") for name in ("run", "out"))
-    gap = max(abs(old[k] - new[k]) for k in old)
+    gap = max(abs(old.get(k, np.inf) - new.get(k, np.inf)) for k in old | new)
     return (
         f"status {ended.status}, and figures that differ by {gap}"
         if (gap > 1e-6) > (ended.status == 1)
