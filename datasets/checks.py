@@ -29,6 +29,7 @@ DTYPES = {
 }
 """The columns of a Dataset's interactions."""
 
+NO_IDS = (bool, np.bool_, list, tuple, set, dict, np.ndarray)
 MAX_GAP = 100
 """Row-number ids may leave gaps; ids this many times sparser than the rows are no row numbers."""
 
@@ -62,6 +63,25 @@ def need_columns(columns: Iterable[str], expected: Iterable[str], source: str) -
         )
 
 
+def check_ids(column: pd.Series, source: str) -> None:
+    """DataError for truth values, lists and mappings, which are no ids, and for text that holds a NUL, which arrays of
+    text would cut off."""
+    if pd.api.types.is_bool_dtype(column):
+        raise DataError(f"{source}: column {column.name} holds truth values, expected ids")
+    odd = np.zeros(len(column), dtype=bool)
+    if column.dtype == object:
+        odd[:] = [isinstance(v, NO_IDS) or (isinstance(v, str) and "\0" in v) for v in column]
+    elif isinstance(column.dtype, pd.StringDtype):
+        cut = [v for v in column.dropna().unique() if "\0" in v]
+        odd[:] = column.isin(cut) if cut else False
+    if odd.any():
+        value = column.iloc[int(np.argmax(odd))]
+        raise DataError(
+            f"{source}: {place(column.index, odd)}: {column.name} is {str(value)!r:.80}, "
+            f"a {type(value).__name__}; expected an id: text without NUL, or a whole number"
+        )
+
+
 def to_numbers(column: pd.Series, source: str) -> np.ndarray:
     """(n,) float64; DataError names the first entry that is not a finite number. Truth values, complex numbers and
     lists are none."""
@@ -85,6 +105,7 @@ def to_numbers(column: pd.Series, source: str) -> np.ndarray:
 def row_numbers(column: pd.Series, source: str, catalogue: Catalogue | None = None) -> np.ndarray:
     """(n,) int64 ids that are row numbers; DataError for one that is no integer, negative, or (of items) at or
     beyond the end of the feature files."""
+    check_ids(column, source)
     if column.dtype.kind in "iu":
         ids = column.to_numpy().astype(np.int64)
     else:
@@ -127,7 +148,8 @@ def whole_numbers(column: pd.Series) -> pd.Series:
 
 def to_tokens(column: pd.Series, source: str) -> np.ndarray:
     """(n,) raw ids as str, whole numbers without a decimal point, however a file stores them; DataError names the
-    first empty one."""
+    first that is none."""
+    check_ids(column, source)
     column = whole_numbers(column)
     bad = (column.isna() | (column.astype(str) == "")).to_numpy()
     if bad.any():

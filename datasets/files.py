@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import csv
 import hashlib
-import json
 import os
 import warnings
 from collections.abc import Iterable
@@ -17,6 +16,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from recsys.errors import DataError
+from recsys.files import json_of
 
 MISSING = ["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None"]
 """Entries of columns with an inferred type that stand for no value."""
@@ -72,8 +72,10 @@ def check_text(path: Path) -> None:
 def read_json(path: Path) -> Any:
     """A JSON file's content."""
     try:
-        return json.loads(read_text(path))
-    except (ValueError, RecursionError) as error:
+        return json_of(read_text(path))
+    except DataError:
+        raise
+    except ValueError as error:
         raise DataError(f"{path}: not valid JSON ({one_line(error)})") from None
 
 

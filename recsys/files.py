@@ -93,12 +93,24 @@ def parse_json(path: Path) -> Any:
     """
     if path.exists() and not path.is_file():
         raise ValueError("it is not a regular file")
+    values = json_of(path.read_text(encoding="utf-8"))
+    json.dumps(values, ensure_ascii=False).encode()  # UnicodeEncodeError, a ValueError, of half a character
+    return values
+
+
+def json_of(text: str) -> Any:
+    """What a JSON text holds; ValueError where it is not JSON, is nested beyond sense, or has a key twice, of which
+    Python's reader would drop the first."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(pairs)
+        if len(made) < len(pairs):
+            twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+            raise ValueError(f"'{twice:.80}' is given twice")
+        return made
+
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        json.dumps(
-            values, ensure_ascii=False
-        ).encode()  # UnicodeEncodeError, a ValueError, of half a character
-        return values
+        return json.loads(text, object_pairs_hook=once)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 

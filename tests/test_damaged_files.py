@@ -280,3 +280,51 @@ def test_half_a_character_is_no_text(tmp_path):
         parse_json(tmp_path / "a.json")
     with pytest.raises(ValueError):
         parse_yaml('model: "\\ud800"')
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ('{"0": [true]}', "user 0: item is 'True', a bool"),
+        ('{"0": [[1]]}', "a list"),
+        ('{"0": [1], "0": [2]}', "'0' is given twice"),
+        ("[" * 3000, "nested|JSON"),
+    ],
+)
+@readers("lattice")
+def test_json_lists_hold_ids_and_each_user_once(folder, text, fault):
+    (folder / "train.json").write_text(text)
+    refused(folder, fault)
+
+
+@pytest.mark.parametrize(
+    "ids", [[True, False], [["a"], ["b"]], [{"a": 1}, {"a": 2}], ["a\0", "b"], [True, "a"]]
+)
+def test_truth_values_lists_and_nul_are_no_ids(ids):
+    import pandas as pd
+
+    for columns in ({"user": pd.Series(ids, dtype=object), "item": [1, 2]}, {"user": [1, 2], "item": ids}):
+        with pytest.raises(DataError, match="expected"):
+            engine.Dataset.from_frame(pd.DataFrame(columns))
+
+
+@readers("mmrec")
+def test_a_column_of_truth_values_is_no_row_numbers(folder):
+    lines = (folder / "mmrec.inter").read_text().splitlines()
+    rest = [line.partition("\t")[2] for line in lines[1:]]
+    changed = [lines[0], *(f"{n % 2 == 0}\t{line}" for n, line in enumerate(rest))]
+    (folder / "mmrec.inter").write_text("\n".join(changed))
+    refused(folder, "column userID holds truth values")
+
+
+def test_lists_of_text_are_no_vectors_of_new_items():
+    import pandas as pd
+
+    items = pd.DataFrame({"item": ["a", "b"], "v": [[0.0, 1.0], [1.0, 0.0]]})
+    clicks = pd.DataFrame({"user": ["u", "u", "w", "w"], "item": ["a", "b"] * 2})
+    data = engine.Dataset.from_frame(clicks, items=items, content={"v": "vector"})
+    from recsys.runs.new_data import new_items_of_frame
+
+    for values in (["x", "y"], [[1.0], [2.0]], [None, 1.0], [True, {}]):
+        with pytest.raises(DataError):
+            new_items_of_frame(pd.DataFrame({"item": ["c"], "v": [values]}), data)

@@ -8,7 +8,6 @@ The layout does not say who took which bundle, so no pair of `ui_full` can be tr
 
 from __future__ import annotations
 
-import json
 import re
 import warnings
 import zipfile
@@ -21,7 +20,7 @@ from recsys.datasets.bundles import checked_items
 from recsys.datasets.cards import Card, NoOptions
 from recsys.datasets.checks import Catalogue, assemble, make_modality, row_numbers, too_sparse
 from recsys.datasets.dataset import TEST, TRAIN, VALID, Bundles, Dataset
-from recsys.datasets.files import is_there, load_npy, one_line, read_text
+from recsys.datasets.files import is_there, load_npy, one_line, read_json, read_text
 from recsys.datasets.readers import recognised_by
 from recsys.errors import DataError
 
@@ -37,9 +36,11 @@ PARTS = {
 
 def _counts(path: Path) -> tuple[int, int, int]:
     try:
-        counts = json.loads(read_text(path))
+        counts = read_json(path)
         return int(counts["#U"]), int(counts["#B"]), int(counts["#I"])
-    except (ValueError, KeyError, TypeError) as error:
+    except DataError:
+        raise
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise DataError(f'{path}: expected {{"#U": …, "#B": …, "#I": …}} ({one_line(error)})') from None
 
 

@@ -173,6 +173,7 @@ class Fuzzer:
         if ended.status == 2:
             if plan.must_succeed:
                 return f"refused what is whole: {ended.err.strip()}"
+            shown = ended.err if plan.prints_first else shown
             if (
                 shown.count("\n") > LINES
                 or len(shown.encode()) > BYTES

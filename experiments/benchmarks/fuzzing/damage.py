@@ -242,6 +242,18 @@ def odd_column(path, rng):
 
 
 @damage("lines")
+def retyped(path, rng):
+    """A whole column written in another way."""
+    rows, sep = _fields(path)
+    column, way = int(rng.integers(len(rows[0]))), int(rng.integers(7))
+    for n, row in enumerate(rows[has_header(path) :]):
+        own = row[column] if column < len(row) else ""
+        forms = [f"{own}.0", f" {own}", f"{own} ", f"0{own}", f"{own}e0", str(n % 2 == 0), f'"{own}"']
+        row[min(column, len(row) - 1)] = forms[way]
+    _put(path, rows, sep)
+
+
+@damage("lines")
 def odd_header(path, rng):
     rows, sep = _fields(path)
     rows[0][int(rng.integers(len(rows[0])))] = pick(rng, [*HOSTILE, *rows[0], rows[0][0].upper()])

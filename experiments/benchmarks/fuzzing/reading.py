@@ -82,7 +82,7 @@ def table_of(path: Path, sep: str, quoted: bool = False) -> list[Row]:
     text = text_of(path)
     if quoted:
         try:
-            rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=sep, strict=True))
+            rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=sep))
         except csv.Error as error:
             raise Unreadable(str(error)) from None
     else:
@@ -123,10 +123,12 @@ def column(rows: list[Row], name: str) -> list[Any]:
 
 def token(value: Any) -> str:
     """An id as text: texts as they are, whole numbers without a point."""
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     need(value is not None and isinstance(value, (str, int)) and not isinstance(value, bool), f"id {value!r}")
-    need(str(value) != "", "an empty id")
+    need(str(value) != "" and "\0" not in str(value), "an empty id, or half a one")
     return str(value)
 
 

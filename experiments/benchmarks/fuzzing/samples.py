@@ -174,8 +174,9 @@ RUNS = {
     "closed": ("ease", {}),
     "trained": ("bpr", {"max_epochs": 1, "width": 4, "batch_size": 64}),
     "content": ("contentknn", {}),
+    "vectors": ("contentknn", {}),
 }
-"""Runs on the toy data: name -> model and settings."""
+"""Runs on the toy data, the last on the table reader's sample: name -> model and settings."""
 
 
 def reader_samples(root: Path) -> dict[str, Path]:
@@ -206,7 +207,8 @@ def other_samples(root: Path) -> None:
     convert(recsys.toy_data(24), root / "data" / "toy")
     data = recsys.load_dataset("toy", root / "data")
     for name, (model, settings) in RUNS.items():
-        recsys.train(model, data, folder=root / "runs" / name, device="cpu", **settings)
+        own = recsys.load_dataset("table", root / "data") if name == "vectors" else data
+        recsys.train(model, own, split="random", folder=root / "runs" / name, device="cpu", **settings)
     files = root / "files"
     files.mkdir()
     experiment = {
@@ -231,6 +233,13 @@ def other_samples(root: Path) -> None:
     )
     new_items.to_csv(files / "new-items.csv", index=False)
     new_items.to_parquet(files / "new-items.parquet", index=False)
+    lists = {
+        "image": IMAGE[:2].tolist(),
+        "audio.0": [0.1, 0.2],
+        "audio.1": [0.3, 0.4],
+        "title": ["red ox", "hen"],
+    }
+    pd.DataFrame({"item": ["n1", "n2"], **lists}).to_parquet(files / "new-items.vectors.parquet", index=False)
     arrays = {name: np.eye(2, modality.width, dtype=np.float32) for name, modality in data.modalities.items()}
     np.savez(files / "new-items.npz", item=np.array(["n1", "n2"]), **arrays)
     new_users = pd.DataFrame({"user": ["v1", "v1", "v2"], "item": ["p01", "p02", "p03"]})

@@ -51,6 +51,7 @@ class Plan:
         judge: prints what is wrong of how it ended.
         also: exit statuses that are as good as 0.
         must_succeed: whether status 2 is wrong.
+        prints_first: whether a part of the answer may stand above the error's line.
     """
 
     title: str
@@ -58,6 +59,7 @@ class Plan:
     judge: Callable[[Any], None]
     also: tuple[int, ...] = ()
     must_succeed: bool = False
+    prints_first: bool = False
 
 
 @dataclass
@@ -359,28 +361,28 @@ def _resumed(run: Path) -> Callable[[Path, Any, bool], str]:
 def file_targets(samples: Path, answer: Ask) -> list[Target]:
     """Each file of `samples/files`."""
     files, root = samples / "files", ("--data-root", str(samples / "data"))
-    content, closed = str(samples / "runs" / "content"), str(samples / "runs" / "closed")
+    runs = {path.name: str(path) for path in (samples / "runs").iterdir()}
     made = []
     for path in sorted(files.iterdir()):
         given = f"files/{path.name}"
-        noun = path.stem.removeprefix("new-")
+        noun, _, sort = path.stem.removeprefix("new-").partition(".")
         if path.stem.startswith("new-"):
             more = ("--user", "u1") if noun == "items" else ()
+            run = ("recommend", "--run", runs[sort or "content"], f"--new-{noun}", given, *more)
+            command = Command((*run, "-k", "100", "--output", "out.parquet"), _ranked(given, noun))
+            kind = f"new {noun}"
+        elif path.name == "users.txt":
             run = (
                 "recommend",
                 "--run",
-                content,
-                f"--{path.stem}",
+                runs["closed"],
+                "--users",
                 given,
-                *more,
                 "-k",
                 "100",
                 "--output",
                 "out.parquet",
             )
-            command, kind = Command(run, _ranked(given, noun)), f"new {noun}"
-        elif path.name == "users.txt":
-            run = ("recommend", "--run", closed, "--users", given, "-k", "100", "--output", "out.parquet")
             command, kind = Command(run, _ranked(given, noun)), "list of users"
         elif path.stem == "experiment":
             command, kind = Command(("bench", given, "--out", "out", *root), _benched(given)), "experiment"
@@ -536,7 +538,7 @@ class Place:
             if ended.status == 0 and way == "full terminal":
                 print("status 0, and nobody could read the answer")
 
-        return Plan(f"{way}, {' '.join(arguments[:2])}", body, judge)
+        return Plan(f"{way}, {' '.join(arguments[:2])}", body, judge, prints_first=True)
 
 
 def targets_of(samples: Path, answer: Ask) -> list[Target | Place]:

@@ -48,6 +48,16 @@ def odd_node(path, rng):
 
 
 @damage("json", "yaml")
+def retyped_node(path, rng):
+    """A value that is easily taken for what belongs there."""
+    tree = _tree(path)
+    container, key = pick(rng, _places(tree) or [([0], 0)])
+    own = container[key]
+    container[key] = pick(rng, [True, False, None, str(own), [own], {"a": own}, 1.0, "1", -1, 1.5])
+    _write_tree(path, tree)
+
+
+@damage("json", "yaml")
 def odd_key(path, rng):
     tree = _tree(path)
     named = [(c, k) for c, k in _places(tree) if isinstance(c, dict)]
