@@ -35,15 +35,9 @@ from pathlib import Path
 
 import numpy as np
 
+from recsys.experiments.benchmarks.fuzzing.cases import Answer, Plan, files_in, run_command
 from recsys.experiments.benchmarks.fuzzing.samples import other_samples, reader_samples
-from recsys.experiments.benchmarks.fuzzing.targets import (
-    Answer,
-    Plan,
-    files_in,
-    preload,
-    run_command,
-    targets_of,
-)
+from recsys.experiments.benchmarks.fuzzing.targets import preload, targets_of
 
 LINES, BYTES = 3, 500
 MEMORY = 8 * 2**30

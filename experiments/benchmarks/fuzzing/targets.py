@@ -1,142 +1,40 @@
-"""What is damaged, what reads it, and what a right answer is."""
+"""What is damaged, and what reads it."""
 
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import pkgutil
 import resource
-import shutil
 import signal
-import subprocess
-import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import yaml
 
-from recsys.experiments.benchmarks.fuzzing import binary, trees  # noqa: F401 - they register damages
-from recsys.experiments.benchmarks.fuzzing.damage import damages_of, pick
-from recsys.experiments.benchmarks.fuzzing.reading import (
-    PLAIN,
-    Unreadable,
-    any_of,
-    difference,
-    json_of,
-    text_of,
-    there,
-    token,
-    yaml_of,
+from recsys.experiments.benchmarks.fuzzing.answers import (
+    benched,
+    configured,
+    ranked,
+    repeated,
+    reported,
+    resumed,
+    same,
+    scanned,
 )
-
-ORDERED = {
-    *("citeulike/users.dat", "citeulike/item-tag.dat", "citeulike/tags.dat", "citeulike/citations.dat"),
-    *("files/new-items.csv", "files/new-users.csv", "files/users.txt"),
-}
-"""Files of lines whose order says something."""
-Judge = Callable[[Path, Any], str]
-"""(the case's folder, how its command ended) -> what is wrong; "" where nothing."""
-
-
-@dataclass
-class Plan:
-    """One case.
-
-    Attributes:
-        body: damages and runs the command.
-        judge: prints what is wrong of how it ended.
-        also: exit statuses that are as good as 0.
-        must_succeed: whether status 2 is wrong.
-        prints_first: whether a part of the answer may stand above the error's line.
-    """
-
-    title: str
-    body: Callable[[], None]
-    judge: Callable[[Any], None]
-    also: tuple[int, ...] = ()
-    must_succeed: bool = False
-    prints_first: bool = False
-
-
-@dataclass
-class Command:
-    """A command line, in a case's folder.
-
-    Attributes:
-        judge: of an answer, whether it is right; gets whether the damage left the file whole.
-        remove: files that are taken away before.
-    """
-
-    arguments: tuple[str, ...]
-    judge: Callable[[Path, Any, bool], str]
-    also: tuple[int, ...] = ()
-    remove: tuple[str, ...] = ()
-
-
-class Answer(NamedTuple):
-    """What a command prints, and the files that it writes into `out`."""
-
-    out: str
-    files: dict[str, bytes]
-
-
-Ask = Callable[[Path, tuple[str, ...]], Answer]
-"""(a whole run's folder, a command line) -> its answer."""
-
-
-@dataclass
-class Target:
-    """A file of a sample.
-
-    Attributes:
-        kind: the row that it counts in.
-        tree: folder of the samples that is copied to `place` in the case's folder.
-        file: the file in it.
-        commands: what may read it.
-        whole: whether a damage that leaves the meaning whole must go unnoticed.
-    """
-
-    kind: str
-    tree: Path
-    place: str
-    file: str
-    commands: list[Command]
-    whole: bool = True
-
-    def plan(self, folder: Path, rng: np.random.Generator) -> Plan:
-        """Draw a damage and a command."""
-        shutil.copytree(self.tree, folder / self.place)
-        path = folder / self.place / self.file
-        damage, command = pick(rng, damages_of(path)), pick(rng, self.commands)
-        ordered = f"{self.tree.name}/{self.file}" in ORDERED
-        whole = self.whole and damage.whole and not (damage.__name__ == "shuffled" and ordered)
-
-        def body() -> None:
-            with warnings.catch_warnings(action="ignore"):
-                damage(path, rng)
-            for name in command.remove:
-                subprocess.run(["rm", "-rf", folder / name], check=True)
-            run_command(folder, command.arguments)
-
-        def judge(ended: Any) -> None:
-            print(half_written(folder / "out"))
-            if ended.status != 2:
-                print(command.judge(folder, ended, whole))
-
-        title = f"{self.file} {damage.__name__}, {' '.join(command.arguments[:2])}"
-        return Plan(title, body, judge, command.also, whole)
-
-
-def run_command(folder: Path, arguments: tuple[str, ...]) -> None:
-    """The command line in a folder."""
-    from recsys.cli.app import main
-
-    os.chdir(folder)
-    main(list(arguments))
+from recsys.experiments.benchmarks.fuzzing.cases import (
+    Ask,
+    Command,
+    Plan,
+    Target,
+    command_line,
+    half_written,
+    run_command,
+)
+from recsys.experiments.benchmarks.fuzzing.damage import pick
+from recsys.experiments.benchmarks.fuzzing.plain import PLAIN, difference
+from recsys.experiments.benchmarks.fuzzing.reading import Unreadable, there, yaml_of
 
 
 def preload() -> None:
@@ -144,10 +42,9 @@ def preload() -> None:
     import torch
 
     from recsys import datasets, experiments, graphs, runs, training
-    from recsys.cli.app import make_app
 
     torch.set_num_threads(1)
-    make_app()
+    command_line()
     for package in (datasets, experiments, graphs, runs, training):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if "cluster" not in module.name and "benchmarks" not in module.name:
@@ -159,34 +56,6 @@ def preload() -> None:
         "sklearn.preprocessing",
     ):
         importlib.import_module(name)
-
-
-def half_written(out: Path) -> str:
-    """The first file below a folder that is not whole; "" where all are."""
-    import pyarrow.parquet as pq
-    from safetensors.numpy import load_file
-
-    readers: dict[str, Callable[[Path], Any]] = {
-        ".json": lambda p: json.loads(p.read_text()),
-        ".yaml": lambda p: yaml.safe_load(p.read_text()),
-        ".parquet": lambda p: pq.read_table(p),
-        ".npy": lambda p: np.load(p),
-        ".safetensors": lambda p: load_file(p),
-        ".csv": lambda p: p.read_text().endswith("\n") or 1 / 0,
-        ".html": lambda p: p.read_text().rstrip().endswith("</html>") or 1 / 0,
-    }
-    for path in [out] if out.is_file() else sorted(out.rglob("*")):
-        if path.name.startswith(".") and path.name != ".lock":
-            return f"{path.name} was left behind"
-        if path.is_file() and path.suffix in readers:
-            try:
-                readers[path.suffix](path)
-            except Exception as error:
-                return f"{path.name} is half-written: {error}"
-    return ""
-
-
-# --- data sets ------------------------------------------------------------------------------------------------------
 
 
 def reader_targets(samples: Path) -> list[Target]:
@@ -242,9 +111,6 @@ def reader_targets(samples: Path) -> list[Target]:
     return made
 
 
-# --- runs -----------------------------------------------------------------------------------------------------------
-
-
 def run_targets(samples: Path, answer: Ask) -> list[Target]:
     """Each file of each trained run."""
     recommend = ("recommend", "--run", "run", "--user", "u1")
@@ -272,8 +138,8 @@ def run_targets(samples: Path, answer: Ask) -> list[Target]:
     for name, lines in asked.items():
         commands = []
         for arguments in lines:
-            judge = {"report": _reported, "rerun": _repeated}.get(
-                arguments[0], _same(samples / "runs" / name, arguments, answer)
+            judge = {"report": reported, "rerun": repeated}.get(
+                arguments[0], same(samples / "runs" / name, arguments, answer)
             )
             commands.append(Command(arguments, judge, (1,) if arguments[0] == "rerun" else ()))
         for path in sorted((samples / "runs" / name).iterdir()):
@@ -292,70 +158,11 @@ def run_targets(samples: Path, answer: Ask) -> list[Target]:
                 )
                 resume += ("--data-root", str(samples / "data"), "--out", "run", "--resume")
                 resume += ("--set", "max_epochs=1", "--set", "width=4", "--set", "batch_size=64")
-                more = [Command(resume, _resumed(samples / "runs" / name), remove=("run/metrics.json",))] * (
+                more = [Command(resume, resumed(samples / "runs" / name), remove=("run/metrics.json",))] * (
                     6 if path.suffix == ".ckpt" else 2
                 )
             made.append(Target("run", samples / "runs" / name, "run", path.name, commands + more))
     return made
-
-
-def _same(run: Path, arguments: tuple[str, ...], answer: Ask) -> Callable[[Path, Any, bool], str]:
-    """The answer of the whole run: what is printed, and the files that are written."""
-    expected = answer(run, arguments)
-
-    def judge(case: Path, ended: Any, whole: bool) -> str:
-        if ended.out != expected.out:
-            return "another answer than that of the whole run"
-        if expected.files != files_in(case / "out"):
-            return "other files than those of the whole run"
-        return ""
-
-    return judge
-
-
-def files_in(folder: Path) -> dict[str, bytes]:
-    """Name -> content of a folder's files."""
-    return {p.name: p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
-
-
-def _figures(path: Path) -> dict[str, Any]:
-    values = json_of(path)
-    return values["test"] if isinstance(values, dict) else {}
-
-
-def _reported(case: Path, ended: Any, whole: bool) -> str:
-    """The figures of metrics.json."""
-    tables = json.loads((case / "out" / "results.json").read_text())["tables"]
-    (row,) = tables[0]["rows"]
-    try:
-        figures = _figures(case / "run" / "metrics.json")
-    except Unreadable as error:
-        return f"reported a run whose metrics.json is none: {error}"
-    shown = row["columns"]["ndcg@20"]["mean"]
-    return "" if abs(shown - figures["ndcg@20"]) < 1e-9 else f"{shown} is reported for {figures['ndcg@20']}"
-
-
-def _repeated(case: Path, ended: Any, whole: bool) -> str:
-    """Status 0 where the figures are the same, 1 where they are not."""
-    old, new = (_figures(case / name / "metrics.json") for name in ("run", "out"))
-    gap = max(abs(old.get(k, np.inf) - new.get(k, np.inf)) for k in old | new)
-    return (
-        f"status {ended.status}, and figures that differ by {gap}"
-        if (gap > 1e-6) > (ended.status == 1)
-        else ""
-    )
-
-
-def _resumed(run: Path) -> Callable[[Path, Any, bool], str]:
-    expected = _figures(run / "metrics.json")
-    return lambda case, ended, whole: (
-        ""
-        if _figures(case / "run" / "metrics.json") == expected
-        else "other figures than those of the whole run"
-    )
-
-
-# --- new items and users, experiments, scans, settings ----------------------------------------------------------------
 
 
 def file_targets(samples: Path, answer: Ask) -> list[Target]:
@@ -369,7 +176,7 @@ def file_targets(samples: Path, answer: Ask) -> list[Target]:
         if path.stem.startswith("new-"):
             more = ("--user", "u1") if noun == "items" else ()
             run = ("recommend", "--run", runs[sort or "content"], f"--new-{noun}", given, *more)
-            command = Command((*run, "-k", "100", "--output", "out.parquet"), _ranked(given, noun))
+            command = Command((*run, "-k", "100", "--output", "out.parquet"), ranked(given, noun))
             kind = f"new {noun}"
         elif path.name == "users.txt":
             run = (
@@ -383,85 +190,18 @@ def file_targets(samples: Path, answer: Ask) -> list[Target]:
                 "--output",
                 "out.parquet",
             )
-            command, kind = Command(run, _ranked(given, noun)), "list of users"
+            command, kind = Command(run, ranked(given, noun)), "list of users"
         elif path.stem == "experiment":
-            command, kind = Command(("bench", given, "--out", "out", *root), _benched(given)), "experiment"
+            command, kind = Command(("bench", given, "--out", "out", *root), benched(given)), "experiment"
         elif path.stem == "scan":
             scan = ("scan", given, "--out", "out", "--trials", "2", "--timeout", "4", *root)
-            command, kind = Command(scan, _scanned), "scan"
+            command, kind = Command(scan, scanned), "scan"
         else:
             train = ("train", "--model", "ease", "--dataset", "toy", "--config", given, "--out", "out", *root)
-            command, kind = Command(train, _configured(given)), "settings"
+            command, kind = Command(train, configured(given)), "settings"
         # As often as the files of several readers together.
         made += [Target(kind, files, "files", path.name, [command])] * (3 if path.suffix == ".yaml" else 1)
     return made
-
-
-def _ranked(given: str, noun: str) -> Callable[[Path, Any, bool], str]:
-    """A ranking for the ids that the file holds, without what they have."""
-
-    def judge(case: Path, ended: Any, whole: bool) -> str:
-        path = case / given
-        try:
-            if path.suffix == ".txt":
-                wanted, had = {line for line in text_of(path).splitlines() if line}, set()
-            elif path.suffix == ".npz":
-                with np.load(path, allow_pickle=False) as archive:
-                    wanted, had = set(map(token, archive["item"].tolist())), set()
-            else:
-                rows = any_of(path)
-                wanted = {token(row[noun.removesuffix("s")]) for row in rows}
-                had = {(token(r["user"]), str(r["item"])) for r in rows} if noun == "users" else set()
-        except (Unreadable, KeyError) as error:
-            return f"read what is none: {error!r:.100}"
-        made = any_of(case / "out.parquet")
-        found = {row[noun.removesuffix("s")] for row in made}
-        if found != wanted:
-            return f"ranked {sorted(found ^ wanted)[:3]!r:.100} otherwise"
-        return (
-            "somebody was recommended what they have" if had & {(r["user"], r["item"]) for r in made} else ""
-        )
-
-    return judge
-
-
-def _benched(given: str) -> Callable[[Path, Any, bool], str]:
-    """A table with the rows that the file names."""
-
-    def judge(case: Path, ended: Any, whole: bool) -> str:
-        try:
-            named = yaml_of(case / given)
-        except Unreadable as error:
-            return f"read what is none: {error!r:.100}"
-        results = json.loads((case / "out" / "results.json").read_text())
-        rows = {row["model"] for row in results["tables"][0]["rows"]}
-        wanted = set(map(str, named["models"]))
-        failed = str(results["failed"])
-        return "" if rows == wanted or failed != "{}" else f"rows {sorted(rows)} for {sorted(wanted)}"
-
-    return judge
-
-
-def _scanned(case: Path, ended: Any, whole: bool) -> str:
-    return "" if (case / "out" / "best.yaml").exists() else "no best.yaml"
-
-
-def _configured(given: str) -> Callable[[Path, Any, bool], str]:
-    """The settings that the file holds."""
-
-    def judge(case: Path, ended: Any, whole: bool) -> str:
-        try:
-            wanted = yaml_of(case / given) if text_of(case / given).strip() not in ("", "null", "~") else {}
-        except Unreadable as error:
-            return f"read what is none: {error!r:.100}"
-        used = yaml.safe_load((case / "out" / "config.yaml").read_text())["settings"]
-        odd = [k for k, v in wanted.items() if used.get(k) != v and str(used.get(k)) != str(v)]
-        return f"{odd[0]} is {used.get(odd[0])}, given as {wanted[odd[0]]}" if odd else ""
-
-    return judge
-
-
-# --- places to write to ----------------------------------------------------------------------------------------------
 
 
 @dataclass
