@@ -6,7 +6,11 @@
 import csv
 import io
 import os
+import re
+import shutil
 import sys
+import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -18,6 +22,7 @@ from recsys.datasets.pickled import record
 from recsys.errors import DataError
 from recsys.experiments.benchmarks.fuzz import Fuzzer, in_child
 from recsys.experiments.benchmarks.fuzzing import samples
+from recsys.experiments.benchmarks.fuzzing.cases import half_written, run_command
 from recsys.files import parse_yaml
 
 CASES, PARTS = 400, 4
@@ -39,6 +44,23 @@ def test_damaged_files_end_well_or_in_one_line(fuzzer, part):
     assert not [f"case {r.case}, {r.kind}: {r.title}: {r.fault}" for r in results if r.fault]
     outcomes = {r.outcome for r in results}
     assert outcomes == {"right", "refused"}
+
+
+def test_commands_answer_rightly_on_whole_files(fuzzer, tmp_path):
+    seen = set()
+    for number, target in enumerate(fuzzer.targets):
+        for command in getattr(target, "commands", ()):
+            if (key := (target.kind, command.arguments[0])) in seen:
+                continue
+            seen.add(key)
+            folder = tmp_path / f"{number}-{command.arguments[0]}"
+            shutil.copytree(target.tree, folder / target.place)
+            for name in command.remove:
+                (folder / name).unlink()
+            ended = in_child(partial(run_command, folder, command.arguments), folder, SECONDS)
+            assert ended.status == 0, (key, ended.err)
+            assert not half_written(folder / "out") and not command.judge(folder, ended, True), key
+    assert len(seen) > 20
 
 
 def test_a_reader_without_a_sample_is_an_error(tmp_path, monkeypatch):
@@ -66,14 +88,10 @@ def test_a_command_that_misbehaves_is_a_fault(fuzzer, monkeypatch, tmp_path, beh
     monkeypatch.setattr(fuzzer, "root", tmp_path)
     faults = [fuzzer.run(case).fault for case in range(0, len(fuzzer.targets), 9)]
     assert sum(map(bool, faults)) >= len(faults) // 4
-    import re
-
     assert any(re.search(fault, line) for line in faults)
 
 
 def test_a_command_without_an_end_is_ended(tmp_path):
-    import time
-
     assert in_child(lambda: time.sleep(60), tmp_path, 0.1).status == -1
 
 

@@ -35,7 +35,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recsys.experiments.benchmarks.fuzzing.cases import Answer, Plan, files_in, run_command
+from recsys.experiments.benchmarks.fuzzing.cases import Answer, Plan, files_in, outputs, run_command
 from recsys.experiments.benchmarks.fuzzing.samples import other_samples, reader_samples
 from recsys.experiments.benchmarks.fuzzing.targets import preload, targets_of
 
@@ -86,7 +86,7 @@ def in_child(body: Callable[[], None], folder: Path, limit: float) -> Ended:
     _, raw = os.waitpid(pid, 0)
     status = os.waitstatus_to_exitcode(raw) if ready else -1
     read = [(folder / name).read_bytes().decode("utf-8", "replace") for name in ("stdout", "stderr")]
-    return Ended(status, *read, time.monotonic() - begun)
+    return Ended(status, read[0], read[1], time.monotonic() - begun)
 
 
 def _as_program(body: Callable[[], None], folder: Path) -> int:
@@ -174,6 +174,8 @@ class Fuzzer:
                 or not ended.err.startswith("recsys: ")
             ):
                 return f"{shown.count(chr(10))} lines and {len(shown.encode())} bytes for one line"
+            if not any(map(os.path.lexists, outputs(folder))):
+                return ""
         (folder / "judge").mkdir()
         verdict = in_child(lambda: plan.judge(ended), folder / "judge", 60)
         said = verdict.out if verdict.status == 0 else f"the judge: {verdict.err.strip()[-200:]}"
@@ -205,22 +207,22 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as made:
         fuzzer = Fuzzer(Path(made), arguments.seed, arguments.limit)
         only = arguments.only
-        for case in [only] if only is not None else range(arguments.first, arguments.first + arguments.cases):
-            result = fuzzer.run(case)
-            results.append(result)
-            folder = Path(made) / "cases" / str(case)
-            if result.fault or only is not None:
-                print(
-                    f"case {case}, {result.kind}: {result.title}: {result.fault or result.outcome}"[:500],
-                    flush=True,
-                )
-                if arguments.keep:
-                    arguments.keep.mkdir(parents=True, exist_ok=True)
-                    subprocess.run(["cp", "-a", folder, arguments.keep])
-            if only is not None:
-                print(f"status {result.ended.status} in {result.ended.seconds:.1f} s")
-                print(result.ended.out + result.ended.err)
-            shutil.rmtree(folder, ignore_errors=True)
+        cases = [only] if only is not None else range(arguments.first, arguments.first + arguments.cases)
+        with contextlib.suppress(KeyboardInterrupt):  # what was found until then is told
+            for case in cases:
+                result = fuzzer.run(case)
+                results.append(result)
+                folder = Path(made) / "cases" / str(case)
+                if result.fault or only is not None:
+                    line = f"case {case}, {result.kind}: {result.title}: {result.fault or result.outcome}"
+                    print(line[:500], flush=True)
+                    if arguments.keep:
+                        arguments.keep.mkdir(parents=True, exist_ok=True)
+                        subprocess.run(["cp", "-a", folder, arguments.keep])
+                if only is not None:
+                    print(f"status {result.ended.status} in {result.ended.seconds:.1f} s")
+                    print(result.ended.out + result.ended.err)
+                shutil.rmtree(folder, ignore_errors=True)
     print(table(results))
     faults = sum(bool(r.fault) for r in results)
     print(f"{len(results):,} cases of seed {arguments.seed}, {faults} faults")

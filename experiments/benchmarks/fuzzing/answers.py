@@ -68,17 +68,18 @@ def ranked(given: str, noun: str) -> Judge:
     """A ranking for the ids that the file holds, without what they have."""
 
     def judge(case: Path, ended: Any, whole: bool) -> str:
-        path = case / given
+        path, had = case / given, set[tuple[str, str]]()
         try:
             if path.suffix == ".txt":
-                wanted, had = {line for line in text_of(path).splitlines() if line}, set()
+                wanted = {line for line in text_of(path).splitlines() if line}
             elif path.suffix == ".npz":
                 with np.load(path, allow_pickle=False) as archive:
-                    wanted, had = set(map(token, archive["item"].tolist())), set()
+                    wanted = set(map(token, archive["item"].tolist()))
             else:
                 rows = any_of(path)
                 wanted = {token(row[noun.removesuffix("s")]) for row in rows}
-                had = {(token(r["user"]), str(r["item"])) for r in rows} if noun == "users" else set()
+                if noun == "users":
+                    had = {(token(r["user"]), str(r["item"])) for r in rows}
         except (Unreadable, KeyError) as error:
             return f"read what is none: {error!r:.100}"
         made = any_of(case / "out.parquet")

@@ -137,6 +137,11 @@ def run_command(folder: Path, arguments: tuple[str, ...]) -> None:
     app.main(list(arguments))
 
 
+def outputs(folder: Path) -> list[Path]:
+    """Where commands write in a case's folder."""
+    return [folder / name for name in ("out", "out.csv", "out.parquet")]
+
+
 def half_written(out: Path) -> str:
     """The first file below a folder that is not whole; "" where all are."""
     import pyarrow.parquet as pq

@@ -7,7 +7,7 @@ and features that are made of texts, facts and links. Pickles are not read here.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ class Plain:
         bundles: (bundle, item).
     """
 
-    rows: list[tuple[str, str, int | None, float | None]] | None
+    rows: Sequence[tuple[str, str, int | None, float | None]] | None
     items: set[str] = field(default_factory=set)
     features: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     titles: dict[str, str] = field(default_factory=dict)
@@ -202,13 +202,15 @@ def bundle_csv(folder: Path, options: dict) -> Plain:
     pairs = rows_of("user_item.csv", "user ID", "item ID")
     bundles = {(token(b), token(i)) for b, i in rows_of("bundle_item.csv", "bundle ID", "item ID")}
     rows_of("user_bundle.csv", "user ID", "bundle ID")
-    items, titles = {i for _, i in [*pairs, *bundles]}, {}
+    items = {i for _, i in [*pairs, *bundles]}
+    titles: dict[str, str] = {}
     for file, name in (("item_titles.csv", "titles"), ("item_categories.csv", "categories")):
         if there(folder / file):
-            entries = rows_of(file, "item ID", name)
-            items |= {token(i) for i, _ in entries}
-            need(len(dict(entries)) == len(entries), "an item twice")
-            titles = dict(entries) if name == "titles" else titles
+            rows = rows_of(file, "item ID", name)
+            entries = {token(i): text for i, text in rows}
+            need(len(entries) == len(rows), "an item twice")
+            items |= entries.keys()
+            titles = entries if name == "titles" else titles
     if there(folder / "bundle_intent.csv"):
         rows_of("bundle_intent.csv", "bundle ID", "intent")
     return Plain([(token(u), token(i), None, None) for u, i in pairs], items, {}, titles, bundles)

@@ -11,6 +11,8 @@ import re
 import stat
 import struct
 import zipfile
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +102,8 @@ def token(value: Any) -> str:
     """An id as text: texts as they are, whole numbers without a point."""
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
+    if isinstance(value, (date, Decimal)):
+        value = str(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     need(value is not None and isinstance(value, (str, int)) and not isinstance(value, bool), f"id {value!r}")

@@ -170,7 +170,7 @@ WRITERS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "table": table,
 }
 """Reader -> what writes its files into a folder and returns the options of the card."""
-RUNS = {
+RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "closed": ("ease", {}),
     "trained": ("bpr", {"max_epochs": 1, "width": 4, "batch_size": 64}),
     "content": ("contentknn", {}),

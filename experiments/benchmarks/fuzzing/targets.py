@@ -30,6 +30,7 @@ from recsys.experiments.benchmarks.fuzzing.cases import (
     Target,
     command_line,
     half_written,
+    outputs,
     run_command,
 )
 from recsys.experiments.benchmarks.fuzzing.damage import pick
@@ -145,7 +146,7 @@ def run_targets(samples: Path, answer: Ask) -> list[Target]:
         for path in sorted((samples / "runs" / name).iterdir()):
             more = []
             if name == "trained" and path.name != "metrics.json":
-                resume = (
+                resume: tuple[str, ...] = (
                     "train",
                     "--model",
                     "bpr",
@@ -256,13 +257,12 @@ class Place:
         size = int(rng.integers(1000, 60_000))
 
         def body() -> None:
-            outs = [folder / name for name in ("out", "out.csv", "out.parquet")]
             if way == "full terminal":
                 os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
             elif way == "full disk":
                 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
                 resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-            for out in outs:
+            for out in outputs(folder):
                 if way == "file":
                     out.write_text("mine\n")
                 elif way == "pipe":
@@ -272,9 +272,9 @@ class Place:
             run_command(folder, arguments)
 
         def judge(ended: Any) -> None:
-            for name in ("out", "out.csv", "out.parquet"):
+            for out in outputs(folder):
                 if way != "file":
-                    print(half_written(folder / name))
+                    print(half_written(out))
             if ended.status == 0 and way == "full terminal":
                 print("status 0, and nobody could read the answer")
 
