@@ -64,12 +64,14 @@ def need_columns(columns: Iterable[str], expected: Iterable[str], source: str) -
 
 
 def check_ids(column: pd.Series, source: str) -> None:
-    """DataError for truth values, lists and mappings, which are no ids, and for text that holds a NUL, which arrays of
-    text would cut off."""
+    """DataError for truth values, fractions, lists and mappings, which are no ids, and for text that holds a NUL, which
+    arrays of text would cut off."""
     if pd.api.types.is_bool_dtype(column):
         raise DataError(f"{source}: column {column.name} holds truth values, expected ids")
     odd = np.zeros(len(column), dtype=bool)
-    if column.dtype == object:
+    if pd.api.types.is_float_dtype(column):
+        odd[:] = column.notna() & ~(column % 1 == 0)
+    elif column.dtype == object:
         odd[:] = [isinstance(v, NO_IDS) or (isinstance(v, str) and "\0" in v) for v in column]
     elif isinstance(column.dtype, pd.StringDtype):
         cut = [v for v in column.dropna().unique() if "\0" in v]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import hashlib
 import os
@@ -130,13 +131,15 @@ def _check_rows(path: Path, frame: pd.DataFrame, sep: str, quoted: bool) -> None
     last = frame.iloc[:, -1]
     if len(names) < 2 or not (last.isna() | (last.astype(str) == "")).any():
         return
-    with open(path, encoding="utf-8", errors="replace", newline="") as file:
-        for number, line in enumerate(file, start=1):
-            if quoted and '"' in line:
-                return  # a field may hold the separator, or go on in the next line
-            found = line.count(sep) + 1
-            if line.strip("\r\n") and found < len(names):
-                raise DataError(f"{path}: line {number} has {found} columns, the header has {len(names)}")
+    quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+    with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
+        rows = csv.reader(file, delimiter=sep, quoting=quoting)
+        with contextlib.suppress(csv.Error):  # a field that is longer than the module reads
+            for row in rows:
+                if row and len(row) < len(names):
+                    raise DataError(
+                        f"{path}: line {rows.line_num} has {len(row)} columns, the header has {len(names)}"
+                    )
 
 
 def read_parquet(path: Path) -> pd.DataFrame:

@@ -94,6 +94,13 @@ def test_a_line_with_fewer_fields_is_named(folder):
     refused(folder, r"movies\.dat: line 9 has fewer fields")
 
 
+@readers("bundle-csv")
+def test_a_line_with_fewer_fields_is_named_among_quoted_ones(folder):
+    path = folder / "item_titles.csv"
+    path.write_text(path.read_text().rpartition(",")[0])
+    refused(folder, r"item_titles\.csv: line 10 has 1 columns, the header has 2")
+
+
 # --- something in a file's place ------------------------------------------------------------------------------------
 
 OPTIONAL = {

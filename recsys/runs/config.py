@@ -203,9 +203,9 @@ def load_config(folder: Path) -> RunConfig:
     return config.model_copy(update={"dataset": str(card.resolve())}) if card else config
 
 
-def config_checksum(folder: Path) -> str:
+def config_checksum(values: Mapping[str, Any]) -> str:
     """SHA-256 of what config.yaml says, but for where the run and its data lie."""
-    said = {k: v for k, v in read_yaml(folder / CONFIG_FILE).items() if k not in (*PLACES, "dataset")}
+    said = {k: v for k, v in values.items() if k not in (*PLACES, "dataset")}
     return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
 
 

@@ -16,7 +16,7 @@ from recsys.datasets.dataset import Dataset
 from recsys.datasets.splits import Split, head_items, make_split
 from recsys.errors import UserError
 from recsys.evaluation.evaluator import OVERALL, Evaluation, Evaluator
-from recsys.files import atomic
+from recsys.files import atomic, read_yaml
 from recsys.inputs.corruption import corrupt
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model
@@ -155,7 +155,7 @@ def execute(
             "tuned": run.tuned.name if run.tuned else "",
         }
         save_config(run.config, folder)
-        about["config_sha256"] = config_checksum(folder)
+        about["config_sha256"] = config_checksum(run.config.model_dump())
         write_json(Environment(**about), folder / ENVIRONMENT_FILE)
     trained = _train(run, folder, console, distributed)
     if not leads:
@@ -180,10 +180,11 @@ def execute(
 def check_same_data(folder: Path, run: Run) -> None:
     """UserError where the run in `folder` was trained on other data, or on another split of them: what it learned
     belongs to other users and items; or where its config.yaml has been edited since."""
-    recorded = read_environment(folder)
-    if (known := recorded.get("config_sha256")) and known != config_checksum(folder):
+    recorded, path = read_environment(folder), folder / CONFIG_FILE
+    known = recorded.get("config_sha256") if path.exists() else ""
+    if known and known != config_checksum(read_yaml(path)):
         raise UserError(
-            f"{folder / CONFIG_FILE} has been edited since this run was trained; bring the old file back, or train "
+            f"{path} has been edited since this run was trained; bring the old file back, or train "
             "again in another folder"
         )
     for key, now in checksums(run.dataset, run.split).items() if recorded else ():

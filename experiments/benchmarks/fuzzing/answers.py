@@ -123,7 +123,17 @@ def configured(given: str) -> Judge:
         except Unreadable as error:
             return f"read what is none: {error!r:.100}"
         used = yaml.safe_load((case / "out" / "config.yaml").read_text())["settings"]
-        odd = [k for k, v in wanted.items() if used.get(k) != v and str(used.get(k)) != str(v)]
+        odd = [
+            k for k, v in wanted.items() if used.get(k) != v and plain_number(used.get(k)) != plain_number(v)
+        ]
         return f"{odd[0]} is {used.get(odd[0])}, given as {wanted[odd[0]]}" if odd else ""
 
     return judge
+
+
+def plain_number(value: Any) -> Any:
+    """A number as a float, also one that is written as text; anything else as text."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return str(value)

@@ -21,6 +21,7 @@ from recsys.experiments.benchmarks.fuzzing.damage import damages_of, pick
 
 ORDERED = {
     *("citeulike/users.dat", "citeulike/item-tag.dat", "citeulike/tags.dat", "citeulike/citations.dat"),
+    "bundle-csv/user_bundle.csv",  # a data set's checksum counts the order of who took which bundle
     *("files/new-items.csv", "files/new-users.csv", "files/users.txt"),
 }
 """Files of lines whose order says something."""
