@@ -107,7 +107,8 @@ def to_numbers(column: pd.Series, source: str) -> np.ndarray:
 def row_numbers(column: pd.Series, source: str, catalogue: Catalogue | None = None) -> np.ndarray:
     """(n,) int64 ids that are row numbers; DataError for one that is no integer, negative, or (of items) at or
     beyond the end of the feature files."""
-    check_ids(column, source)
+    if column.dtype.kind not in "iuf":
+        check_ids(column, source)
     if column.dtype.kind in "iu":
         ids = column.to_numpy().astype(np.int64)
     else:
