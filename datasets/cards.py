@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from recsys.datasets import CARDS
 from recsys.datasets.dataset import Dataset, Origin
@@ -61,6 +61,10 @@ def inside(path: str) -> str:
 
 File = Annotated[str, AfterValidator(inside)]
 """A file of a data set, in a card or in the options of a reader."""
+
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""A seed of what a reader draws, in its options."""
 
 
 class Card(BaseModel):

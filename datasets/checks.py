@@ -85,9 +85,9 @@ def check_ids(column: pd.Series, source: str) -> None:
 
 
 def to_numbers(column: pd.Series, source: str) -> np.ndarray:
-    """(n,) float64; DataError names the first entry that is not a finite number. Truth values, complex numbers and
-    lists are none."""
-    if column.dtype.kind in "bc":
+    """(n,) float64; DataError names the first entry that is not a finite number. Truth values, complex numbers,
+    moments and lists are none."""
+    if column.dtype.kind in "bcMm":
         raise DataError(f"{source}: column {column.name} holds {column.dtype} values, expected numbers")
     try:
         numeric = np.asarray(pd.to_numeric(column, errors="coerce"), dtype=np.float64)

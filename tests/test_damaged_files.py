@@ -335,3 +335,21 @@ def test_lists_of_text_are_no_vectors_of_new_items():
     for values in (["x", "y"], [[1.0], [2.0]], [None, 1.0], [True, {}]):
         with pytest.raises(DataError):
             new_items_of_frame(pd.DataFrame({"item": ["c"], "v": [values]}), data)
+
+
+@pytest.mark.parametrize("options", [{"width": -1}, {"seed": -1}, {"seed": 2**32}, {"seed": 10**23}])
+@readers("bundle-csv", "movielens", "atomic")
+def test_widths_and_seeds_of_readers_are_those_that_can_be(folder, options):
+    card = yaml.safe_load((folder / "card.yaml").read_text())
+    card["options"] |= options
+    (folder / "card.yaml").write_text(yaml.safe_dump(card))
+    refused(folder, f"options of card {folder.name}: {next(iter(options))}")
+
+
+def test_moments_are_no_numbers():
+    import pandas as pd
+
+    from recsys.datasets.checks import to_numbers
+
+    with pytest.raises(DataError, match="expected numbers"):
+        to_numbers(pd.Series(pd.to_datetime(["2024-05-31"]), name="v"), "vectors.parquet")

@@ -25,9 +25,7 @@ from recsys.experiments.benchmarks.fuzzing import samples
 from recsys.experiments.benchmarks.fuzzing.cases import half_written, run_command
 from recsys.files import parse_yaml
 
-CASES, PARTS = 400, 4
-SECONDS = 60
-"""That a command may take here, where the machine may be busy; ten on the command line of `fuzz`."""
+CASES, PARTS, SECONDS = 400, 4, 10
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="cases run in forks that pidfd_open waits for"
 )

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
-from recsys.datasets.cards import Card
+from recsys.datasets.cards import Card, Seed
 from recsys.datasets.checks import (
     Attributes,
     align,
@@ -63,7 +63,7 @@ class AtomicOptions(BaseModel):
     text_encoder: ContentEncoder = "tfidf"
     knowledge: bool = False
     width: PositiveInt = 64
-    seed: int = 0
+    seed: Seed = 0
 
 
 def read_typed(path: Path, types: dict[str, str] | None = None) -> pd.DataFrame:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, NonNegativeInt
 
 from recsys.datasets.bundles import checked_items, known_positions
-from recsys.datasets.cards import Card
+from recsys.datasets.cards import Card, Seed
 from recsys.datasets.checks import (
     Attributes,
     align,
@@ -47,9 +47,9 @@ class BundleOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    width: int = 256
+    width: NonNegativeInt = 256
     text: ContentEncoder = "tfidf"
-    seed: int = 0
+    seed: Seed = 0
 
 
 def _read(folder: Path, file: str, columns: tuple[str, ...]) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, PositiveInt
 
-from recsys.datasets.cards import Card
+from recsys.datasets.cards import Card, Seed
 from recsys.datasets.checks import (
     Attributes,
     align,
@@ -40,7 +40,7 @@ class MovieLensOptions(BaseModel):
 
     positive_from: float | None = 4
     width: PositiveInt = 64
-    seed: int = 0
+    seed: Seed = 0
 
 
 def _read(path: Path) -> pd.DataFrame:

@@ -27,7 +27,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,13 +39,16 @@ from recsys.experiments.benchmarks.fuzzing.samples import other_samples, reader_
 from recsys.experiments.benchmarks.fuzzing.targets import preload, targets_of
 
 LINES, BYTES = 3, 500
+BUSY = 6
+"""So many times as long as its processor time may be, a command may take by the clock on a busy machine."""
 MEMORY = 8 * 2**30
 """Bytes that a command may map beyond what its parent has."""
 
 
 @dataclass
 class Ended:
-    """How a case ended: the exit status (-1 at the time limit, -N by signal N), and what the terminal shows."""
+    """How a case ended: the exit status (-1 at the time limit, -N by signal N), what the terminal shows, and the
+    processor's seconds."""
 
     status: int
     out: str
@@ -69,9 +71,9 @@ class Result:
 def in_child(body: Callable[[], None], folder: Path, limit: float) -> Ended:
     """Run `body()` in a fork whose standard streams are files in `folder`.
 
-    A child's exit status is that of SystemExit, 70 of another exception; its memory is limited.
+    A child's exit status is that of SystemExit, 70 of another exception; its memory is limited, and its processor time to
+    `limit` seconds.
     """
-    begun = time.monotonic()
     pid = os.fork()
     if not pid:
         status = 70
@@ -80,13 +82,14 @@ def in_child(body: Callable[[], None], folder: Path, limit: float) -> Ended:
         finally:
             os._exit(status)
     with contextlib.closing(os.fdopen(os.pidfd_open(pid))) as handle:
-        ready, _, _ = select.select([handle], [], [], limit)
+        ready, _, _ = select.select([handle], [], [], limit * BUSY)
     if not ready:
         os.kill(pid, signal.SIGKILL)
-    _, raw = os.waitpid(pid, 0)
-    status = os.waitstatus_to_exitcode(raw) if ready else -1
+    _, raw, used = os.wait4(pid, 0)
+    seconds = used.ru_utime + used.ru_stime
+    status = os.waitstatus_to_exitcode(raw) if ready and seconds <= limit else -1
     read = [(folder / name).read_bytes().decode("utf-8", "replace") for name in ("stdout", "stderr")]
-    return Ended(status, read[0], read[1], time.monotonic() - begun)
+    return Ended(status, read[0], read[1], seconds)
 
 
 def _as_program(body: Callable[[], None], folder: Path) -> int:
@@ -126,7 +129,7 @@ class Fuzzer:
     Args:
         root: a folder for samples and copies.
         seed: of all cases.
-        limit: seconds that a command may take.
+        limit: seconds of a processor that a command may take.
     """
 
     def __init__(self, root: Path, seed: int = 0, limit: float = 10.0):
@@ -201,7 +204,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, help="run one case and show what it printed")
     parser.add_argument("--keep", type=Path, help="folder that keeps the files of failed cases")
-    parser.add_argument("--limit", type=float, default=10.0, help="seconds that a command may take")
+    parser.add_argument("--limit", type=float, default=10.0, help="processor seconds of a command")
     arguments = parser.parse_args()
     results = []
     with tempfile.TemporaryDirectory() as made:
