@@ -353,3 +353,14 @@ def test_moments_are_no_numbers():
 
     with pytest.raises(DataError, match="expected numbers"):
         to_numbers(pd.Series(pd.to_datetime(["2024-05-31"]), name="v"), "vectors.parquet")
+
+
+def test_a_history_that_is_no_numbers_is_left_out_by_name(recsys, tmp_path):
+    arguments = ["--model", "bpr", "--dataset", "toy", "--set", "max_epochs=1", "--out", "run"]
+    assert recsys("train", *arguments)[0] == 0
+    text = (tmp_path / "run" / "history.csv").read_text().splitlines()
+    (tmp_path / "run" / "history.csv").write_text(
+        "\n".join([text[0], *["x" + line for line in text[1:]]]) + "\n"
+    )
+    status, _, error = recsys("report", "run", "--out", "page")
+    assert status == 2 and "history.csv is not readable" in error and error.count("\n") == 1

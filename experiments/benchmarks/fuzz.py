@@ -71,8 +71,8 @@ class Result:
 def in_child(body: Callable[[], None], folder: Path, limit: float) -> Ended:
     """Run `body()` in a fork whose standard streams are files in `folder`.
 
-    A child's exit status is that of SystemExit, 70 of another exception; its memory is limited, and its processor time to
-    `limit` seconds.
+    A child's exit status is that of SystemExit, 70 of another exception; its memory is limited, and its processor time
+    to `limit` seconds.
     """
     pid = os.fork()
     if not pid:

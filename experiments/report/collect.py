@@ -196,8 +196,8 @@ def _history(folder: Path) -> pd.DataFrame | None:
         return None
     check_regular(path)
     try:
-        return pd.read_csv(path)
-    except (OSError, ValueError) as error:
+        return pd.read_csv(path).apply(pd.to_numeric)
+    except (OSError, ValueError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path} is not readable ({reason}); delete the folder and run again") from None
 
