@@ -364,3 +364,12 @@ def test_a_history_that_is_no_numbers_is_left_out_by_name(recsys, tmp_path):
     )
     status, _, error = recsys("report", "run", "--out", "page")
     assert status == 2 and "history.csv is not readable" in error and error.count("\n") == 1
+
+
+def test_a_range_beyond_numbers_is_one_line():
+    from recsys.experiments.tune.space import search_space
+    from recsys.models import MODELS
+
+    with pytest.raises(UserError, match="search: 'regularisation'") as caught:
+        search_space(MODELS.get("ease"), {"regularisation": {"low": 1, "high": 10**400}}, {})
+    assert len(str(caught.value)) < 300
