@@ -371,5 +371,5 @@ def test_a_range_beyond_numbers_is_one_line():
     from recsys.models import MODELS
 
     with pytest.raises(UserError, match="search: 'regularisation'") as caught:
-        search_space(MODELS.get("ease"), {"regularisation": {"low": 1, "high": 10**400}}, {})
+        search_space(MODELS.get("ease"), {}, {"regularisation": {"low": 1, "high": 10**400}})
     assert len(str(caught.value)) < 300
