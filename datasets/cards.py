@@ -15,16 +15,17 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from recsys.datasets import CARDS
 from recsys.datasets.dataset import ALL_INTERACTIONS, Dataset, Origin, Provenance
-from recsys.datasets.files import one_line, read_text, sha256
+from recsys.datasets.files import is_there, one_line, read_text, sha256
 from recsys.datasets.readers import READERS, guess_reader
 from recsys.errors import DataError, nearest
 from recsys.files import parse_yaml
 
 CARD_FILE = "card.yaml"
+LONGEST_NAME = 200
 CHECKED_ON_LOAD = 256 * 2**20
 """Files above this many bytes are hashed by `verify` alone, so that loading stays fast."""
 
@@ -61,6 +62,10 @@ def inside(path: str) -> str:
 
 File = Annotated[str, AfterValidator(inside)]
 """A file of a data set, in a card or in the options of a reader."""
+
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""A seed of what a reader draws, in its options."""
 
 
 class Card(BaseModel):
@@ -100,7 +105,8 @@ class Card(BaseModel):
     def _plain_name(cls, name: str) -> str:
         if not is_plain(name):
             raise ValueError(
-                f"'{name}' must be letters, digits, '.', '_' or '-', the first a letter or digit"
+                f"'{name:.80}' must be letters, digits, '.', '_' or '-', the first a letter or digit, at most "
+                f"{LONGEST_NAME}"
             )
         return name
 
@@ -124,7 +130,8 @@ class Card(BaseModel):
 
 
 def is_plain(name: str) -> bool:
-    return name[:1].isalnum() and all(c.isalnum() or c in "._-" for c in name)
+    """Whether a name can be that of a folder, and harmless wherever it is shown."""
+    return len(name) <= LONGEST_NAME and name[:1].isalnum() and all(c.isalnum() or c in "._-" for c in name)
 
 
 def read_card(path: Path) -> Card:
@@ -170,7 +177,7 @@ def _locate(name: str, data_root: str | Path | None) -> tuple[Card, Path | None]
         return read_card(Path(name)), Path(name).parent
     root = data_folder(data_root)
     folder = root / name if root and is_plain(name) else None
-    if folder and (folder / CARD_FILE).is_file():
+    if folder and is_there(folder / CARD_FILE):
         return read_card(folder / CARD_FILE), folder
     if name in CARDS:
         return _registered(name)

@@ -29,6 +29,7 @@ DTYPES = {
 }
 """The columns of a Dataset's interactions."""
 
+NO_IDS = (bool, np.bool_, list, tuple, set, dict, np.ndarray)
 MAX_GAP = 100
 """Row-number ids may leave gaps; ids this many times sparser than the rows are no row numbers."""
 
@@ -62,10 +63,31 @@ def need_columns(columns: Iterable[str], expected: Iterable[str], source: str) -
         )
 
 
+def check_ids(column: pd.Series, source: str) -> None:
+    """DataError for truth values, fractions, lists and mappings, which are no ids, and for text that holds a NUL, which
+    arrays of text would cut off."""
+    if pd.api.types.is_bool_dtype(column):
+        raise DataError(f"{source}: column {column.name} holds truth values, expected ids")
+    odd = np.zeros(len(column), dtype=bool)
+    if pd.api.types.is_float_dtype(column):
+        odd[:] = column.notna() & ~(column % 1 == 0)
+    elif column.dtype == object:
+        odd[:] = [isinstance(v, NO_IDS) or (isinstance(v, str) and "\0" in v) for v in column]
+    elif isinstance(column.dtype, pd.StringDtype):
+        cut = [v for v in column.dropna().unique() if "\0" in v]
+        odd[:] = column.isin(cut) if cut else False
+    if odd.any():
+        value = column.iloc[int(np.argmax(odd))]
+        raise DataError(
+            f"{source}: {place(column.index, odd)}: {column.name} is {str(value)!r:.80}, "
+            f"a {type(value).__name__}; expected an id: text without NUL, or a whole number"
+        )
+
+
 def to_numbers(column: pd.Series, source: str) -> np.ndarray:
-    """(n,) float64; DataError names the first entry that is not a finite number. Truth values, complex numbers and
-    lists are none."""
-    if column.dtype.kind in "bc":
+    """(n,) float64; DataError names the first entry that is not a finite number. Truth values, complex numbers,
+    moments and lists are none."""
+    if column.dtype.kind in "bcMm":
         raise DataError(f"{source}: column {column.name} holds {column.dtype} values, expected numbers")
     try:
         numeric = np.asarray(pd.to_numeric(column, errors="coerce"), dtype=np.float64)
@@ -85,6 +107,8 @@ def to_numbers(column: pd.Series, source: str) -> np.ndarray:
 def row_numbers(column: pd.Series, source: str, catalogue: Catalogue | None = None) -> np.ndarray:
     """(n,) int64 ids that are row numbers; DataError for one that is no integer, negative, or (of items) at or
     beyond the end of the feature files."""
+    if column.dtype.kind not in "iuf":
+        check_ids(column, source)
     if column.dtype.kind in "iu":
         ids = column.to_numpy().astype(np.int64)
     else:
@@ -105,12 +129,17 @@ def row_numbers(column: pd.Series, source: str, catalogue: Catalogue | None = No
             f"{source}: {place(column.index, bad)}: {column.name} {ids[np.argmax(bad)]} is beyond the "
             f"{catalogue.n_items:,} rows of {catalogue.source}; ids must be row numbers of that file"
         )
-    if not catalogue and len(ids) and ids.max() >= 1_000_000 + MAX_GAP * len(ids):
+    if not catalogue and len(ids) and too_sparse(ids.max(), len(ids)):
         raise DataError(
             f"{source}: {column.name} {ids.max()} cannot be a row number among {len(ids):,} interactions; "
             "renumber the ids from 0, or read the file with the 'table' reader"
         )
     return ids
+
+
+def too_sparse(number: int, rows: int) -> bool:
+    """Whether numbers up to `number` are no row numbers, or no count, of what `rows` interactions are about."""
+    return number >= 1_000_000 + MAX_GAP * rows
 
 
 def whole_numbers(column: pd.Series) -> pd.Series:
@@ -138,7 +167,8 @@ class Codes(NamedTuple):
 
 def to_codes(column: pd.Series, source: str) -> Codes:
     """The ids of a column, whole numbers without a decimal point, however a file stores them; DataError names the first
-    empty one."""
+    that is none."""
+    check_ids(column, source)
     numbers, values = pd.factorize(whole_numbers(column))
     distinct = pd.Series(values).astype(str).to_numpy(dtype=object)
     # The last entry is that of a missing id, whose number is -1.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import csv
 import hashlib
-import json
+import os
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +17,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from recsys.errors import DataError
+from recsys.files import json_of
 
 MISSING = ["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None"]
 """Entries of columns with an inferred type that stand for no value."""
@@ -32,6 +35,16 @@ def need_file(path: Path) -> Path:
     return path
 
 
+def is_there(path: Path) -> bool:
+    """Whether a file that may be missing is there; DataError where something else is in its place: a folder, a pipe, a
+    device, a link that leads nowhere."""
+    if path.is_file():
+        return True
+    if os.path.lexists(path):
+        raise DataError(f"{path}: something is there that is no file; put the file there, or nothing")
+    return False
+
+
 def sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file, read in blocks."""
     with open(path, "rb") as file:
@@ -41,18 +54,29 @@ def sha256(path: Path) -> str:
 def read_text(path: Path, encoding: str = "utf-8") -> str:
     """A whole text file; DataError where it is missing or not in that encoding."""
     try:
-        return need_file(path).read_text(encoding=encoding)
+        check_text(path)
+        return path.read_text(encoding=encoding).removeprefix(codecs.BOM_UTF8.decode(encoding))
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not {encoding} text ({one_line(error)})") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({one_line(error)})") from None
 
 
+def check_text(path: Path) -> None:
+    """DataError where a file holds NUL bytes: parsers end a cell at one, or keep it unseen, and an id is another."""
+    with open(need_file(path), "rb") as file:
+        while block := file.read(2**20):
+            if b"\0" in block:
+                raise DataError(f"{path}: holds NUL bytes, which no text does; write it as UTF-8 text again")
+
+
 def read_json(path: Path) -> Any:
     """A JSON file's content."""
     try:
-        return json.loads(read_text(path))
-    except (ValueError, RecursionError) as error:
+        return json_of(read_text(path))
+    except DataError:
+        raise
+    except ValueError as error:
         raise DataError(f"{path}: not valid JSON ({one_line(error)})") from None
 
 
@@ -67,10 +91,11 @@ def read_delimited(
         quoted: entries may stand in double quotes and hold the separator (CSV).
     """
     try:
+        check_text(path)
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
             quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-            columns = pd.read_csv(need_file(path), sep=sep, quoting=quoting, index_col=False, nrows=0).columns
+            columns = pd.read_csv(path, sep=sep, quoting=quoting, index_col=False, nrows=0).columns
             as_text = set(columns if text is True else text or ())
             # Per column, so that an id such as "NA" is not read as a missing value.
             frame = pd.read_csv(
@@ -84,6 +109,8 @@ def read_delimited(
                 na_values={column: MISSING for column in columns if column not in as_text},
                 low_memory=False,
             )
+    except DataError:
+        raise
     except (ValueError, pd.errors.ParserWarning, OSError) as error:
         raise DataError(f"{path}: cannot be read as a table ({one_line(error)})") from None
     frame.index = pd.RangeIndex(2, len(frame) + 2, name="line")
@@ -104,20 +131,26 @@ def _check_rows(path: Path, frame: pd.DataFrame, sep: str, quoted: bool) -> None
     last = frame.iloc[:, -1]
     if len(names) < 2 or not (last.isna() | (last.astype(str) == "")).any():
         return
-    with open(path, encoding="utf-8", errors="replace", newline="") as file:
-        for number, line in enumerate(file, start=1):
-            if quoted and '"' in line:
-                return  # a field may hold the separator, or go on in the next line
-            found = line.count(sep) + 1
-            if line.strip("\r\n") and found < len(names):
-                raise DataError(f"{path}: line {number} has {found} columns, the header has {len(names)}")
+    quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+    with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
+        rows = csv.reader(file, delimiter=sep, quoting=quoting)
+        with contextlib.suppress(csv.Error):  # a field that is longer than the module reads
+            for row in rows:
+                if row and len(row) < len(names):
+                    raise DataError(
+                        f"{path}: line {rows.line_num} has {len(row)} columns, the header has {len(names)}"
+                    )
 
 
 def read_parquet(path: Path) -> pd.DataFrame:
     """A Parquet file; the index holds row numbers from 0 and is named "row"."""
     try:
         frame = pd.read_parquet(need_file(path))
-    except (ValueError, OSError) as error:
+    except DataError:
+        raise
+    except (
+        Exception
+    ) as error:  # a damaged file raises ArrowException, ValueError, OSError, TypeError, KeyError ...
         raise DataError(f"{path}: cannot be read as Parquet ({one_line(error)})") from None
     frame.index = pd.RangeIndex(len(frame), name="row")
     return frame
@@ -127,7 +160,7 @@ def load_npy(path: Path) -> np.ndarray:
     """An array, never unpickled; DataError where the file is truncated, of another kind, or holds objects."""
     try:
         array = np.load(need_file(path), allow_pickle=False)
-    except (ValueError, EOFError, OSError, SyntaxError) as error:
+    except Exception as error:  # a damaged header raises ValueError, EOFError, TokenError, MemoryError ...
         raise DataError(
             f"{path}: not a whole .npy array of numbers ({one_line(error)}); fetch or write the file again"
         ) from None

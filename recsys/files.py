@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from typing import Any
 import yaml
 
 from recsys.errors import UserError
+
+MOST_VALUES = 1_000_000
+"""That a YAML file may stand for; a few lines of references can stand for billions."""
 
 
 @contextlib.contextmanager
@@ -89,8 +93,24 @@ def parse_json(path: Path) -> Any:
     """
     if path.exists() and not path.is_file():
         raise ValueError("it is not a regular file")
+    values = json_of(path.read_text(encoding="utf-8"))
+    json.dumps(values, ensure_ascii=False).encode()  # UnicodeEncodeError, a ValueError, of half a character
+    return values
+
+
+def json_of(text: str) -> Any:
+    """What a JSON text holds; ValueError where it is not JSON, is nested beyond sense, or has a key twice, of which
+    Python's reader would drop the first."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(pairs)
+        if len(made) < len(pairs):
+            twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+            raise ValueError(f"'{twice:.80}' is given twice")
+        return made
+
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(text, object_pairs_hook=once)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
@@ -100,10 +120,13 @@ def parse_yaml(text: str) -> Any:
 
     Raises:
         ValueError: it is not YAML, or holds a date that does not exist, a number too long to read, or lists nested
-            beyond sense; says at which line and column where that is known.
+            or repeated beyond sense, or a key twice; says at which line and column where that is known.
     """
     try:
-        return yaml.safe_load(text)
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        _check_nodes(node, {})
+        return None if node is None else loader.construct_document(node)
     except yaml.YAMLError as error:
         raise ValueError(yaml_fault(error)) from None
     except RecursionError:
@@ -114,6 +137,30 @@ def parse_yaml(text: str) -> Any:
         TypeError,
     ) as error:  # of a scalar's own constructor, or an unhashable key
         raise ValueError(" ".join(str(error).split())[:200]) from None
+
+
+def _check_nodes(node: Any, sizes: dict[int, int]) -> int:
+    """How many values a YAML node stands for, with those that it repeats by reference; ValueError where they are beyond
+    sense, it holds itself, or a mapping has a key twice."""
+    if id(node) in sizes:
+        if not sizes[id(node)]:
+            raise ValueError("a list or mapping holds itself")
+        return sizes[id(node)]
+    sizes[id(node)] = 0
+    size = 1
+    if isinstance(node, yaml.MappingNode):
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := [name for name, count in Counter(names).items() if count > 1 and name != "<<"]:
+            raise ValueError(f"line {node.start_mark.line + 1}: '{twice[0]:.80}' is given twice")
+        size += sum(_check_nodes(part, sizes) for pair in node.value for part in pair)
+    elif isinstance(node, yaml.ScalarNode):
+        node.value.encode()  # UnicodeEncodeError, a ValueError, of half a character
+    elif isinstance(node, yaml.SequenceNode):
+        size += sum(_check_nodes(part, sizes) for part in node.value)
+    if size > MOST_VALUES:
+        raise ValueError(f"it stands for more than {MOST_VALUES:,} values")
+    sizes[id(node)] = size
+    return size
 
 
 def yaml_fault(error: yaml.YAMLError) -> str:

@@ -67,7 +67,9 @@ def guess_reader(folder: Path) -> str | None:
 
 
 def first_line(path: Path) -> str:
-    """The first line of a text file; empty where it cannot be read."""
+    """The first line of a text file; empty where it cannot be read, or is no file."""
+    if not path.is_file():  # a pipe would be waited for
+        return ""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.readline(10_000)

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
-from recsys.datasets.cards import Card
+from recsys.datasets.cards import Card, Seed
 from recsys.datasets.checks import (
     Attributes,
     align,
@@ -32,7 +32,7 @@ from recsys.datasets.checks import (
 from recsys.datasets.content.encode import ContentEncoder, run_encoder
 from recsys.datasets.content.features import facts_modality
 from recsys.datasets.dataset import Dataset, Modality
-from recsys.datasets.files import read_delimited
+from recsys.datasets.files import is_there, read_delimited
 from recsys.datasets.joins import check_join
 from recsys.datasets.readers import recognised_by
 from recsys.datasets.readers.mmrec import inter_file, inter_header
@@ -64,7 +64,7 @@ class AtomicOptions(BaseModel):
     text_encoder: ContentEncoder = "tfidf"
     knowledge: bool = False
     width: PositiveInt = 64
-    seed: int = 0
+    seed: Seed = 0
 
 
 def read_typed(path: Path, types: dict[str, str] | None = None) -> pd.DataFrame:
@@ -109,7 +109,7 @@ def _vectors(column: pd.Series, source: str) -> np.ndarray:
 
 def _entities(path: Path, key: str, rename: dict[str, str]) -> tuple[pd.DataFrame | None, dict[str, str]]:
     """An attribute file (None where there is none) with our column names, and the columns' types."""
-    if not path.is_file():
+    if not is_there(path):
         return None, {}
     types: dict[str, str] = {}
     frame = read_typed(path, types)

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, NonNegativeInt
 
 from recsys.datasets.bundles import checked_items, known_positions
-from recsys.datasets.cards import Card
+from recsys.datasets.cards import Card, Seed
 from recsys.datasets.checks import (
     Attributes,
     align,
@@ -27,7 +27,7 @@ from recsys.datasets.checks import (
 )
 from recsys.datasets.content.encode import ContentEncoder, run_encoder
 from recsys.datasets.dataset import Bundles, Dataset
-from recsys.datasets.files import read_delimited
+from recsys.datasets.files import is_there, read_delimited
 from recsys.datasets.readers import recognised_by
 from recsys.datasets.times import to_timestamps
 from recsys.errors import DataError
@@ -47,9 +47,9 @@ class BundleOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    width: int = 256
+    width: NonNegativeInt = 256
     text: ContentEncoder = "tfidf"
-    seed: int = 0
+    seed: Seed = 0
 
 
 def _read(folder: Path, file: str, columns: tuple[str, ...]) -> pd.DataFrame:
@@ -62,7 +62,7 @@ def _texts(folder: Path, ids: np.ndarray) -> pd.DataFrame:
     """Columns `title`, `category` in the order of `ids`; "" where an item has none."""
     made = {}
     for name, (file, column) in TEXTS.items():
-        if (folder / file).is_file():
+        if is_there(folder / file):
             table = _read(folder, file, (ITEM, column))
             rows = align(table[[ITEM, column]], ITEM, ids, str(folder / file))
             made[name] = rows[column].str.strip("[]") if name == "category" else rows[column]
@@ -72,7 +72,7 @@ def _texts(folder: Path, ids: np.ndarray) -> pd.DataFrame:
 def _catalogue(folder: Path, pairs: pd.DataFrame, feedback: pd.DataFrame) -> np.ndarray:
     tokens = [to_tokens(frame[ITEM], "an item column") for frame in (pairs, feedback)]
     for file, column in TEXTS.values():
-        if (folder / file).is_file():
+        if is_there(folder / file):
             tokens.append(to_tokens(_read(folder, file, (ITEM, column))[ITEM], str(folder / file)))
     return number_ids(*tokens)
 
@@ -96,7 +96,7 @@ def _bundles(
     who = known_positions(owners, USER, users, str(folder / "user_bundle.csv"), "user_item.csv")
     owned = pd.DataFrame({"user": who, "bundle": at})[at >= 0]
     attributes = pd.DataFrame(index=range(len(ids)))
-    if (folder / "bundle_intent.csv").is_file():
+    if is_there(folder / "bundle_intent.csv"):
         intents = _read(folder, "bundle_intent.csv", (BUNDLE, "intent"))
         attributes["title"] = align(intents, BUNDLE, ids, str(folder / "bundle_intent.csv"))["intent"]
         empty |= set(intents[BUNDLE].astype(str)) - set(ids.astype(object))

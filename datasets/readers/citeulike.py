@@ -17,7 +17,7 @@ from recsys.datasets.cards import Card, NoOptions
 from recsys.datasets.checks import Catalogue, assemble_rows, check_catalogue, row_numbers
 from recsys.datasets.content.features import normalise_rows
 from recsys.datasets.dataset import Dataset
-from recsys.datasets.files import read_text
+from recsys.datasets.files import is_there, read_text
 from recsys.datasets.readers import recognised_by
 from recsys.errors import DataError
 
@@ -56,7 +56,7 @@ def _tags(folder: Path) -> sp.csr_array:
 
     path, names = folder / "item-tag.dat", folder / "tags.dat"
     limit = None
-    if names.is_file():
+    if is_there(names):
         limit = Catalogue(len(read_text(names).rstrip("\n").split("\n")), str(names))
     frame, n_items = _read_lists(path, "tag", limit)
     width = limit.n_items if limit else int(frame["tag"].max()) + 1 if len(frame) else 1
@@ -90,7 +90,7 @@ def read(folder: Path, card: Card) -> Dataset:
     features = {
         modality: (str(folder / file), make(folder))
         for modality, (file, make) in makers.items()
-        if (folder / file).is_file()
+        if is_there(folder / file)
     }
     catalogue = check_catalogue({file: matrix for file, matrix in features.values()})
     path = folder / "users.dat"

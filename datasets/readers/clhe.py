@@ -8,8 +8,9 @@ The layout does not say who took which bundle, so no pair of `ui_full` can be tr
 
 from __future__ import annotations
 
-import json
 import re
+import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,9 @@ import pandas as pd
 
 from recsys.datasets.bundles import checked_items
 from recsys.datasets.cards import Card, NoOptions
-from recsys.datasets.checks import Catalogue, assemble, make_modality, row_numbers
+from recsys.datasets.checks import Catalogue, assemble, make_modality, row_numbers, too_sparse
 from recsys.datasets.dataset import TEST, TRAIN, VALID, Bundles, Dataset
-from recsys.datasets.files import load_npy, one_line, read_text
+from recsys.datasets.files import is_there, load_npy, one_line, read_json, read_text
 from recsys.datasets.readers import recognised_by
 from recsys.errors import DataError
 
@@ -35,9 +36,11 @@ PARTS = {
 
 def _counts(path: Path) -> tuple[int, int, int]:
     try:
-        counts = json.loads(read_text(path))
+        counts = read_json(path)
         return int(counts["#U"]), int(counts["#B"]), int(counts["#I"])
-    except (ValueError, KeyError, TypeError) as error:
+    except DataError:
+        raise
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise DataError(f'{path}: expected {{"#U": …, "#B": …, "#I": …}} ({one_line(error)})') from None
 
 
@@ -50,7 +53,7 @@ def _lines(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def _pairs(folder: Path, stem: str, row: str, limits: tuple[int, int]) -> pd.DataFrame:
     path = folder / f"{stem}.npy"
-    if path.is_file():
+    if is_there(path):
         pairs = load_npy(path)
         if pairs.ndim != 2 or pairs.shape[1] != 2:
             raise DataError(f"{path}: expected pairs, found shape {pairs.shape}")
@@ -74,13 +77,24 @@ def _features(path: Path, n_items: int) -> np.ndarray:
     import torch
 
     try:
-        tensor = torch.load(path, map_location="cpu", weights_only=True)
+        if zipfile.is_zipfile(path):  # torch does not look at the checksums of the parts
+            with zipfile.ZipFile(path) as archive:
+                if part := archive.testzip():
+                    raise ValueError(f"its part {part} is damaged")
+        with warnings.catch_warnings(action="ignore"):  # of layouts that are in beta
+            tensor = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise DataError(f"{path}: not a whole tensor ({one_line(error)}); fetch it again") from None
     if not isinstance(tensor, torch.Tensor) or tensor.ndim != 2 or len(tensor) != n_items:
         shape = tuple(tensor.shape) if isinstance(tensor, torch.Tensor) else type(tensor).__name__
         raise DataError(f"{path}: expected a tensor of {n_items:,} rows, found {shape}")
-    return tensor.float().numpy()
+    plain = tensor.layout == torch.strided and not (
+        tensor.is_meta or tensor.is_quantized or tensor.is_complex()
+    )
+    if not plain or tensor.numel() > tensor.untyped_storage().nbytes():
+        kind = f"{tensor.dtype}, {tensor.layout}, on {tensor.device}"
+        raise DataError(f"{path}: expected a dense tensor of real numbers, each of its own, found {kind}")
+    return tensor.detach().float().numpy()
 
 
 def recognises(folder: Path) -> bool:
@@ -99,6 +113,11 @@ def read(folder: Path, card: Card) -> Dataset:
         for stem, (label, given) in PARTS.items()
     ]
     frame = pd.concat(parts, ignore_index=True)
+    for key, count in (("#U", n_users), ("#B", n_bundles), ("#I", n_items)):
+        if count < 0 or too_sparse(count, len(feedback) + len(frame)):
+            raise DataError(
+                f"{folder / 'count.json'}: {key} is {count}, for {len(feedback) + len(frame):,} pairs"
+            )
     twice = frame.drop_duplicates().duplicated(["bundle", "item"], keep=False)
     if twice.any():
         row = frame.drop_duplicates()[twice].iloc[0]
@@ -110,7 +129,7 @@ def read(folder: Path, card: Card) -> Dataset:
         notes.append(f"bi_*: {empty:,} bundles without an item take part in nothing")
     modalities = {}
     for name, file in FEATURES.items():
-        if (folder / file).is_file():
+        if is_there(folder / file):
             modalities[name], more = make_modality(_features(folder / file, n_items), str(folder / file))
             notes += more
     return assemble(

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from recsys.datasets.cards import Card, NoOptions
-from recsys.datasets.checks import MAX_GAP, assemble_rows, check_catalogue, row_numbers
+from recsys.datasets.checks import assemble_rows, check_catalogue, row_numbers, too_sparse
 from recsys.datasets.dataset import Dataset
 from recsys.datasets.files import feature_files, need_file, one_line
 from recsys.datasets.pickled import ARRAY_PARTS, Call, Name, Refused, array_of, record
@@ -113,7 +113,7 @@ def read(folder: Path, card: Card) -> Dataset:
     frames, n_users = [], 0
     for label, file in enumerate(FILES):
         user, item, shape = load_pairs(folder / file)
-        if shape[0] > 1_000_000 + MAX_GAP * len(user):
+        if too_sparse(shape[0], len(user)):
             raise DataError(
                 f"{folder / file}: {shape[0]:,} rows for {len(user):,} entries; expected a row for each user"
             )

@@ -28,9 +28,10 @@ def _read_part(path: Path, label: int, catalogue: Catalogue | None) -> tuple[pd.
     users = row_numbers(users.set_axis(pd.Index(list(lists), name="user")), str(path))
     lengths = np.fromiter((len(items) for items in lists.values()), dtype=np.int64, count=len(lists))
     items = list(chain.from_iterable(lists.values()))
-    numbers = np.asarray(items) if all(type(i) is int for i in items) else np.asarray(items, dtype=object)
     user = pd.Index(np.repeat(users, lengths), name="user")
-    column = pd.Series(numbers if items else np.empty(0, np.int64), index=user, name="item")
+    # Not through an array: lists of one length would make it a matrix.
+    kind = np.int64 if all(type(i) is int and abs(i) < 2**62 for i in items) else object
+    column = pd.Series(items, index=user, dtype=kind, name="item")
     frame = pd.DataFrame(
         {"user": user.to_numpy(), "item": row_numbers(column, str(path), catalogue)}, index=user
     )

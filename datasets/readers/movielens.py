@@ -8,8 +8,16 @@ from pathlib import Path
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, PositiveInt
 
-from recsys.datasets.cards import Card
-from recsys.datasets.checks import Attributes, align, assemble, number_ids, positions, to_numbers, to_tokens
+from recsys.datasets.cards import Card, Seed
+from recsys.datasets.checks import (
+    Attributes,
+    align,
+    assemble,
+    number_ids,
+    positions,
+    to_numbers,
+    to_tokens,
+)
 from recsys.datasets.content.encode import run_encoder
 from recsys.datasets.dataset import Dataset
 from recsys.datasets.files import one_line, read_text
@@ -32,7 +40,7 @@ class MovieLensOptions(BaseModel):
 
     positive_from: float | None = 4
     width: PositiveInt = 64
-    seed: int = 0
+    seed: Seed = 0
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -52,6 +60,12 @@ def _read(path: Path) -> pd.DataFrame:
         raise DataError(f"{path}: lines have {frame.shape[1]} fields, expected {len(names)}: {expected}")
     frame.columns = pd.Index(names)
     frame.index = pd.RangeIndex(1, len(frame) + 1, name="line")
+    if (frame.iloc[:, -1].isna() | (frame.iloc[:, -1] == "")).any():
+        for number, line in enumerate(text.split("\n"), start=1):
+            if line and line.count("\t") < len(names) - 1:
+                raise DataError(
+                    f"{path}: line {number} has fewer fields than {len(names)}: {'::'.join(names)}"
+                )
     return frame
 
 

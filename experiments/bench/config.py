@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -403,7 +404,7 @@ def make_jobs(
                 contents, splitting.seeds, experiment.seeds
             ):
                 drawn = {"content": content, "split_seed": split_seed, "seed": seed}
-                job = Job(title, config.model_copy(update=drawn), data, code, out.resolve())
+                job = Job(title, config.model_copy(update=drawn), data, code, Path(os.path.realpath(out)))
                 jobs.append(job)
     return jobs
 

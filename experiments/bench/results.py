@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,12 +23,13 @@ from recsys.experiments.bench.tables import csv_text, markdown
 from recsys.experiments.stats import statistics, verdicts
 from recsys.experiments.stats.verdicts import ONE_SEED, Rules, best_of, compare, estimates
 from recsys.files import check_regular, parse_json, write_text
-from recsys.runs.artifacts import ENVIRONMENT_FILE, METRICS_FILE, USERS_FILE, read_metrics
+from recsys.runs.artifacts import ENVIRONMENT_FILE, METRICS_FILE, USERS_FILE, read_metrics, test_key
 from recsys.runs.tables import SHARE_SHOWN
 
 RESULTS_FILE, MARKDOWN_FILE, CSV_FILE = "results.json", "table.md", "table.csv"
 Draw = tuple[int, int]
 """Seed of the split, seed of the training."""
+ROUNDING = 1e-6
 SEED = 20260101
 """Of the bootstrap, so that the same jobs give the same table."""
 
@@ -77,11 +79,30 @@ def read_scored(folder: Path, label: str, draw: Draw) -> Scored:
         frame = read_table(users, use_threads=False).to_pandas()
         if not {"number", "group"} <= set(frame):
             raise ValueError("no columns number and group")
+        _check_figures(frame, metrics)
         digest = hashlib.sha256((folder / METRICS_FILE).read_bytes() + users.read_bytes())
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except (
+        Exception
+    ) as error:  # a damaged file raises ArrowException, ValueError, OSError, TypeError, KeyError ...
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{users} is not readable ({reason}); delete the folder and run again") from None
     return Scored(label, draw, folder, metrics, frame, digest.hexdigest())
+
+
+def _check_figures(users: pd.DataFrame, metrics: Mapping[str, Any]) -> None:
+    """ValueError where the users' values are not those whose means metrics.json holds: a file has changed since."""
+    numbers = users["number"]
+    if numbers.dtype.kind not in "iu" or users.duplicated(["group", "number"]).any():
+        raise ValueError("its numbers are no users'")
+    groups = users["group"].astype(str).map(test_key)
+    if (counts := groups.value_counts().to_dict()) != metrics["users"]:
+        raise ValueError(f"{METRICS_FILE} counts other users than its {counts.get('test', 0):,}")
+    means = users.groupby(groups)[[c for c in users if "@" in str(c)]].mean()
+    for group, row in means.iterrows():
+        stated = metrics.get(str(group)) or {}
+        for name, mean in row.items():
+            if not abs(mean - stated.get(name, math.nan)) <= ROUNDING:
+                raise ValueError(f"the mean of {name:.40} is not that of {METRICS_FILE}")
 
 
 def summarise(

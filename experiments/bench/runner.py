@@ -122,7 +122,7 @@ def run_experiment(
     Raises:
         UserError, DataError: something in the experiment cannot be; no job has run then.
     """
-    root = str(Path(options.data_root).resolve()) if options.data_root else None
+    root = os.path.realpath(options.data_root) if options.data_root else None
     jobs = make_jobs(experiment, datasets, out, data_root=root, device=options.device)
     state = Progress(_states(jobs, options.any_code), options.processes)
     console.print(

@@ -19,7 +19,7 @@ from recsys.experiments.bench.results import RESULTS_FILE, Draw, Scored, read_js
 from recsys.experiments.bench.sweep import config_title
 from recsys.files import check_regular
 from recsys.inputs.corruption import CONTROLS, ContentCorruption
-from recsys.runs.artifacts import CONFIG_FILE, ENVIRONMENT_FILE, HISTORY_FILE, METRICS_FILE, read_metrics
+from recsys.runs.artifacts import CONFIG_FILE, HISTORY_FILE, METRICS_FILE, read_environment, read_metrics
 from recsys.runs.config import RunConfig, load_config
 
 NAMED_SETTINGS = 3
@@ -139,10 +139,10 @@ def collect(folder: Path, without: Path | None = None) -> Collection:
 
 def run_folders(folder: Path, without: Path | None = None) -> Iterator[Path]:
     """Folders at or below `folder` that a run has left files in, by name; none inside another, none hidden."""
-    skipped = without.resolve() if without else None
+    skipped = os.path.realpath(without) if without else None
     for path, folders, files in os.walk(folder):
         here = Path(path)
-        if here.resolve() == skipped:
+        if os.path.realpath(here) == skipped:
             folders.clear()
         elif {CONFIG_FILE, METRICS_FILE, ERROR_FILE} & set(files):
             folders.clear()
@@ -175,7 +175,7 @@ def _read(folder: Path, name: str) -> StoredRun:
     control = f", {CONTROLS[config.content.control]}" if config.content.control else ""
     label = job["label"] if isinstance(job.get("label"), str) else config.model + control
     scored = read_scored(folder, label, (config.split_seed, config.seed))
-    environment = read_json(folder / ENVIRONMENT_FILE)
+    environment = read_environment(folder)
     title = _name(label, config)
     return StoredRun(name, title, config, scored, job, environment, _history(folder))
 
@@ -200,8 +200,8 @@ def _history(folder: Path) -> pd.DataFrame | None:
         return None
     check_regular(path)
     try:
-        return pd.read_csv(path)
-    except (OSError, ValueError) as error:
+        return pd.read_csv(path).apply(pd.to_numeric)
+    except (OSError, ValueError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path} is not readable ({reason}); delete the folder and run again") from None
 

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import math
+import os
 import shlex
 from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
@@ -67,7 +68,8 @@ def render(
     template = environment.from_string((HERE / "page.html").read_text(encoding="utf-8"))
     runs = [run for section in sections for run in section.group.runs]
     return template.render(
-        title=collection.results.get("title") or f"Runs in {collection.folder.resolve().name}",
+        title=collection.results.get("title")
+        or f"Runs in {os.path.basename(os.path.realpath(collection.folder))}",
         headlines=[headline(s.group.title, s.table) for s in sections],
         facts=_facts(collection, runs),
         sources=[source.facts() for source in sources.values()],

@@ -66,7 +66,7 @@ def run_scan(name: str, options: ScanOptions, console: Console) -> dict[str, Any
     split = tuning.config.split
     scan = scan.model_copy(update={"run": scan.run.model_copy(update={"split": split})})
     folder = options.out or Path("runs/scan") / f"{scan.run.model}-{dataset.name}-{split}"
-    plan = ScanPlan(scan, folder.resolve(), options.storage)
+    plan = ScanPlan(scan, Path(os.path.realpath(folder)), options.storage)
     with storage_errors_in_one_line(options.storage):
         study = open_scan(plan, space, data_checksum(dataset))
         progress = ProgressLines(study, plan, console)

@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 
 from recsys.errors import UserError, nearest
 from recsys.models.base import Model
-from recsys.settings import Settings, build
+from recsys.settings import Settings, build, short
 
 RANGE_KEYS = ("low", "high", "log", "step")
 Space = dict[str, BaseDistribution]
@@ -95,8 +95,10 @@ def _distribution(name: str, field: FieldInfo, given: Any) -> BaseDistribution:
         return FloatDistribution(
             float(values["low"]), float(values["high"]), bool(values["log"]), values["step"]
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"search: '{name}': expected {{low, high, log}}, got {given} ({error})") from None
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise UserError(
+            f"search: '{name}': expected {{low, high, log}}, got {short(given)} ({error})"
+        ) from None
 
 
 def _or_range(field: FieldInfo) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -89,10 +91,16 @@ def demo(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line. What a user can mend is one line on standard error and exit status 2."""
+    """Run the command line. What a user can mend is one line on standard error and exit status 2: a UserError, or what
+    the system refuses (a terminal's pipe that is full, a name that is too long)."""
     try:
-        make_app()(arguments, standalone_mode=True)
-    except UserError as error:
+        try:
+            make_app()(arguments, standalone_mode=True)
+        finally:
+            sys.stdout.flush()
+    except (UserError, OSError) as error:
+        with contextlib.suppress(OSError, ValueError):
+            _drop_unwritten()
         print(f"recsys: {one_line(error)}", file=sys.stderr)
         sys.exit(2)
     except (MemoryError, RuntimeError) as error:
@@ -101,3 +109,13 @@ def main(arguments: list[str] | None = None) -> None:
         remedy = "take a smaller width or batch_size, another model, or fewer processes"
         print(f"recsys: out of memory ({one_line(error)[:200]}); {remedy}", file=sys.stderr)
         sys.exit(2)
+
+
+def _drop_unwritten() -> None:
+    """Let nothing that standard output could not take be tried again when the interpreter ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -44,7 +45,7 @@ def scan(
     """Search a model's best settings by its validation metric; the test part is never used."""
     from recsys.experiments.tune.scan import ScanOptions, run_scan
 
-    root = str(data_root.resolve()) if data_root else None
+    root = os.path.realpath(data_root) if data_root else None
     fields = {"model": model, "dataset": dataset, "data_root": root, "device": device}
     overrides = {"trials": trials, "timeout": timeout}
     options = ScanOptions(out, workers, storage, dask, smoke, tuple(fields.items()), tuple(overrides.items()))

@@ -136,7 +136,8 @@ class Environment(BaseModel):
     Attributes:
         notes: what should be known of the data and the split.
         content: modality -> how it came about.
-        data_sha256, split_sha256: checksums of the data set and of the split's row numbers.
+        data_sha256, split_sha256, config_sha256: checksums of the data set, of the split's row numbers, and of what
+            config.yaml says but for places; the last is empty of runs that did not record it.
         usage: wall and CPU seconds, and peak memory in MiB.
     """
 
@@ -149,6 +150,7 @@ class Environment(BaseModel):
     threads: int
     data_sha256: str
     split_sha256: str
+    config_sha256: str = ""
     processes: int = 1
     notes: list[str] = []
     content: dict[str, Provenance] = {}

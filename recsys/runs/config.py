@@ -6,7 +6,9 @@ The command line, experiment and scan files, `rerun`, the demo and the Python ca
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -227,6 +229,12 @@ def load_config(folder: Path) -> RunConfig:
     card = own_card(folder)
     # The folder may have been moved since.
     return config.model_copy(update={"dataset": str(card.resolve())}) if card else config
+
+
+def config_checksum(values: Mapping[str, Any]) -> str:
+    """SHA-256 of what config.yaml says, but for where the run and its data lie."""
+    said = {k: v for k, v in values.items() if k not in (*PLACES, "dataset")}
+    return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def check_same_run(folder: Path, config: RunConfig) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from recsys.datasets.checks import make_modality, need_columns, place, positions
+from recsys.datasets.checks import check_ids, make_modality, need_columns, place, positions
 from recsys.datasets.content.columns import cells
 from recsys.datasets.content.encode import encode
 from recsys.datasets.dataset import Dataset, Modality
@@ -114,6 +114,7 @@ def new_users_of(table: pd.DataFrame, dataset: Dataset, source: str) -> tuple[np
     if not len(tokens):
         raise DataError(f"{source} holds no users; expected at least one row")
     _refuse_known(tokens, dataset.user_ids, "user", source, "rename it, or recommend to it with --user")
+    check_ids(table["item"], source)
     items = _texts(table["item"])
     numbers = positions(dataset.item_ids, items)
     if (bad := (numbers < 0) & (items != "")).any():
@@ -180,7 +181,10 @@ def _lists(column: pd.Series, name: str, source: str) -> tuple[np.ndarray, np.nd
             f"others have {sizes[0]}; expected lists of one length"
         )
     values = np.zeros((len(held), sizes[0]))
-    values[held] = np.stack(list(column[held])).astype(np.float64)
+    try:
+        values[held] = np.array([list(value) for value in column[held]], dtype=np.float64)
+    except (ValueError, TypeError):
+        raise DataError(f"{source}: {name} holds lists of other things than numbers") from None
     return values, held
 
 
@@ -235,6 +239,7 @@ def _texts(column: pd.Series) -> np.ndarray:
 
 
 def _ids(column: pd.Series, noun: str, source: str) -> np.ndarray:
+    check_ids(column, source)
     ids = _texts(column)
     if (bad := ids == "").any():
         raise DataError(f"{source}: {place(column.index, bad)}: {noun} is empty, expected an id")

@@ -16,11 +16,12 @@ from recsys.datasets.dataset import Dataset
 from recsys.datasets.splits import Split, head_items, make_split
 from recsys.errors import UserError
 from recsys.evaluation.evaluator import OVERALL, Evaluation, Evaluator
-from recsys.files import atomic
+from recsys.files import atomic, read_yaml
 from recsys.inputs.corruption import corrupt
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model
 from recsys.runs.artifacts import (
+    CONFIG_FILE,
     ENVIRONMENT_FILE,
     MASK,
     METRICS_FILE,
@@ -34,7 +35,15 @@ from recsys.runs.artifacts import (
     test_key,
     write_json,
 )
-from recsys.runs.config import Refit, RunConfig, check_same_run, load_config, resolve, save_config
+from recsys.runs.config import (
+    Refit,
+    RunConfig,
+    check_same_run,
+    config_checksum,
+    load_config,
+    resolve,
+    save_config,
+)
 from recsys.runs.record import Usage, checksums, environment, usage
 from recsys.runs.tasks import task_of
 from recsys.training.distributed import Distributed
@@ -179,6 +188,7 @@ def execute(
             "notes": [*run.dataset.notes, *run.split.notes],
         }
         save_config(run.config, folder)
+        about["config_sha256"] = config_checksum(run.config.model_dump())
         write_json(Environment(**about), folder / ENVIRONMENT_FILE)
     trained = _train(run, folder, console, distributed)
     if not leads:
@@ -223,8 +233,14 @@ def _close(folder: Path, reported: dict[str, Any]) -> dict[str, Any]:
 
 def check_same_data(folder: Path, run: Run) -> None:
     """UserError where the run in `folder` was trained on other data, or on another split of them: what it learned
-    belongs to other users and items."""
-    recorded = read_environment(folder)
+    belongs to other users and items; or where its config.yaml has been edited since."""
+    recorded, path = read_environment(folder), folder / CONFIG_FILE
+    known = recorded.get("config_sha256") if path.exists() else ""
+    if known and known != config_checksum(read_yaml(path)):
+        raise UserError(
+            f"{path} has been edited since this run was trained; bring the old file back, or train "
+            "again in another folder"
+        )
     for key, now in checksums(run.dataset, run.split).items() if recorded else ():
         if recorded[key] != now:
             what = f"the data set '{run.dataset.name}'" if key == "data_sha256" else "its split"

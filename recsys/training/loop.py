@@ -22,7 +22,7 @@ from pytorch_lightning.plugins.io import CheckpointIO
 from pytorch_lightning.utilities import rank_zero_only
 
 from recsys.errors import LeakError, UserError
-from recsys.files import atomic, write_text
+from recsys.files import atomic, check_regular, write_text
 from recsys.inputs.sampler import Batch, Sampler, derived_seed, visited
 from recsys.inputs.train_settings import TrainSettings
 from recsys.models.base import Model
@@ -136,6 +136,7 @@ class AtomicCheckpointIO(CheckpointIO):
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
+        check_regular(Path(path))
         try:
             return torch.load(path, map_location=map_location or "cpu", weights_only=True)
         except Exception as error:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from recsys.errors import UserError
 from recsys.files import atomic, check_regular
@@ -16,9 +18,21 @@ from recsys.training.filenames import MODEL_FILE
 
 def save_model(model: Model, folder: Path) -> None:
     """Write the model's arrays to `folder`/model.safetensors, whole or not at all."""
+    arrays = {name: tensor.cpu() for name, tensor in model.arrays().items()}
+    about = {"model": type(model).__name__, "sha256": checksum(arrays)}
     with atomic(folder / MODEL_FILE) as temporary:
-        arrays = {name: tensor.cpu() for name, tensor in model.arrays().items()}
-        save_file(arrays, temporary, metadata={"model": type(model).__name__})
+        # Serialised in memory first: safetensors reports a full disk as an error of its own.
+        temporary.write_bytes(save(arrays, metadata=about))
+
+
+def checksum(arrays: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 of arrays with their names, types and shapes, whatever their order."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name} {array.dtype} {tuple(array.shape)} ".encode())
+        digest.update(array.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def load_model(model: Model, folder: Path) -> None:
@@ -31,15 +45,17 @@ def load_model(model: Model, folder: Path) -> None:
     check_regular(path)
     try:
         with safe_open(path, framework="pt") as file:
-            written = (file.metadata() or {}).get("model", "")
+            about = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} holds no whole weights ({reason:.120}); train the run again") from None
-    if written != type(model).__name__:
+    if (written := about.get("model")) != type(model).__name__:
         raise UserError(
             f"{path} holds the weights of {written or 'another model'}, not of {type(model).__name__}"
         )
+    if about.get("sha256") != checksum(arrays):
+        raise UserError(f"{path} has changed since it was written (SHA-256); train the run again")
     for name, array in arrays.items():
         if array.is_floating_point() and not torch.isfinite(array).all():
             raise UserError(f"{path}: '{name}' holds NaN or infinity; train the run again")
