@@ -64,7 +64,7 @@ class LATTICE(Model):
     S_m is the normalised graph of the k largest cosines of raw features, S'_m the same of
     the projections W_m x^m + b_m, w a softmax of learned logits, u_ui and i_ui LightGCN's. As in the authors'
     code an epoch's first step searches the neighbours anew and trains w and W_m through the edges' weights;
-    its other steps keep A.
+    its other steps keep A; and the learning rate of epoch e is 0.96^(e/50) of the first.
 
     Departures: no similarity is ever formed of all pairs, only the k largest of a row, and of the learned
     ones only positive ones; the interaction graph is normalised symmetrically and has no self loops, as in
@@ -74,7 +74,11 @@ class LATTICE(Model):
 
     Settings = LATTICESettings
     paper = "Mining Latent Structures for Multimedia Recommendation, ACM MM 2021, arXiv 2104.09036"
-    train_defaults: ClassVar[Mapping[str, Any]] = {"batch_size": 1024, "learning_rate": 5e-4}
+    train_defaults: ClassVar[Mapping[str, Any]] = {
+        "batch_size": 1024,
+        "learning_rate": 5e-4,
+        "decay": 0.96 ** (1 / 50),
+    }
     reads_content = True
     ranks_cold_items = True
     trains_in_shares = True
