@@ -74,20 +74,22 @@ class MGCN(Model):
 
         purifier   z_m = e_i * sigmoid(W2_m (W1_m x_m + b1_m) + b2_m)
         views      behaviour: LightGCN; E_m = S_m^L z_m for items, E_m = D_u^-1/2 R D_i^-1/2 E_m for users,
-                   S_m the k-NN graph of the modality (edges 1, symmetrically normalised)
+                   S_m the k-NN graph of the modality (weights: cosines, symmetrically normalised)
         fuser      a = softmax_m(q . tanh(W E_m + b)),  common = sum_m a_m E_m,
                    side = (common + sum_m sigmoid(P_m behaviour + c_m) * (E_m - common)) / (M + 1)
         output     behaviour + side
         L = BPR + contrast (InfoNCE(side_i, behaviour_i) + InfoNCE(side_u, behaviour_u)) + reg l2
 
-    the InfoNCE over the batch's rows. As in the authors' code, edges weigh 1 and the fuser divides by M + 1.
+    the InfoNCE over the batch's rows. As in both published codes, the authors' and MMRec's, an edge weighs the cosine
+    and the fuser divides by M + 1. With edges of weight 1 NDCG@20 was as high on tiktok (0.0452 to 0.0451) and lower on
+    ml-100k (0.0731 to 0.0759; three seeds).
 
     Departures: raw features are scaled to unit rows and stay as they are (the code trains them too); item graphs
-    join warm items only; an item that lacks a modality has a zero view there and no attention. The fuser
+    join warm items only, by positive cosines; an item that lacks a modality has a zero view there and no attention. The fuser
     works row by row, so training runs it on the batch's rows alone.
 
     A cold item takes e_i and its behaviour view from its k - 1 nearest training items by content; its modality
-    views are the mean of its own purified features and those items' views, as the item graphs would have it.
+    views are the mean of its own purified features and those items' views.
     """
 
     Settings = MGCNSettings
@@ -105,7 +107,7 @@ class MGCN(Model):
         self.propagation = SparseOperator(data.bipartite_graph())
         self.add_id_tables(settings.width)
         warm = np.flatnonzero(data.warm_items)
-        graphs = [data.neighbour_graph(name, settings.k) for name in self.modalities]
+        graphs = [data.neighbour_graph(name, settings.k, weight="cosine") for name in self.modalities]
         self.graphs = ModalityGraphs(graphs, warm)
         self.content = ItemContent(self.modalities, warm)
         self.register_buffer("absent", absent(self.modalities), persistent=False)
