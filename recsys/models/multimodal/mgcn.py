@@ -85,8 +85,8 @@ class MGCN(Model):
     ml-100k (0.0731 to 0.0759; three seeds).
 
     Departures: raw features are scaled to unit rows and stay as they are (the code trains them too); item graphs
-    join warm items only, by positive cosines; an item that lacks a modality has a zero view there and no attention. The fuser
-    works row by row, so training runs it on the batch's rows alone.
+    join warm items only, by positive cosines; an item that lacks a modality has a zero view there and no attention.
+    The fuser works row by row, so training runs it on the batch's rows alone.
 
     A cold item takes e_i and its behaviour view from its k - 1 nearest training items by content; its modality
     views are the mean of its own purified features and those items' views.
