@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from recsys.encoders.content import ContentRows
 from recsys.encoders.hypergraph import hypergraph
 from recsys.encoders.lightgcn import lightgcn
 from recsys.encoders.linear import linear
+from recsys.graphs.bipartite import self_loops
 from recsys.graphs.knn import knn, neighbour_graph
 from recsys.graphs.normalise import row_normalise
 from recsys.graphs.operator import SparseOperator
@@ -51,6 +52,9 @@ class LATTICESettings(Settings):
     skip: float = setting(
         0.9, "share of the raw features' graph in the item graph", low=0, high=1, search=(0.5, 1.0)
     )
+    interactions: Literal["symmetric", "self-loops"] = setting(
+        "symmetric", "the interaction graph: D^-1/2 A D^-1/2, or D^-1 (A + I) as in the published code"
+    )
     reg: float = setting(
         1e-5, "weight of the L2 penalty on a batch's vectors", low=0, search=(1e-6, 1e-1), log=True
     )
@@ -68,7 +72,8 @@ class LATTICE(Model):
 
     Departures: no similarity is ever formed of all pairs, only the k largest of a row, and of the learned
     ones only positive ones; the interaction graph is normalised symmetrically and has no self loops, as in
-    LightGCN; features are scaled to unit rows. A cold item has its row of A from its k nearest warm items,
+    LightGCN (the code's is an option, `interactions`); features are scaled to unit rows and not trained
+    themselves. A cold item has its row of A from its k nearest warm items,
     raw and projected, and takes the mean of its neighbours' i_ui.
     """
 
@@ -87,7 +92,10 @@ class LATTICE(Model):
     def __init__(self, settings: LATTICESettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
         self.modalities = choose(data.modalities, settings.modalities, "LATTICE")
-        self.propagation = SparseOperator(data.bipartite_graph())
+        graph = data.bipartite_graph()
+        if settings.interactions == "self-loops":
+            graph = self_loops(data.interactions)
+        self.propagation = SparseOperator(graph)
         self.raw = [data.neighbour_graph(name, settings.k, weight="cosine") for name in self.modalities]
         self.add_id_tables(settings.width)
         self.logits = nn.Parameter(torch.zeros(len(self.modalities)))
@@ -155,8 +163,20 @@ class LATTICE(Model):
             for name, bank, content, layer in parts
         }
 
+    def _from_interactions(self) -> tuple[Tensor, Tensor]:
+        """u_ui and i_ui."""
+        users, items, layers = self.user_table, self.item_table, self.settings.layers
+        if self.settings.interactions == "symmetric":
+            return lightgcn(self.propagation, users, items, layers)
+        total = last = torch.cat([users, items])
+        for _ in range(layers):
+            last = self.propagation @ last
+            total = total + last
+        mean = total / (layers + 1)
+        return mean[: len(users)], mean[len(users) :]
+
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        users, items = lightgcn(self.propagation, self.user_table, self.item_table, self.settings.layers)
+        users, items = self._from_interactions()
         graph: SparseOperator | Edges | None = self.item_graph
         if graph is None:
             graph = edges = self._edges()
@@ -172,7 +192,7 @@ class LATTICE(Model):
 
     def _scored(self) -> tuple[Tensor, Tensor, Tensor, SparseOperator]:
         """(users, i_ui, A^(L-1) e, A) with the graph that the present parameters give."""
-        users, items = lightgcn(self.propagation, self.user_table, self.item_table, self.settings.layers)
+        users, items = self._from_interactions()
         with torch.no_grad():
             graph = self._operator(self._edges())
         return users, items, hypergraph(graph, self.item_table, self.settings.item_layers - 1), graph
