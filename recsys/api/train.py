@@ -30,6 +30,7 @@ def train(
     task: str = "recommend",
     content_corruption: Mapping[str, Any] | None = None,
     tuned: bool | str = False,
+    published: bool = False,
     metrics: Iterable[str] = (),
     device: str = "auto",
     folder: str | Path | None = None,
@@ -52,6 +53,7 @@ def train(
         content_corruption: what is done to the content that the model sees, such as {"missing": 0.5}.
         tuned: True: start from the settings that ship for this model, data set and split; or the path of a scan's
             best.yaml.
+        published: start from the settings and the protocol that the model's authors published.
         metrics: to report beside the task's own, such as "recall@5".
         device: "auto", "cpu", "cuda" or "cuda:1".
         folder: where the run's files go, to be resumed or kept; None: a temporary folder, and `save` keeps it.
@@ -83,6 +85,7 @@ def train(
         "content": dict(content_corruption or {}),
         "settings": merge(spec.settings, settings),
         "tuned": tuned,
+        "published": published,
         "metrics": list(metrics),
         "device": device,
     }

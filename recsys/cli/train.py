@@ -82,6 +82,12 @@ def train(
             "--tuned", help="Use the settings that a recorded search chose for this data set and split."
         ),
     ] = False,
+    published: Annotated[
+        bool,
+        typer.Option(
+            "--published", help="Use the settings and the protocol that the model's authors published."
+        ),
+    ] = False,
     metrics: Annotated[
         list[str] | None,
         typer.Option(
@@ -142,6 +148,7 @@ def train(
             "content": build(ContentCorruption, parse_assignments(content or [], "--content"), "--content"),
             "settings": read_settings(config) | parse_assignments(assignments or []),
             "tuned": tuned,
+            "published": published,
             "metrics": metrics or [],
             "data_root": str(data_root) if data_root else None,
             "device": device,
@@ -158,7 +165,7 @@ def train(
         from recsys.runs.explain import check_explainable
 
         check_explainable(run.model, model)
-    tell_of_tuned(run, asked, screen)
+    tell_of_settings(run, asked, screen)
     for note in run.dataset.notes:
         screen.print(f"note: {note}", markup=False)
     name = f"{model.replace(':', '-')}-seed{seed}"
@@ -227,13 +234,16 @@ def report_gates(run: Run, folder: Path, screen: Console) -> None:
     screen.print(explain(run, folder))
 
 
-def tell_of_tuned(run: Run, asked: RunConfig, screen: Console) -> None:
-    """Print which tuned settings were taken, or that there are some to take."""
+def tell_of_settings(run: Run, asked: RunConfig, screen: Console) -> None:
+    """Print which tuned or published settings were taken, or that there are tuned ones to take."""
     from recsys.runs.config import shipped_tuned
 
     where = f"{run.config.model} on {run.dataset.name}, {run.config.split}"
     if run.tuned:
         screen.print(f"settings tuned for {where}: {run.tuned.name}", markup=False)
+    elif asked.published:
+        source = type(run.model).published.source
+        screen.print(f"settings as published: {source}; the test masks training alone", markup=False)
     elif (
         asked.tuned is False and shipped_tuned(run.config.model, run.dataset.name, run.config.split).is_file()
     ):

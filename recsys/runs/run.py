@@ -160,7 +160,14 @@ def execute(
         return {}
     checked = run.data.ledger.audit(run.split.cold_users, run.split.cold_items)
     scored = time.perf_counter()
-    evaluator = make_evaluator(run.dataset, run.split, run.data, "test", metrics=run.config.wanted_metrics())
+    evaluator = make_evaluator(
+        run.dataset,
+        run.split,
+        run.data,
+        "test",
+        metrics=run.config.wanted_metrics(),
+        mask_valid=not run.config.published,
+    )
     evaluation = evaluator.evaluate(run.model.scorer(run.data.query_users(run.support("test"))))
     timing = {
         "graph": run.graph_seconds,
@@ -241,16 +248,18 @@ def make_evaluator(
     part: str,
     at_most: int | None = None,
     metrics: Sequence[str] = (),
+    mask_valid: bool = True,
 ) -> Evaluator:
     """The evaluator of "valid" or "test". What a user is known to have by then is masked: the training part,
     the support part, and in the test also the validation part, whose items cannot be answers any more.
 
     Args:
+        mask_valid: False leaves the validation part in the test's rankings, as published protocols do.
         at_most: so many users, always the same ones; None for all.
         metrics: what it measures; the task's metrics where empty.
     """
     seen = [split.train, getattr(split, f"{part}_support")]
-    if part == "test":
+    if part == "test" and mask_valid:
         seen.append(split.valid)
     counts = data.item_counts()
     head = head_items(counts)

@@ -77,7 +77,7 @@ def compare(folder: Path, given: Material) -> Comparison:
             found.gradients(name, got[name], expected[other])
     found.depart(
         "scores take s = 1/2",
-        "the code ranks with the s that the last training step drew, so that scores repeat with nothing",
+        "the code ranks with the s that the last training step drew: the same weights give other scores",
         "none",
     )
     found.depart("modalities weigh the same in the item graph", "no reason to prefer one", "`weights`")

@@ -18,7 +18,7 @@ from recsys.graphs.operator import SparseOperator
 from recsys.inputs.content import choose
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
-from recsys.models.base import Model, Vectors
+from recsys.models.base import Model, Published, Vectors
 from recsys.settings import Settings, setting
 
 
@@ -54,6 +54,7 @@ class BM3(Model):
 
     Settings = BM3Settings
     paper = "Bootstrap Latent Representations for Multi-modal Recommendation, WWW 2023, arXiv 2207.05969"
+    published = Published("github.com/enoche/BM3 ef82a33382", {"monitor": "recall@20", "patience": 21})
     reads_content = True
     ranks_cold_items = True
     warm_users: Tensor

@@ -26,7 +26,7 @@ from recsys.graphs.operator import SparseOperator
 from recsys.inputs.content import choose, shares
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
-from recsys.models.base import Model, Vectors
+from recsys.models.base import Model, Published, Vectors
 from recsys.objectives.alignment.alignment import alignment
 from recsys.objectives.alignment.calibrated_uniformity import calibrated_uniformity
 from recsys.objectives.alignment.uniformity import uniformity
@@ -72,7 +72,8 @@ class CM3(Model):
     side by side go through LightGCN with sum read-out; users weigh them by a softmax of their own, items add
     one hop over the k-NN item graph. Positives are aligned, negatives kept apart as far as f says.
 
-    Departures: any number of modalities, an item being fused from those that it has; features are scaled to
+    Departures: the code ranks with the s that the last training step drew; any number of modalities, an item being
+    fused from those that it has; features are scaled to
     unit rows; modalities weigh the same in the item graph unless `weights` says otherwise (0.1 visual and 0.9
     textual in the paper's code); user weights start equal, not at random. A cold item has its own channels
     and takes the mean of its k nearest warm items for the layers and the hop that need edges.
@@ -80,6 +81,7 @@ class CM3(Model):
 
     Settings = CM3Settings
     paper = "Calibrating Multimodal Recommendation, arXiv 2508.01226, 2025"
+    published = Published("github.com/enoche/CM3 ab054bb8d2", {"monitor": "recall@20", "patience": 11})
     reads_content = True
     ranks_cold_items = True
     warm: Tensor

@@ -19,7 +19,7 @@ from recsys.graphs.operator import SparseOperator
 from recsys.inputs.content import choose, shares
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
-from recsys.models.base import Model, Vectors, triple_scores, triples
+from recsys.models.base import Model, Published, Vectors, triple_scores, triples
 from recsys.objectives.ranking.bpr import bpr
 from recsys.settings import Settings, setting
 
@@ -56,6 +56,7 @@ class FREEDOM(Model):
         "A Tale of Two Graphs: Freezing and Denoising Graph Structures for Multimodal "
         "Recommendation, ACM MM 2023, arXiv 2211.06924"
     )
+    published = Published("github.com/enoche/FREEDOM 6f896e2441", {"monitor": "recall@20", "patience": 21})
     reads_content = True
     ranks_cold_items = True
 

@@ -27,7 +27,7 @@ from recsys.graphs.operator import SparseOperator
 from recsys.inputs.content import choose, unit_rows
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
-from recsys.models.base import Model, Vectors, triple_scores, triples
+from recsys.models.base import Model, Published, Vectors, triple_scores, triples
 from recsys.objectives.l2 import l2
 from recsys.objectives.ranking.bpr import bpr
 from recsys.settings import Settings, setting
@@ -79,6 +79,17 @@ class LATTICE(Model):
 
     Settings = LATTICESettings
     paper = "Mining Latent Structures for Multimedia Recommendation, ACM MM 2021, arXiv 2104.09036"
+    published = Published(
+        "github.com/CRIPAC-DIG/LATTICE 1b72fe7a74",
+        {
+            "interactions": "self-loops",
+            "sample_by": "users",
+            "monitor": "recall@20",
+            "max_epochs": 200,
+            "eval_every": 5,
+            "patience": 11,
+        },
+    )
     train_defaults: ClassVar[Mapping[str, Any]] = {
         "batch_size": 1024,
         "learning_rate": 5e-4,

@@ -23,7 +23,7 @@ from recsys.graphs.operator import SparseOperator
 from recsys.inputs.content import choose
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
-from recsys.models.base import Model, Vectors, triple_scores
+from recsys.models.base import Model, Published, Vectors, triple_scores
 from recsys.objectives.contrastive.infonce import infonce
 from recsys.objectives.l2 import l2
 from recsys.objectives.ranking.bpr import bpr
@@ -96,6 +96,7 @@ class MGCN(Model):
     paper = (
         "Multi-View Graph Convolutional Network for Multimedia Recommendation, ACM MM 2023, arXiv 2308.03588"
     )
+    published = Published("github.com/demonph10/MGCN d080d5a147", {"monitor": "recall@20", "patience": 11})
     train_defaults: ClassVar = {"decay": 0.96 ** (1 / 50)}
     reads_content = True
     ranks_cold_items = True
