@@ -12,7 +12,7 @@ from torch import Tensor
 
 from recsys.experiments.benchmarks.parity.compare import Comparison, gradients, shaken
 from recsys.experiments.benchmarks.parity.material import WIDTH, Material
-from recsys.experiments.benchmarks.parity.slowly import infonce
+from recsys.experiments.benchmarks.parity.slowly import infonce, unit
 from recsys.inputs.sampler import Batch
 from recsys.models.cold_start.aff import AFF
 
@@ -55,6 +55,7 @@ class Slowly:
     def __init__(self, weights: dict[str, Tensor], given: Material):
         self.weights, self.given = weights, given
         self.taken = [given.interactions[[user]].indices.tolist() for user in range(given.shape[0])]
+        self.content = [unit(rows) for rows in given.features.values()]
         counts = torch.from_numpy(given.interactions.sum(0)).double()
         self.known = (1 + counts).log()
         self.usual, self.sigma = self.known.mean(), self.known.std(correction=0)
@@ -66,8 +67,8 @@ class Slowly:
     def item_fields(self, item: int, with_id: bool) -> Fields:
         """Each modality, W2 gelu(W1 x + b1) + b2, and the ID."""
         fields: Fields = []
-        for number, rows in enumerate(self.given.features.values()):
-            hidden = self.layer(f"item_content.first.{number}", torch.from_numpy(rows[item]).double())
+        for number, rows in enumerate(self.content):
+            hidden = self.layer(f"item_content.first.{number}", rows[item])
             gelu = hidden * (1 + torch.erf(hidden / math.sqrt(2))) / 2
             fields.append(self.layer(f"item_content.second.{number}", gelu))
         return [*fields, self.weights["item_table"][item] if with_id else None]

@@ -35,7 +35,9 @@ def compare(folder: Path, given: Material) -> Comparison:
     first, second = given.features
     how = {"n_mm_layers": 1, "n_ui_layers": 3, "dropout": 0.0, "min_sim": 0.0, "max_sim": 0.8, "alpha": 0.5}
     weights = {first: 0.1, second: 0.9}
-    ours = given.ours(CM3, layers=3, k=5, gamma=0.9, alpha=0.5, s_max=0.8, weights=weights)
+    ours = given.ours(
+        CM3, layers=3, k=5, gamma=0.9, alpha=0.5, s_max=0.8, weights=weights, features="raw", score_at="last"
+    )
     data = given.interactions, given.features
     with mmrec(folder, "CM3", *data, gamma=0.9, lambda_coeff=0.9, mm_image_weight=0.1, **how) as theirs:
         tables = theirs.v_preference, theirs.t_preference, theirs.id_preference
@@ -69,6 +71,9 @@ def compare(folder: Path, given: Material) -> Comparison:
             found.vectors("items", state.items, theirs.result_embed[n_users:])
             loss, own_loss = theirs.calculate_loss(triple(batch)), sum(ours.loss(batch).values())
         found.loss("all terms, same s", own_loss, loss)
+        vectors, ranked = ours(), theirs.result_embed
+        scores = ranked[:n_users] @ ranked[n_users:].T
+        found.vectors("scores at the last s", vectors.users @ vectors.items.T, scores)
         expected, got = gradients(theirs, loss), gradients(ours, own_loss)
         of_users = [expected[f"{name}_preference"] for name in ("v", "t", "id")]
         found.gradients("user_table", got["user_table"], torch.cat(of_users, 1))
@@ -78,7 +83,12 @@ def compare(folder: Path, given: Material) -> Comparison:
     found.depart(
         "scores take s = 1/2",
         "the code ranks with the s that the last training step drew: the same weights give other scores",
-        "none",
+        "`score_at: last` (compared above)",
+    )
+    found.depart(
+        "raw features are unit rows",
+        "modalities of other scales weigh alike",
+        "`features: raw` (compared above)",
     )
     found.depart("modalities weigh the same in the item graph", "no reason to prefer one", "`weights`")
     return found

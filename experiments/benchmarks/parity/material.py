@@ -14,7 +14,6 @@ from recsys.datasets.cards import load_dataset
 from recsys.datasets.dataset import Modality
 from recsys.datasets.splits import make_split
 from recsys.errors import DataError
-from recsys.inputs.content import unit_rows
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
 from recsys.runs.config import resolve_settings
@@ -29,7 +28,7 @@ class Material:
     Attributes:
         name: of the slice, for the page.
         interactions: (n_users, n_items) float32 CSR of ones.
-        features: modality -> (n_items, width) float32 unit rows, no two of an item alike.
+        features: modality -> (n_items, width) float32 rows of different lengths, no two alike.
     """
 
     name: str
@@ -83,7 +82,7 @@ def material(data_root: str | None) -> Material:
     users = np.sort(np.argsort(-np.diff(part.indptr))[:250])
     part = part[users]
     warm = np.bincount(part.indices, minlength=part.shape[1]) > 0
-    held = {name: unit_rows(rows[items[warm]]) for name, rows in features.items()}
+    held = {name: rows[items[warm]].astype(np.float32) for name, rows in features.items()}
     return Material("tiktok, publisher's split", sp.csr_array(part[:, warm]), held)
 
 
@@ -94,9 +93,7 @@ def of_toys() -> Material:
     rng = np.random.default_rng(0)
     widths = {"image": 24, "audio": 12}
     drawn = {n: rng.normal(size=(part.shape[1], w)).astype(np.float32) for n, w in widths.items()}
-    return Material(
-        "the toy shop", sp.csr_array(part), {name: unit_rows(rows) for name, rows in drawn.items()}
-    )
+    return Material("the toy shop", sp.csr_array(part), drawn)
 
 
 def _distinct(rows: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from recsys.experiments.benchmarks.parity.slowly import (
     nearest,
     normalised,
     squares,
+    unit,
 )
 from recsys.models.multimodal.sige import SIGE
 
@@ -50,7 +51,7 @@ def compare(folder: Path | None, given: Material) -> Comparison:
     of_items, of_users = [], []
     for number, (rows, graph) in enumerate(zip(given.features.values(), graphs, strict=True)):
         layer = weights[f"project.{number}.weight"], weights[f"project.{number}.bias"]
-        projected = torch.stack([layer[0] @ row + layer[1] for row in torch.from_numpy(rows).double()])
+        projected = torch.stack([layer[0] @ row + layer[1] for row in unit(rows)])
         gated = weights["item_table"] * torch.sigmoid(projected)
         of_items.append(graph @ (graph @ gated))
         of_users.append(adjacency[:n_users, n_users:] @ of_items[-1])

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 
+def unit(rows: np.ndarray) -> Tensor:
+    """Each row over its length."""
+    return torch.stack([row / row.norm() for row in torch.from_numpy(rows).double()])
+
+
 def nearest(rows: Tensor, k: int, *, itself: bool) -> Tensor:
     """(n, n): cosines of each row's k nearest others, or of itself and k - 1 others, above 0; zero elsewhere."""
-    unit = rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-300)
-    similar = unit @ unit.T
+    scaled = rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-300)
+    similar = scaled @ scaled.T
     graph = torch.zeros_like(similar)
     for i, row in enumerate(similar.tolist()):
         # Equal to 2^-24 is equal, and the lower number comes first.
@@ -39,8 +45,8 @@ def lightgcn(adjacency: Tensor, users: Tensor, items: Tensor, layers: int) -> tu
 
 def infonce(x: Tensor, y: Tensor, temperature: float) -> Tensor:
     """mean_i -log( exp(cos(x_i, y_i)/tau) / sum_j exp(cos(x_i, y_j)/tau) )."""
-    unit = [rows / rows.norm(dim=1, keepdim=True) for rows in (x, y)]
-    weights = (unit[0] @ unit[1].T / temperature).exp()
+    x, y = (rows / rows.norm(dim=1, keepdim=True) for rows in (x, y))
+    weights = (x @ y.T / temperature).exp()
     return -torch.stack([(row[i] / row.sum()).log() for i, row in enumerate(weights)]).mean()
 
 

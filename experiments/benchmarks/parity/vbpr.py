@@ -16,7 +16,7 @@ SOURCE = Source("enoche/MMRec", ("MMRec",), "MMRec's VBPR, not its authors'")
 
 def compare(folder: Path, given: Material) -> Comparison:
     found, batch = Comparison(), given.batch()
-    ours = given.ours(VBPR, reg=0.0)
+    ours = given.ours(VBPR, reg=0.0, features="raw")
     first, second = given.features
     with mmrec(folder, "VBPR", given.interactions, given.features, reg_weight=0.0) as theirs:
         put(ours.user_table, theirs.u_embedding)
@@ -37,7 +37,7 @@ def compare(folder: Path, given: Material) -> Comparison:
         found.gradients("item_table", got["item_table"], expected["i_embedding"])
         of_first = expected["item_linear.weight"][:, behind:]
         found.gradients(f"E, {first}", got["projections.0.weight"][:-1], of_first)
-        theirs.reg_weight, penalised = 1e-4, given.ours(VBPR, reg=1e-4)
+        theirs.reg_weight, penalised = 1e-4, given.ours(VBPR, reg=1e-4, features="raw")
         penalised.load_state_dict(ours.state_dict())
         apart = difference(penalised.loss(batch)["l2"], theirs.calculate_loss(triple(batch)).sum() - loss)
     found.depart(
@@ -45,6 +45,11 @@ def compare(folder: Path, given: Material) -> Comparison:
         "MMRec's is the norm itself, of the rows that enter the score",
         "`reg: 0` removes the penalty",
         apart,
+    )
+    found.depart(
+        "raw features are unit rows",
+        "modalities of other scales weigh alike",
+        "`features: raw` (compared above)",
     )
     found.depart("beta . f_i and b_i are part of the score, as in the paper", "MMRec leaves both out", "none")
     return found

@@ -58,6 +58,9 @@ class LATTICESettings(Settings):
     reg: float = setting(
         1e-5, "weight of the L2 penalty on a batch's vectors", low=0, search=(1e-6, 1e-1), log=True
     )
+    features: Literal["unit", "trained"] = setting(
+        "unit", "rows of unit length, or raw ones that are trained too, as in the published code"
+    )
     modalities: list[str] = setting([], "modalities to read; empty: all of them")
 
 
@@ -73,7 +76,7 @@ class LATTICE(Model):
     Departures: no similarity is ever formed of all pairs, only the k largest of a row, and of the learned
     ones only positive ones; the interaction graph is normalised symmetrically and has no self loops, as in
     LightGCN (the code's is an option, `interactions`); features are scaled to unit rows and not trained
-    themselves. A cold item has its row of A from its k nearest warm items,
+    themselves (the code's are: `features`). A cold item has its row of A from its k nearest warm items,
     raw and projected, and takes the mean of its neighbours' i_ui.
     """
 
@@ -83,6 +86,7 @@ class LATTICE(Model):
         "github.com/CRIPAC-DIG/LATTICE 1b72fe7a74",
         {
             "interactions": "self-loops",
+            "features": "trained",
             "sample_by": "users",
             "monitor": "recall@20",
             "max_epochs": 200,
@@ -112,7 +116,8 @@ class LATTICE(Model):
         self.logits = nn.Parameter(torch.zeros(len(self.modalities)))
         self.bank = [np.flatnonzero(m.mask & data.warm_items) for m in self.modalities.values()]
         self.content = nn.ModuleList(
-            ContentRows(m, rows) for m, rows in zip(self.modalities.values(), self.bank, strict=True)
+            ContentRows(m, rows, settings.features)
+            for m, rows in zip(self.modalities.values(), self.bank, strict=True)
         )
         self.projections = nn.ModuleList(
             linear(modality.width, settings.width, self.init_generator)
@@ -124,24 +129,35 @@ class LATTICE(Model):
     def start_epoch(self, epoch: int, generator: torch.Generator) -> None:
         self.item_graph = None
 
-    def _latent(self, number: int, features: np.ndarray | sp.csr_array) -> np.ndarray:
+    def _scaled(self, features: np.ndarray | sp.csr_array) -> np.ndarray | sp.csr_array:
+        """Features of items outside of the bank, as those within are held."""
+        return unit_rows(features) if self.settings.features == "unit" else features
+
+    def _bank_rows(self, number: int) -> np.ndarray | sp.csr_array:
+        """(n, width) the bank's features, trained ones as they stand."""
+        if self.settings.features == "trained":
+            return self.content[number].get_parameter("dense").detach().cpu().numpy()
+        name, bank = list(self.modalities)[number], self.bank[number]
+        return unit_rows(self.modalities[name].features[bank])
+
+    def _latent(self, number: int, rows: np.ndarray | sp.csr_array) -> np.ndarray:
         """(n, d) float32 projections. In float64 first: ties must not depend on the rows beside."""
         layer = self.projections[number]
         weight, bias = (
             layer.get_parameter(name).detach().double().cpu().numpy() for name in ("weight", "bias")
         )
-        return (unit_rows(features) @ weight.T + bias).astype(np.float32)
+        return (rows @ weight.T + bias).astype(np.float32)
 
     def _edges(self) -> Edges:
         """The item graph of the present parameters; gradients flow to them through the weights."""
         settings, shares = self.settings, self.logits.softmax(0)
         raw: list[tuple[Tensor, Tensor, Tensor]] = []
         learned: list[tuple[Tensor, Tensor, Tensor]] = []
-        for number, (modality, bank) in enumerate(zip(self.modalities.values(), self.bank, strict=True)):
+        for number, bank in enumerate(self.bank):
             graph = self.raw[number].tocoo()
             ends = self._tensors(graph.row, graph.col, graph.data)
             raw.append((ends[0], ends[1], shares[number] * ends[2]))
-            latent = self._latent(number, modality.features[bank])
+            latent = self._latent(number, self._bank_rows(number))
             numbers, _ = knn(latent, latent, settings.k, positive_only=True)
             queries, places = np.nonzero(numbers >= 0)
             neighbours = numbers[queries, places]
@@ -222,7 +238,10 @@ class LATTICE(Model):
         for number, (name, modality) in enumerate(self.modalities.items()):
             item, bank = features[name], self.bank[number]
             raw = nearest(item, modality, self.data.warm_items, self.settings.k)
-            latent = self._latent(number, item.features), self._latent(number, modality.features[bank])
+            latent = (
+                self._latent(number, self._scaled(item.features)),
+                self._latent(number, self._bank_rows(number)),
+            )
             numbers, cosines = knn(*latent, self.settings.k, query_mask=item.mask, positive_only=True)
             learned = np.where(numbers >= 0, bank[numbers], -1), cosines
             for share, lists in ((skip, raw), (1 - skip, learned)):

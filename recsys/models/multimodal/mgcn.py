@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -43,6 +43,9 @@ class MGCNSettings(Settings):
     )
     reg: float = setting(
         1e-4, "weight of the L2 penalty on a batch's vectors", low=0, search=(1e-6, 1e-1), log=True
+    )
+    features: Literal["unit", "trained"] = setting(
+        "unit", "rows of unit length, or raw ones that are trained too, as in the published code"
     )
     modalities: list[str] = setting([], "modalities to read; empty: all of them")
 
@@ -84,9 +87,9 @@ class MGCN(Model):
     and the fuser divides by M + 1. With edges of weight 1 NDCG@20 was as high on tiktok (0.0452 to 0.0451) and lower on
     ml-100k (0.0731 to 0.0759; three seeds).
 
-    Departures: raw features are scaled to unit rows and stay as they are (the code trains them too); item graphs
-    join warm items only, by positive cosines; an item that lacks a modality has a zero view there and no attention.
-    The fuser works row by row, so training runs it on the batch's rows alone.
+    Departures: raw features are scaled to unit rows and stay as they are (the code trains them too: `features`); item
+    graphs join warm items only, by positive cosines; an item that lacks a modality has a zero view there and no
+    attention. The fuser works row by row, so training runs it on the batch's rows alone.
 
     A cold item takes e_i and its behaviour view from its k - 1 nearest training items by content; its modality
     views are the mean of its own purified features and those items' views.
@@ -96,7 +99,10 @@ class MGCN(Model):
     paper = (
         "Multi-View Graph Convolutional Network for Multimedia Recommendation, ACM MM 2023, arXiv 2308.03588"
     )
-    published = Published("github.com/demonph10/MGCN d080d5a147", {"monitor": "recall@20", "patience": 11})
+    published = Published(
+        "github.com/demonph10/MGCN d080d5a147",
+        {"features": "trained", "monitor": "recall@20", "patience": 11},
+    )
     train_defaults: ClassVar = {"decay": 0.96 ** (1 / 50)}
     reads_content = True
     ranks_cold_items = True
@@ -110,7 +116,7 @@ class MGCN(Model):
         warm = np.flatnonzero(data.warm_items)
         graphs = [data.neighbour_graph(name, settings.k, weight="cosine") for name in self.modalities]
         self.graphs = ModalityGraphs(graphs, warm)
-        self.content = ItemContent(self.modalities, warm)
+        self.content = ItemContent(self.modalities, warm, settings.features)
         self.register_buffer("absent", absent(self.modalities), persistent=False)
         self._layers()
         self.cold = ColdItems(data, self.modalities, settings.k - 1)
