@@ -241,8 +241,8 @@ def tell_of_settings(run: Run, asked: RunConfig, screen: Console) -> None:
     where = f"{run.config.model} on {run.dataset.name}, {run.config.split}"
     if run.tuned:
         screen.print(f"settings tuned for {where}: {run.tuned.name}", markup=False)
-    elif asked.published:
-        source = type(run.model).published.source
+    elif asked.published and run.model.published:
+        source = run.model.published.source
         screen.print(f"settings as published: {source}; the test masks training alone", markup=False)
     elif (
         asked.tuned is False and shipped_tuned(run.config.model, run.dataset.name, run.config.split).is_file()
