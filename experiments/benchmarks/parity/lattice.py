@@ -83,7 +83,7 @@ def compare(folder: Path, given: Material) -> Comparison:
                     found.gradients(f"{name}, {step}", got[name], expected[other])
     found.depart(
         "the interaction graph is D^-1/2 A D^-1/2",
-        "LightGCN's, which the paper names as its encoder",
+        "LightGCN's own, as in the other models here",
         "`interactions: self-loops` (compared above)",
         apart,
     )
