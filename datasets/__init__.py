@@ -10,6 +10,7 @@ SPLITS = Registry(
     "recsys.splits",
     {
         "predefined": "recsys.datasets.splits:predefined",
+        "none": "recsys.datasets.splits:none",
         "random": "recsys.datasets.splits:random",
         "temporal": "recsys.datasets.splits:temporal",
         "leave-one-out": "recsys.datasets.splits:leave_one_out",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, TypeVar
@@ -17,7 +18,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, field_validator
 
 from recsys.datasets import CARDS
-from recsys.datasets.dataset import Dataset, Origin
+from recsys.datasets.dataset import ALL_INTERACTIONS, Dataset, Origin, Provenance
 from recsys.datasets.files import one_line, read_text, sha256
 from recsys.datasets.readers import READERS, guess_reader
 from recsys.errors import DataError, nearest
@@ -71,6 +72,8 @@ class Card(BaseModel):
         reader, options: how to read it; each reader checks its own options.
         files: relative path -> SHA-256, or None where unknown.
         modalities: those that the reader must find or make.
+        provenance: modality -> `made_from` (content, training interactions, all interactions or unknown) and `made_by`,
+            the encoder and its revision. What this engine makes of raw content needs no entry.
         public: whether its users' ids may be shown to anybody; pages that are made to be passed on show pseudonyms of
             those of other data sets.
         licence, citation, homepage: as its publisher states them.
@@ -85,6 +88,7 @@ class Card(BaseModel):
     options: dict[str, Any] = {}
     files: dict[str, str | None] = {}
     modalities: tuple[str, ...] = ()
+    provenance: dict[str, Provenance] = {}
     public: bool = False
     licence: str = ""
     citation: str = ""
@@ -174,17 +178,25 @@ def _locate(name: str, data_root: str | Path | None) -> tuple[Card, Path | None]
         return Card(name=name, reader=reader, title=f"{name}, read as {reader}"), folder
     where = f" under {root}" if root else ""
     if folder and folder.is_dir():
-        files = sorted(path.name for path in folder.iterdir() if path.is_file())
-        held = (
-            f"its files are {', '.join(files[:5])}{', ...' if len(files) > 5 else ''}"
-            if files
-            else "it is empty"
-        )
+        files = sorted(path for path in folder.iterdir() if path.is_file())
         raise DataError(
-            f"no reader knows the form of {folder}: {held}; describe them in a {CARD_FILE} there, with `reader: table` "
-            "for CSV or Parquet files (docs/add-a-data-set.md)"
+            f"no reader knows the form of {folder}: {_held(files)}; `recsys data init {folder}` writes a {CARD_FILE} "
+            "from what it sees (docs/add-a-data-set.md)"
         )
     raise DataError(f"there is no data set '{name}'{where}{nearest(name, known_names(data_root))}")
+
+
+def _held(files: Sequence[Path]) -> str:
+    """What a folder holds, in a few words: its files, and the header of the first table among them."""
+    if not files:
+        return "it is empty"
+    held = f"its files are {', '.join(file.name for file in files[:5])}{', ...' if len(files) > 5 else ''}"
+    for file in files:
+        if file.suffix in (".csv", ".tsv", ".txt"):
+            with open(file, encoding="utf-8", errors="replace") as opened:
+                header = opened.readline(200).strip()
+            return f"{held} (the header of {file.name} is '{header}')"
+    return held
 
 
 def _registered(name: str) -> tuple[Card, Path | None]:
@@ -284,7 +296,23 @@ def load_dataset(name: str, data_root: str | Path | None = None) -> Dataset:
     if missing := [m for m in card.modalities if m not in dataset.modalities]:
         known = ", ".join(dataset.modalities) or "none"
         raise DataError(f"{folder}: no modality {', '.join(missing)}; the card names it, found {known}")
-    return replace(dataset, origin=Origin(name, str(data_root) if data_root else None), public=card.public)
+    for modality in card.provenance:
+        if modality not in dataset.modalities:
+            near = nearest(modality, dataset.modalities)
+            raise DataError(
+                f"{folder}: the card tells the provenance of '{modality}', which is not there{near}"
+            )
+    leaky = [name for name, made in card.provenance.items() if made.made_from == ALL_INTERACTIONS]
+    known_answers = (
+        f"'{name}' was made from all interactions: it may know the test's answers" for name in leaky
+    )
+    return replace(
+        dataset,
+        origin=Origin(name, str(data_root) if data_root else None),
+        public=card.public,
+        declared=card.provenance,
+        notes=(*dataset.notes, *known_answers),
+    )
 
 
 def dataset_label(name: str) -> str:

@@ -120,14 +120,38 @@ def whole_numbers(column: pd.Series) -> pd.Series:
     return column
 
 
-def to_tokens(column: pd.Series, source: str) -> np.ndarray:
-    """(n,) raw ids as str, whole numbers without a decimal point, however a file stores them; DataError names the
-    first empty one."""
-    column = whole_numbers(column)
-    bad = (column.isna() | (column.astype(str) == "")).to_numpy()
-    if bad.any():
+class Codes(NamedTuple):
+    """A column of ids without a text for each row.
+
+    Attributes:
+        numbers: (n,) int64 place of each row's id in `distinct`.
+        distinct: (m,) str, the raw ids.
+    """
+
+    numbers: np.ndarray
+    distinct: np.ndarray
+
+    def places(self, ids: np.ndarray) -> np.ndarray:
+        """(n,) int64 place of each row's id in `ids`, -1 where it is not there."""
+        return positions(ids, self.distinct)[self.numbers]
+
+
+def to_codes(column: pd.Series, source: str) -> Codes:
+    """The ids of a column, whole numbers without a decimal point, however a file stores them; DataError names the first
+    empty one."""
+    numbers, values = pd.factorize(whole_numbers(column))
+    distinct = pd.Series(values).astype(str).to_numpy(dtype=object)
+    # The last entry is that of a missing id, whose number is -1.
+    empty = np.append(distinct == "", True)
+    if (bad := empty[numbers]).any():
         raise DataError(f"{source}: {place(column.index, bad)}: {column.name} is empty, expected an id")
-    return column.astype(str).to_numpy(dtype=object)
+    return Codes(numbers, distinct)
+
+
+def to_tokens(column: pd.Series, source: str) -> np.ndarray:
+    """(n,) raw ids as str objects; as `to_codes`."""
+    codes = to_codes(column, source)
+    return codes.distinct[codes.numbers]
 
 
 def taken(frame: pd.DataFrame, positive_from: float | None, source: str) -> tuple[pd.DataFrame, list[str]]:
@@ -262,12 +286,19 @@ def make_modality(
 def _merge_duplicates(frame: pd.DataFrame, source: str, ids: tuple[np.ndarray, np.ndarray]):
     """Sort by user and item and keep one row per pair: the earliest, then the lowest rated, so that the
     order of the file's rows does not matter. DataError for a pair in two parts."""
-    order = [c for c in ("user", "item", "label", "timestamp", "rating") if c in frame]
-    # Without the index: its name may be that of a column.
-    frame = frame.reset_index(drop=True).sort_values(order, kind="stable", ignore_index=True)
-    user, item = frame["user"].to_numpy(), frame["item"].to_numpy()
+    pair = frame["user"].to_numpy() * len(ids[1]) + frame["item"].to_numpy()
+    order = np.argsort(pair)
+    pair = pair[order]
     again = np.zeros(len(frame), dtype=bool)
-    again[1:] = (user[1:] == user[:-1]) & (item[1:] == item[:-1])
+    again[1:] = pair[1:] == pair[:-1]
+    if again.any():
+        # Of pairs that occur again the order of rows is not decided yet.
+        places = np.flatnonzero(again | np.append(again[1:], False))
+        rows = frame.iloc[order[places]].assign(pair=pair[places]).reset_index(drop=True)
+        by = [c for c in ("pair", "label", "timestamp", "rating") if c in rows]
+        order[places] = order[places][rows.sort_values(by, kind="stable").index]
+    frame = frame.iloc[order].reset_index(drop=True)
+    user, item = frame["user"].to_numpy(), frame["item"].to_numpy()
     if "label" in frame and again.any():
         label = frame["label"].to_numpy()
         if (leak := again & np.append(False, label[1:] != label[:-1])).any():
@@ -339,10 +370,10 @@ def assemble(
         dict(modalities or {}),
         pd.DataFrame(index=range(len(users))) if of_users is None else of_users,
         pd.DataFrame(index=range(len(items))) if of_items is None else of_items,
-        (*notes, *merged),
-        bundles,
-        encoders or {},
-        id_columns or {},
+        notes=(*notes, *merged),
+        bundles=bundles,
+        encoders=encoders or {},
+        id_columns=id_columns or {},
     )
 
 

@@ -106,6 +106,7 @@ def convert(dataset: Dataset, folder: str | Path, like: Card | None = None) -> C
             options=options,
             files={path.name: sha256(path) for path in sorted(written.iterdir())},
             modalities=tuple(dataset.modalities),
+            provenance=dataset.provenance,
             get=f"run `run.py data convert {dataset.name} {folder.name}` again",
             **kept,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -72,6 +72,29 @@ class Bundles:
     attributes: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
+MadeFrom = Literal["content", "training interactions", "all interactions", "unknown"]
+"""What a modality was made from: the items alone; or also who took them, in the training part or in all parts."""
+ALL_INTERACTIONS: MadeFrom = "all interactions"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How a modality came about.
+
+    Attributes:
+        made_from: what its maker had in sight; features made from all interactions know the test's answers.
+        made_by: the encoder and its revision.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}  # in cards and records a mistyped key is an error
+
+    made_from: MadeFrom = "unknown"
+    made_by: str = ""
+
+    def __str__(self) -> str:
+        return self.made_from + (f", by {self.made_by}" if self.made_by else "")
+
+
 class Origin(NamedTuple):
     """What loads a data set again: its name or the path of its card, and the folder that holds its files."""
 
@@ -95,6 +118,7 @@ class Dataset:
         bundles: the bundles of items, where the data set has any; `bundle_view` puts them in the users' place.
         encoders: modality -> the content encoder that made it of the items' column of the same name. New items may
             come with that column.
+        declared: modality -> how it came about, as the card says; see `provenance`.
         id_columns: "user", "item" -> what the columns of their ids are called where they come from; files and frames
             of new ones may call them so too.
         origin: what loads it again; None of a data set made in memory.
@@ -113,6 +137,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     bundles: Bundles | None = None
     encoders: Mapping[str, str] = field(default_factory=dict)
+    declared: Mapping[str, Provenance] = field(default_factory=dict)
     id_columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     origin: Origin | None = None
     public: bool = False
@@ -124,6 +149,16 @@ class Dataset:
         object.__setattr__(self, "modalities", MappingProxyType(dict(self.modalities)))
         for array in (self.user_ids, self.item_ids, *self._feature_arrays()):
             array.setflags(write=False)
+
+    @property
+    def provenance(self) -> dict[str, Provenance]:
+        """How each modality came about: as declared, or known where this engine made it of raw content."""
+        own = {name: Provenance("content", f"encoder {encoder}") for name, encoder in self.encoders.items()}
+        found = {}
+        for name, modality in self.modalities.items():
+            computed = Provenance("content", "the reader") if modality.made_of else Provenance()
+            found[name] = self.declared.get(name) or own.get(name) or computed
+        return found
 
     @classmethod
     def from_frame(

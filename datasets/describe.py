@@ -33,8 +33,8 @@ def describe(dataset: Dataset, splits: Mapping[str, Split] | None = None) -> dic
     Returns:
         `name`, `users`, `items`, `interactions`, `sparsity` (the share of user-item pairs without an
         interaction), `users_without_interactions`, `items_without_interactions`, `modalities` (name ->
-        `width`, `items`, `coverage`, `sparse`), `user_attributes` and `item_attributes` (names), `notes`, and
-        `splits` (name -> sizes of the parts, cold users, cold items, cold items that occur in test).
+        `width`, `items`, `coverage`, `sparse`, `made_from`), `user_attributes` and `item_attributes` (names), `notes`,
+        and `splits` (name -> sizes of the parts, cold users, cold items, cold items that occur in test).
     """
     pairs = dataset.n_users * dataset.n_items
     return {
@@ -51,6 +51,7 @@ def describe(dataset: Dataset, splits: Mapping[str, Split] | None = None) -> dic
                 "items": int(modality.mask.sum()),
                 "coverage": float(modality.mask.mean()),
                 "sparse": bool(modality.is_sparse),
+                "made_from": str(dataset.provenance[name]),
             }
             for name, modality in dataset.modalities.items()
         },

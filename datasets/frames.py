@@ -14,8 +14,8 @@ from recsys.datasets.checks import (
     assemble,
     need_columns,
     number_ids,
-    positions,
     taken,
+    to_codes,
     to_labels,
     to_numbers,
     to_tokens,
@@ -86,7 +86,7 @@ def dataset_from_frames(
     raw = to_pandas(interactions, source)
     given = {ours: theirs for ours, theirs in columns._asdict().items() if theirs is not None}
     need_columns(raw.columns, given.values(), source)
-    tokens = {key: to_tokens(raw[given[key]], source) for key in ("user", "item")}
+    codes = {key: to_codes(raw[given[key]], source) for key in ("user", "item")}
     of_users, of_items = (
         None if frame is None else _entities(to_pandas(frame, what), key, what)
         for frame, key, what in ((users, columns.user, "users"), (items, columns.item, "items"))
@@ -95,10 +95,13 @@ def dataset_from_frames(
     for noun, table, key in (("user", of_users, columns.user), ("item", of_items, columns.item)):
         if table is not None:
             known = table[key].to_numpy(dtype=object)
-            joins += check_join(tokens[noun], known, noun, source, f"{noun}s", min_joined)
-    ids = _ids(tokens["user"], of_users, columns.user), _ids(tokens["item"], of_items, columns.item)
+            joins += check_join(codes[noun].distinct, known, noun, source, f"{noun}s", min_joined)
+    ids = (
+        _ids(codes["user"].distinct, of_users, columns.user),
+        _ids(codes["item"].distinct, of_items, columns.item),
+    )
     frame = pd.DataFrame(
-        {"user": positions(ids[0], tokens["user"]), "item": positions(ids[1], tokens["item"])}, raw.index
+        {"user": codes["user"].places(ids[0]), "item": codes["item"].places(ids[1])}, raw.index
     )
     if positive_from is not None and "rating" not in given:
         raise DataError("positive_from compares ratings; name their column with rating=")

@@ -34,18 +34,19 @@ def check_join(
     if len(missing) <= (1 - least) * len(ids) + 1e-9:
         return [counted]
     share = math.floor((1 - len(missing) / len(ids)) * 1e4) / 1e4
-    examples, cure = ", ".join(f"'{i:.40}'" for i in sorted(map(str, missing))[:3]), ""
+    raise DataError(
+        f"{source}: {counted}, such as {examples(missing, known, file)}, or allow it with min_joined: {share}"
+    )
+
+
+def examples(missing: np.ndarray, known: np.ndarray, file: str) -> str:
+    """Some ids that a file does not have, and what would join them where a simple rule would; else some that it has."""
+    some = ", ".join(f"'{i:.40}'" for i in sorted(map(str, missing))[:3])
     for rule, plain in PLAIN_FORMS.items():
         there = {plain(str(k)): str(k) for k in known}
         if twin := next(((str(i), there[plain(str(i))]) for i in missing if plain(str(i)) in there), None):
-            cure = f"'{twin[0]:.40}' is '{twin[1]:.40}' there: write both alike ({rule})"
-            break
-    else:
-        examples += f"; {PurePath(file).name} has {', '.join(repr(str(k)[:40]) for k in known[:3])}"
-    raise DataError(
-        f"{source}: {counted}, such as {examples}; {cure or 'give them rows there'}, or allow it with "
-        f"min_joined: {share}"
-    )
+            return f"{some}; '{twin[0]:.40}' is '{twin[1]:.40}' there: write both alike ({rule})"
+    return f"{some}; {PurePath(file).name} has {', '.join(repr(str(k)[:40]) for k in known[:3])}; give them rows there"
 
 
 def _whole(text: str) -> str:

@@ -2,7 +2,8 @@
 
 A protocol is a function `split(dataset, rng, *, options) -> parts`, found by name in `recsys.datasets.SPLITS`. Parts
 are row numbers of the interactions: `train`, `valid`, `test`, and where they are needed `valid_support`,
-`test_support`, `valid_pool`, `test_pool` (see `Split`). An option is a keyword with a default, annotated with its
+`test_support`, `valid_pool`, `test_pool` (see `Split`); a protocol that gives no `valid` or no `test` means to hold
+none out. An option is a keyword with a default, annotated with its
 meaning. Every split proves itself before anyone sees it: no pair in two parts, no cold user or item in train, no empty
 part.
 """
@@ -26,6 +27,8 @@ from recsys.settings import hint
 NO_ROWS = np.empty(0, dtype=np.int64)
 OF_BUNDLES = "bundle:"
 """Prefix of the names of protocols that split a bundle view."""
+EVERYTHING = "none"
+"""The protocol that holds nothing out."""
 PARTS = ("train", "valid", "test", "valid_support", "test_support")
 POOLS = ("valid_pool", "test_pool")
 UNUSED = -1
@@ -62,6 +65,8 @@ class Split:
         valid_pool, test_pool: (n_items,) bool, the items that "ranked among cold items" ranks in that part.
         valid_support, test_support: interactions handed over at evaluation time only (cold-user protocol):
             a cold user's history, never trained on, never counted as an answer.
+        without: those of "valid" and "test" that the protocol means to be empty.
+        notes: what should be known of the split.
     """
 
     protocol: str
@@ -75,6 +80,8 @@ class Split:
     test_pool: np.ndarray
     valid_support: np.ndarray = field(default_factory=lambda: NO_ROWS)
     test_support: np.ndarray = field(default_factory=lambda: NO_ROWS)
+    without: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for part in fields(self):
@@ -88,9 +95,10 @@ class Split:
         return np.concatenate([self.train, self.valid, self.test_support])
 
     def check(self, dataset: Dataset) -> None:
-        """Raise DataError: a pair in two parts, a cold user or item in train, or an empty part."""
+        """Raise DataError: a pair in two parts, a cold user or item in train, or a part that is empty without being
+        meant to be."""
         for part in ("train", "valid", "test"):
-            if not len(getattr(self, part)):
+            if part not in self.without and not len(getattr(self, part)):
                 raise DataError(
                     f"split '{self.protocol}' of '{dataset.name}' leaves the {part} part empty; use another "
                     f"split, or data with more interactions"
@@ -122,14 +130,43 @@ def head_items(counts: np.ndarray) -> np.ndarray:
     return head
 
 
-def predefined(dataset: Dataset, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """The publisher's own split: the rows' `label`."""
+def none(dataset: Dataset, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Nothing is held out: all interactions train, for use. Nothing can be chosen or tested on it."""
+    return {"train": np.arange(len(dataset.interactions))}
+
+
+def predefined(
+    dataset: Dataset,
+    rng: np.random.Generator,
+    *,
+    valid: Annotated[
+        float,
+        "share of the training part that validates where the publisher has no validation part; 0 for none",
+    ] = 0.1,
+) -> dict[str, Any]:
+    """The publisher's own split: the rows' `label`.
+
+    Where no row is labelled as validation, share `valid` of each user's training rows is drawn for it, from users with
+    three or more.
+    """
+    _check_shares(or_none=True, valid=valid)
     if "label" not in dataset.interactions:
         raise DataError(
             f"'{dataset.name}' has no predefined split; use one of: "
             + ", ".join(p for p in protocols(dataset) if p != "predefined")
         )
-    return _parts(dataset.interactions["label"].to_numpy())
+    part = dataset.interactions["label"].to_numpy()
+    if (part == VALID).any():
+        return _parts(part)
+    rows = np.flatnonzero(part == TRAIN)
+    users = dataset.interactions["user"].to_numpy()[rows]
+    drawn = rows[_hold_out(users, rng.random(len(rows)), valid, 0) == VALID]
+    parts = _parts(np.where(np.isin(np.arange(len(part)), drawn), VALID, part))
+    if not valid:
+        del parts["valid"]
+        return parts
+    drew = f"{len(drawn):,} of its {len(rows):,} training rows were drawn for it"
+    return parts | {"notes": [f"'{dataset.name}' has no validation part: {drew}"]}
 
 
 def random(
@@ -286,13 +323,25 @@ def make_split(dataset: Dataset, protocol: str, seed: int = 0, **options: Any) -
     for key in options:
         if key not in known_options:
             raise DataError(f"split '{protocol}' has no option '{key}'{_options_near(key, known_options)}")
-    parts = _checked(function(dataset, np.random.default_rng(seed), **options), protocol, dataset)
+    given = function(dataset, np.random.default_rng(seed), **options)
+    notes = tuple(given.pop("notes", ())) if isinstance(given, dict) else ()
+    parts = _checked(given, protocol, dataset)
+    without = tuple(part for part in ("valid", "test") if part not in parts)
+    parts |= dict.fromkeys(without, NO_ROWS)
     users = dataset.interactions["user"].to_numpy()[parts["train"]]
     items = dataset.interactions["item"].to_numpy()[parts["train"]]
     cold_users = np.bincount(users, minlength=dataset.n_users) == 0
     cold_items = np.bincount(items, minlength=dataset.n_items) == 0
     pools = {"valid_pool": cold_items.copy(), "test_pool": cold_items.copy()}
-    split = Split(protocol, seed, cold_users=cold_users, cold_items=cold_items, **(pools | parts))
+    split = Split(
+        protocol,
+        seed,
+        cold_users=cold_users,
+        cold_items=cold_items,
+        **(pools | parts),
+        without=without,
+        notes=notes,
+    )
     split.check(dataset)
     return split
 
@@ -307,7 +356,7 @@ def _checked(parts: Any, protocol: str, dataset: Dataset) -> dict[str, np.ndarra
     Raises:
         DataError: a part is missing, unknown, or not what its name says.
     """
-    if not isinstance(parts, Mapping) or not {"train", "valid", "test"} <= parts.keys():
+    if not isinstance(parts, Mapping) or "train" not in parts:
         raise DataError(f"split '{protocol}' must give a dict of row numbers with train, valid and test")
     if unknown := sorted(parts.keys() - {*PARTS, *POOLS}):
         raise DataError(

@@ -25,6 +25,7 @@ from recsys.datasets.checks import (
     number_ids,
     positions,
     taken,
+    to_codes,
     to_numbers,
     to_tokens,
 )
@@ -163,18 +164,17 @@ def read(folder: Path, card: Card) -> Dataset:
     need_columns(raw.columns, ("user_id", "item_id"), source)
     users, _ = _entities(stem.with_name(stem.name + ".user"), "user_id", options.rename)
     items, item_types = _entities(stem.with_name(stem.name + ".item"), "item_id", options.rename)
-    ids, tokens, tables, joins = [], [], [], []
+    ids, codes, tables, joins = [], [], [], []
     for key, table, kind in (("user_id", users, ".user"), ("item_id", items, ".item")):
         file = str(stem) + kind
-        tokens.append(to_tokens(raw[key], source))
+        codes.append(to_codes(raw[key], source))
+        distinct = codes[-1].distinct
         known = [] if table is None else [to_tokens(table[key], file)]
-        ids.append(number_ids(tokens[-1], *known))
-        joins += [(tokens[-1], known[0], key.removesuffix("_id"), source, file)] if known else []
+        ids.append(number_ids(distinct, *known))
+        joins += [(distinct, known[0], key.removesuffix("_id"), source, file)] if known else []
         empty = pd.DataFrame(index=range(len(ids[-1])))
         tables.append(empty if table is None else align(table, key, ids[-1], file))
-    frame = pd.DataFrame(
-        {"user": positions(ids[0], tokens[0]), "item": positions(ids[1], tokens[1])}, index=raw.index
-    )
+    frame = pd.DataFrame({"user": codes[0].places(ids[0]), "item": codes[1].places(ids[1])}, index=raw.index)
     if "rating" in raw:
         frame["rating"] = to_numbers(raw["rating"], source)
     times: list[str] = []

@@ -18,12 +18,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from recsys.datasets.cards import Card, File
 from recsys.datasets.checks import (
     Attributes,
+    Codes,
     align,
     assemble,
     make_modality,
     need_columns,
     number_ids,
     positions,
+    to_codes,
     to_numbers,
     to_tokens,
 )
@@ -31,7 +33,7 @@ from recsys.datasets.content.encode import ContentEncoder, made_of
 from recsys.datasets.dataset import Dataset, Modality
 from recsys.datasets.files import load_npy, load_npz, read_delimited, read_parquet
 from recsys.datasets.frames import observed
-from recsys.datasets.joins import check_join
+from recsys.datasets.joins import check_join, examples
 from recsys.errors import DataError
 
 
@@ -173,9 +175,20 @@ def _modality(folder: Path, features: Features, items: _Side, sep: str) -> tuple
     checked, notes = make_modality(values, source, given)
     at = positions(items.ids, tokens)
     if (bad := at < 0).any():
-        raise DataError(
-            f"{source}: row {np.argmax(bad)}: item '{tokens[np.argmax(bad)]}' is not in the catalogue"
-        )
+        if bad.all():
+            said = examples(items.ids, tokens, source)
+            raise DataError(f"{source}: none of its rows is of an item that there is, such as {said}")
+        if items.file_order is not None:
+            raise DataError(
+                f"{source}: row {np.argmax(bad)}: item '{tokens[np.argmax(bad)]}' is not in the items file; give it a "
+                "row there, or take it out here"
+            )
+        notes = [
+            *notes,
+            f"{features.file}: {bad.sum():,} of {len(bad):,} rows are of items that no interaction has, and are not "
+            "read; an items file that names them would keep them in the catalogue",
+        ]
+        at, checked = at[~bad], Modality(checked.features[~bad], checked.mask[~bad])
     if len(np.unique(at)) < len(at):
         raise DataError(f"{source}: an item has two rows of features; expected one")
     where = np.full(len(items.ids), -1)
@@ -198,16 +211,15 @@ def read(folder: Path, card: Card) -> Dataset:
     mapped = {ours: theirs for ours, theirs in columns if theirs is not None}
     need_columns(raw.columns, mapped.values(), source)
     frame, sides, notes = pd.DataFrame(index=raw.index), {}, list[str]()
-    given: dict[str, np.ndarray] = {}
+    given: dict[str, Codes] = {}
     for key, entities in (("user", options.users), ("item", options.items)):
-        tokens = given[key] = to_tokens(raw[mapped[key]], source)
-        sides[key] = _Side(folder, entities, tokens, options)
+        codes = given[key] = to_codes(raw[mapped[key]], source)
+        sides[key] = _Side(folder, entities, codes.distinct, options)
         notes += sides[key].notes
-        frame[key] = positions(sides[key].ids, tokens)
+        frame[key] = codes.places(sides[key].ids)
         if (bad := (frame[key] < 0).to_numpy()).any():
-            raise DataError(
-                f"{source}: {key} '{tokens[np.argmax(bad)]}' is not in {entities and entities.file}"
-            )
+            unknown = codes.distinct[codes.numbers[np.argmax(bad)]]
+            raise DataError(f"{source}: {key} '{unknown}' is not in {entities and entities.file}")
     if options.positive_from is not None:
         need_columns(mapped, ["rating"], f"options of card {card.name}: columns")
     frame, read = observed(frame, raw, mapped, options.positive_from, source)
@@ -220,7 +232,7 @@ def read(folder: Path, card: Card) -> Dataset:
         known = sides[key].file_order
         if entities is not None and known is not None:
             notes += check_join(
-                given[key], known, key, source, str(folder / entities.file), options.min_joined
+                given[key].distinct, known, key, source, str(folder / entities.file), options.min_joined
             )
     for name, encoder in options.content.items():
         if name not in modalities:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys.datasets.cards import load_dataset
-from recsys.datasets.dataset import Dataset
+from recsys.datasets.dataset import ALL_INTERACTIONS, Dataset
 from recsys.datasets.splits import SplitOption, default_protocol, make_split
 from recsys.errors import UserError, nearest
 from recsys.evaluation.metrics import parse_metric
@@ -90,6 +90,9 @@ class Experiment(Settings):
     controls: bool = setting(
         False, "also run each model that reads content with permuted, random and no content"
     )
+    content_of_all_interactions: bool = setting(
+        False, "also compare on content that was made from all interactions, the test's among them"
+    )
     columns: list[str] = setting([], "columns of the table: metric@k, or group:metric@k; empty: by protocol")
     decide_by: str = setting("ndcg@20", "the column that ranks the table and that verdicts are about")
     reference: str = setting("", "the row that all others are compared with; empty: whichever is best")
@@ -140,7 +143,7 @@ class Job:
         """What people call it."""
         config = self.config
         split = f"{config.split}-{config.split_seed}" if config.split_seed else config.split
-        title = config_title(config.dataset, split, config.split_options, config.content)
+        title = config_title(config.dataset, split, config.split_options, config.content, config.tested)
         return f"{self.label} on {title}, seed {config.seed}"
 
     @property
@@ -375,10 +378,16 @@ def make_jobs(
     for name, splitting in itertools.product(experiment.datasets, experiment.splits):
         dataset, data = datasets[name], data_checksum(datasets[name])
         view = TASKS[experiment.task].view(dataset)
+        if not experiment.content_of_all_interactions:
+            check_content(dataset)
         protocol = splitting.protocol or default_protocol(view)
         steps = experiment.missing.steps() if experiment.missing else None
         for split_seed in splitting.seeds:
             split = make_split(view, protocol, split_seed, **splitting.options)
+            if not len(split.test):
+                raise UserError(
+                    f"split '{protocol}' holds nothing out for the test, so that nothing can be compared"
+                )
             check_steps(steps or [ContentCorruption()], experiment.controls, view, split)
         for label, row in rows.items():
             axes = {"dataset": name, "split": protocol, "split_options": splitting.options}
@@ -397,6 +406,16 @@ def make_jobs(
                 job = Job(title, config.model_copy(update=drawn), data, code, out.resolve())
                 jobs.append(job)
     return jobs
+
+
+def check_content(dataset: Dataset) -> None:
+    """UserError where content was made with the test's answers in sight."""
+    for name, made in dataset.provenance.items():
+        if made.made_from == ALL_INTERACTIONS:
+            raise UserError(
+                f"'{name}' of {dataset.name} was made from all interactions, the test's among them: figures mean "
+                "nothing; leave it out, or compare all the same with content_of_all_interactions: true"
+            )
 
 
 def _besides(experiment: Experiment) -> list[str]:

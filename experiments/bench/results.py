@@ -22,7 +22,7 @@ from recsys.experiments.bench.tables import csv_text, markdown
 from recsys.experiments.stats import statistics, verdicts
 from recsys.experiments.stats.verdicts import ONE_SEED, Rules, best_of, compare, estimates
 from recsys.files import check_regular, parse_json, write_text
-from recsys.runs.artifacts import METRICS_FILE, USERS_FILE, read_metrics
+from recsys.runs.artifacts import ENVIRONMENT_FILE, METRICS_FILE, USERS_FILE, read_metrics
 from recsys.runs.tables import SHARE_SHOWN
 
 RESULTS_FILE, MARKDOWN_FILE, CSV_FILE = "results.json", "table.md", "table.csv"
@@ -147,7 +147,9 @@ def _tables(
     groups: dict[str, list[Job]] = {}
     for job in jobs:
         config = job.config
-        title = config_title(config.dataset, config.split, config.split_options, config.content)
+        title = config_title(
+            config.dataset, config.split, config.split_options, config.content, config.tested
+        )
         groups.setdefault(title, []).append(job)
     tables = []
     for title, group in groups.items():
@@ -158,8 +160,21 @@ def _tables(
         table = table_of(scored, draws, wanted, experiment.decide_by, rules)
         for row in table["rows"]:
             row["runs"] = [one.folder.name for one in scored if one.label == row["model"]]
-        tables.append(table | {"title": title, "dataset": dataset_label(dataset), "split": split})
+        named = {"title": title, "dataset": dataset_label(dataset), "split": split}
+        environments = [read_json(one.folder / ENVIRONMENT_FILE) for one in scored if one.folder.name]
+        tables.append(table | named | {"content": doubtful_content(environments)})
     return tables
+
+
+def doubtful_content(environments: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Modality -> what it was made from, of those that the runs' records do not call content or training alone."""
+    found = {}
+    for environment in environments:
+        content = environment.get("content")
+        for name, made in content.items() if isinstance(content, dict) else ():
+            if made.get("made_from") in ("all interactions", "unknown"):
+                found[name] = made["made_from"]
+    return found
 
 
 def read_json(path: Path) -> dict[str, Any]:

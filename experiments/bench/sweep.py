@@ -42,15 +42,20 @@ def check_steps(steps: list[ContentCorruption], controls: bool, dataset: Dataset
 
 
 def config_title(
-    dataset: str, split: str, options: Mapping[str, SplitOption], content: ContentCorruption
+    dataset: str, split: str, options: Mapping[str, SplitOption], content: ContentCorruption, tested: str = ""
 ) -> str:
-    """What stands above the table of runs that share these; a control stands beside what it controls."""
+    """What stands above the table of runs that share these; a control stands beside what it controls.
+
+    Args:
+        tested: `RunConfig.tested`.
+    """
     named = (
         f"{key} {value}" if isinstance(value, str) else f"{key} {value:g}"
         for key, value in sorted(options.items())
     )
     parts = [f"{dataset_label(dataset)}, {split}", *named]
-    return ", ".join([*parts, *([content.title] if content.title else [])])
+    parts += [content.title] if content.title else []
+    return ", ".join([*parts, *([tested] if tested else [])])
 
 
 def check_missing(missing: Missing, where: str) -> None:

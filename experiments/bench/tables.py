@@ -61,6 +61,11 @@ def _means(table: Mapping[str, Any]) -> Grid:
     caption = "means over seeds; bold: not shown to be worse than any other"
     if cold and not all(row["ranks_cold_items"] for row in table["rows"]):
         caption += "; * cannot rank cold items: they score lowest, tied"
+    content = table.get("content", {})
+    unknown = [name for name, made_from in content.items() if made_from == "unknown"]
+    caption += f"; it is not known what {', '.join(unknown)} were made from" if unknown else ""
+    leaky = [name for name in content if name not in unknown]
+    caption += f"; made from all interactions, the test's among them: {', '.join(leaky)}" if leaky else ""
     return _title(table), ["model", *columns, "seconds"], rows, caption
 
 

@@ -19,7 +19,7 @@ from recsys.experiments.bench.results import RESULTS_FILE, Draw, Scored, read_js
 from recsys.experiments.bench.sweep import config_title
 from recsys.files import check_regular
 from recsys.inputs.corruption import CONTROLS, ContentCorruption
-from recsys.runs.artifacts import CONFIG_FILE, ENVIRONMENT_FILE, HISTORY_FILE, METRICS_FILE
+from recsys.runs.artifacts import CONFIG_FILE, ENVIRONMENT_FILE, HISTORY_FILE, METRICS_FILE, read_metrics
 from recsys.runs.config import RunConfig, load_config
 
 NAMED_SETTINGS = 3
@@ -46,13 +46,13 @@ class StoredRun:
     history: pd.DataFrame | None
 
     @property
-    def key(self) -> tuple[str, str, str, str, str]:
-        """What the runs of one table share: data set, task, split and its options, and what is done to content but
-        for controls."""
+    def key(self) -> tuple[str, str, str, str, str, str]:
+        """What the runs of one table share: data set, task, split and its options, what is done to content but for
+        controls, and how the test is not the usual one."""
         config = self.config
         content = config.content.model_copy(update={"control": ""}).model_dump_json()
         options = json.dumps(config.split_options, sort_keys=True)
-        return dataset_label(config.dataset), config.task, config.split, options, content
+        return dataset_label(config.dataset), config.task, config.split, options, content, config.tested
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,12 +64,13 @@ class Group:
     split: str
     options: Mapping[str, float]
     content: ContentCorruption
+    tested: str
     runs: Sequence[StoredRun]
 
     @property
     def title(self) -> str:
         """What stands above the table."""
-        return config_title(self.dataset, self.split, self.options, self.content)
+        return config_title(self.dataset, self.split, self.options, self.content, self.tested)
 
     @property
     def draws(self) -> list[Draw]:
@@ -127,9 +128,10 @@ def collect(folder: Path, without: Path | None = None) -> Collection:
     groups: dict[tuple, list[StoredRun]] = {}
     for run in kept:
         groups.setdefault(run.key, []).append(run)
-    for (dataset, task, split, options, content), group_runs in groups.items():
+    for (dataset, task, split, options, content, tested), group_runs in groups.items():
         corruption = ContentCorruption.model_validate_json(content)
-        collection.groups.append(Group(dataset, task, split, json.loads(options), corruption, group_runs))
+        group = Group(dataset, task, split, json.loads(options), corruption, tested, group_runs)
+        collection.groups.append(group)
     order = [t.get("title") for t in collection.results.get("tables", ())]
     collection.groups.sort(key=lambda group: _place(group, order))
     return collection
@@ -168,6 +170,8 @@ def _read(folder: Path, name: str) -> StoredRun:
         error = read_json(folder / ERROR_FILE).get("error")
         raise UserError(str(error) if error else f"not finished: it has no {METRICS_FILE}")
     config, job = load_config(folder), read_json(folder / JOB_FILE)
+    if not (read_metrics(folder) or {}).get("test"):
+        raise UserError("it was trained for use, with nothing held out for a test")
     control = f", {CONTROLS[config.content.control]}" if config.content.control else ""
     label = job["label"] if isinstance(job.get("label"), str) else config.model + control
     scored = read_scored(folder, label, (config.split_seed, config.seed))

@@ -21,7 +21,14 @@ from recsys.experiments.report.charts import Chart
 from recsys.experiments.report.collect import Collection, Group, StoredRun
 from recsys.experiments.report.explorer import Explored
 from recsys.experiments.report.maps import ItemMap
-from recsys.experiments.report.phrasing import column_words, headline, interval_words, verdict_words
+from recsys.experiments.report.phrasing import (
+    column_words,
+    headline,
+    interval_words,
+    settings_words,
+    tests_words,
+    verdict_words,
+)
 from recsys.experiments.report.slices import DEFINITIONS
 from recsys.experiments.report.sources import Source
 from recsys.experiments.report.svg import draw, draw_map, swatch
@@ -75,6 +82,8 @@ def render(
         troubles=explored.troubles,
         runs=[_run(run, section.table["decide_by"]) for section in sections for run in section.group.runs],
         definitions=DEFINITIONS,
+        settings=settings_words([run.config for run in runs]),
+        tests=tests_words([run.scored.metrics for run in runs]),
         margin=f"{margin:.0%}",
         style=Markup(style),
         script=Markup(script),

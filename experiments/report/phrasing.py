@@ -8,6 +8,7 @@ from typing import Any
 
 from recsys.experiments.report.slices import SLICES
 from recsys.experiments.stats.verdicts import ONE_SEED
+from recsys.runs.config import RunConfig
 
 
 def column_words(column: str) -> str:
@@ -75,6 +76,36 @@ def headline(group_title: str, table: Mapping[str, Any]) -> str:
     if others:
         return f"{group_title}: {first_place}; {_listed(others)} may be as good."
     return f"{group_title}: {first_place}."
+
+
+def settings_words(configs: Sequence[RunConfig]) -> str:
+    """Where the runs' settings are from, as far as the runs recorded it.
+
+    Example:
+        >>> settings_words([RunConfig(model="pop", dataset="toy")])
+        'The settings are defaults or were typed by hand; how they were chosen is not recorded.'
+    """
+    files = sorted({c.settings_from for c in configs if c.settings_from})
+    taken = sum(bool(c.settings_from) for c in configs)
+    rest = "defaults or were typed by hand; how they were chosen is not recorded."
+    if not taken:
+        return f"The settings are {rest}"
+    said = f"{taken} of {len(configs)} runs took settings from files of tuned settings or from published code ({_listed(files)})"
+    return f"{said}." if taken == len(configs) else f"{said}; the others' are {rest}"
+
+
+def tests_words(metrics: Sequence[Mapping[str, Any]]) -> str:
+    """How often the test part was looked at, and what chose the weights that were tested.
+
+    Example:
+        >>> tests_words([{"test_opened": 1}])
+        'The test part was evaluated once by each run.'
+    """
+    most = max(int(one.get("test_opened", 1)) for one in metrics)
+    opened = "once" if most <= 1 else f"up to {most} times"
+    by_validation = sum("best_epoch" in one for one in metrics)
+    chose = f" Of {by_validation} of {len(metrics)} runs the epoch was chosen on the validation part."
+    return f"The test part was evaluated {opened} by each run.{chose if by_validation else ''}"
 
 
 def _listed(names: Sequence[str], most: int = 4) -> str:

@@ -48,7 +48,8 @@ class Source:
         if dataset.bundles is not None:
             sizes.append(f"{len(dataset.bundles.ids):,} bundles")
         kinds = [
-            f"{name} ({modality.mask.mean():.0%} of items)" for name, modality in dataset.modalities.items()
+            f"{name} ({modality.mask.mean():.0%} of items, made from {dataset.provenance[name].made_from})"
+            for name, modality in dataset.modalities.items()
         ]
         return facts | {"sizes": ", ".join(sizes), "modalities": ", ".join(kinds) or "none"}
 

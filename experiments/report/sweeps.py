@@ -80,7 +80,9 @@ def _families(point: Point, axis: str, points: Sequence[Point]) -> Iterable[str]
         patterns = [(p.group.content.pattern, p.group.content.modality) for p in points if p.numbers[MISSING]]
     for pattern in dict.fromkeys(patterns):
         rest = [*pattern] if axis == MISSING else [*pattern, content.missing, content.fill]
-        yield json.dumps([group.dataset, group.task, group.split, sorted(options.items()), rest])
+        yield json.dumps(
+            [group.dataset, group.task, group.split, group.tested, sorted(options.items()), rest]
+        )
 
 
 def _title(axis: str, points_of_curve: Sequence[Point]) -> str:
@@ -88,9 +90,9 @@ def _title(axis: str, points_of_curve: Sequence[Point]) -> str:
     options = {key: value for key, value in group.options.items() if key != axis}
     content = group.content
     if axis != MISSING:
-        return f"{config_title(group.dataset, group.split, options, content)}: by {axis}"
+        return f"{config_title(group.dataset, group.split, options, content, group.tested)}: by {axis}"
     where = content.model_copy(update={"fill": "mask"}).title.partition(" ")[2]
-    return f"{config_title(group.dataset, group.split, options, ContentCorruption())}: {where}"
+    return f"{config_title(group.dataset, group.split, options, ContentCorruption(), group.tested)}: {where}"
 
 
 def _charts(axis: str, values: Sequence[float], points_of_curve: Sequence[Point]) -> Iterable[Chart]:

@@ -11,7 +11,13 @@ from typing import Any
 from rich.console import Console
 
 from recsys.experiments.bench import tables as text
-from recsys.experiments.bench.results import RESULTS_FILE, default_columns, read_json, table_of
+from recsys.experiments.bench.results import (
+    RESULTS_FILE,
+    default_columns,
+    doubtful_content,
+    read_json,
+    table_of,
+)
 from recsys.experiments.report.charts import charts_of
 from recsys.experiments.report.collect import Collection, Group, collect
 from recsys.experiments.report.explorer import explore
@@ -101,12 +107,20 @@ def _section(
         (t for t in results.get("tables", ()) if t.get("title") == group.title), {}
     )
     columns = written.get("columns") or default_columns(group.split, scored)
-    decide = results.get("decide_by") or DECIDE_BY
+    decide = results.get("decide_by") or _decided_by(group)
     table = table_of(scored, group.draws, columns, decide, rules, known)
-    table = {**table, "dataset": group.dataset, "split": group.split}
+    content = doubtful_content([run.environment for run in group.runs])
+    table = {**table, "dataset": group.dataset, "split": group.split, "content": content}
     metric = table["decide_by"].rpartition(":")[2]
     parts = slices(scored, group.draws, metric, rules, activity(source, group)) if metric else []
     return Section(group, table, parts, charts_of(group, table, parts))
+
+
+def _decided_by(group: Group) -> str:
+    """What the experiments that made the runs are decided by, where they agree on it."""
+    experiments = {run.scored.folder.parents[1] for run in group.runs if run.job}
+    named = {read_json(folder / RESULTS_FILE).get("decide_by") for folder in experiments} - {None}
+    return str(named.pop()) if len(named) == 1 else DECIDE_BY
 
 
 def _results(collection: Collection, sections: Sequence[Section]) -> dict[str, Any]:

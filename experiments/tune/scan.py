@@ -106,9 +106,10 @@ def open_scan(plan: ScanPlan, space: dict[str, Any], data: str) -> StoredStudy:
     study = open_study(plan.folder, plan.folder.name, plan.storage)
     there = study.user_attrs.get("scan")
     if there is None:
-        study.set_user_attr("scan", about)
+        # In this order: whoever finds the attribute takes the first trial to be queued already.
         if plan.scan.sampler != "grid":
             study.enqueue_trial(defaults(plan.scan, space), skip_if_exists=True)
+        study.set_user_attr("scan", about)
     elif there != json.loads(json.dumps(about)):
         key = next(k for k in about if there.get(k) != json.loads(json.dumps(about[k])))
         raise UserError(

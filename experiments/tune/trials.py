@@ -5,8 +5,9 @@ Any number of workers share a study, and none knows of the others. What keeps th
 * A trial stands if fewer than `trials` trials with a lower number have not failed, and, in a grid, none of
   them has its point; otherwise its worker withdraws it. Numbers are given out once, so no two workers can
   take the last place.
-* A running trial whose worker is dead is failed by whoever sees it first, and its settings are put back in
-  the queue; the next worker that takes them goes on from the last checkpoint.
+* A running trial whose worker is dead is failed by whoever sees it first, and put back in the queue with its settings
+  and its place; the next worker that takes it goes on from the last checkpoint. All that is drawn for a trial follows
+  from its place, so that those after it are the same as if nobody had died.
 * A worker on this machine is dead when the lock on its file in `workers/` is free: the kernel takes a killed
   process's lock back at once. One elsewhere is dead when its heartbeat has not moved for GRACE seconds.
 """
@@ -69,6 +70,12 @@ def stands(trial: FrozenTrial, trials: Sequence[FrozenTrial], budget: int | None
         return False
     point = _point(trial)
     return not in_grid or (point is not None and all(_point(t) != point for t in before))
+
+
+def place_of(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> int:
+    """The number that a trial would have if no worker had died: what is run again has the place that it had."""
+    again = sum("place" in t.user_attrs for t in trials if t.number < trial.number)
+    return int(trial.user_attrs.get("place", trial.number - again))
 
 
 def _point(trial: FrozenTrial) -> Any:
@@ -145,7 +152,7 @@ class Worker:
                 line = f"its worker died {deaths} times; out of memory?"
                 self.study.record_error(trial.number, line)
             if self._tell(trial.number, state=TrialState.FAIL) and deaths < DEATHS:
-                self._again(trial, deaths)
+                self._again(trial, trials, deaths)
         return bool(dead)
 
     def _is_dead(self, trial: FrozenTrial) -> bool:
@@ -165,11 +172,12 @@ class Worker:
             return False
         return now - since > (GRACE if signed else UNCLAIMED_GRACE)
 
-    def _again(self, trial: FrozenTrial, deaths: int) -> None:
-        if trial.params.keys() == self.space.keys():
-            attrs = {"deaths": deaths, "folder": trial.user_attrs.get("folder", trial.number)}
-            attrs |= {"point": _point(trial)} if self.points is not None else {}
-            self.study.enqueue_trial(trial.params, user_attrs=attrs)
+    def _again(self, trial: FrozenTrial, trials: Sequence[FrozenTrial], deaths: int) -> None:
+        drawn = trial.params.keys() == self.space.keys()
+        params = trial.params if drawn else trial.system_attrs.get("fixed_params", {})
+        attrs = {"deaths": deaths, "place": place_of(trial, trials)}
+        attrs |= {"point": _point(trial)} if self.points is not None else {}
+        self.study.enqueue_trial(params, user_attrs=attrs)
 
     def _tell(self, trial: Any, value: float | None = None, state: TrialState | None = None) -> bool:
         """Finish a trial; False where another worker, who took its worker for dead, did so before."""
@@ -189,9 +197,9 @@ class Worker:
             self._queue_next_point()
         trial = self.study.ask()
         trial.set_user_attr("worker", [self.host, self.id])
-        # Everything random in a trial follows from the scan's seed and the trial's number, so that workers do
+        # Everything random in a trial follows from the scan's seed and the trial's place, so that workers do
         # not repeat each other and a scan that was killed goes on as it would have.
-        self.study.sampler = self.sampler(trial.number)
+        self.study.sampler = self.sampler(self._place(trial))
         for name, distribution in self.space.items():
             suggest(trial, name, distribution)
         trials = self.study.get_trials(deepcopy=False)
@@ -200,6 +208,10 @@ class Worker:
             return trial
         self._tell(trial, state=TrialState.FAIL)
         return None
+
+    def _place(self, trial: optuna.Trial) -> int:
+        trials = self.study.get_trials(deepcopy=False)
+        return place_of(next(t for t in trials if t.number == trial.number), trials)
 
     def _queue_next_point(self) -> None:
         trials = self.study.get_trials(deepcopy=False)
@@ -211,7 +223,7 @@ class Worker:
             self.study.enqueue_trial(point, user_attrs={"point": point})
 
     def _attempt(self, trial: optuna.Trial) -> None:
-        folder = self.folder / "trials" / f"{trial.user_attrs.get('folder', trial.number):04d}"
+        folder = self.folder / "trials" / f"{self._place(trial):04d}"
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "settings.json", json.dumps(trial.params, indent=2) + "\n")
         try:
@@ -230,10 +242,10 @@ class Worker:
                 self._give_back(trial)
                 raise
             self._failed(trial, error, folder)
-        from recsys.training.filenames import MODEL_FILE, RESUME_FILE
+        from recsys.training.filenames import MODEL_FILE, RESUME_FILE, stage_resume_files
 
-        for name in (MODEL_FILE, RESUME_FILE):
-            (folder / name).unlink(missing_ok=True)
+        for path in (folder / MODEL_FILE, folder / RESUME_FILE, *stage_resume_files(folder)):
+            path.unlink(missing_ok=True)
 
     def _give_back(self, trial: optuna.Trial) -> None:
         """Put a trial back in the queue where the storage still allows it; its heartbeat's end does otherwise."""
@@ -241,7 +253,7 @@ class Worker:
             if self._tell(trial, state=TrialState.FAIL):
                 trials = self.study.get_trials(deepcopy=False)
                 own = next(t for t in trials if t.number == trial.number)
-                self._again(own, own.user_attrs.get("deaths", 0))
+                self._again(own, trials, own.user_attrs.get("deaths", 0))
 
     def _failed(self, trial: optuna.Trial, error: Exception, folder: Path) -> None:
         """Record an error as what it is: no score."""

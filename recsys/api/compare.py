@@ -22,6 +22,7 @@ from recsys.experiments.bench.config import Experiment, Splitting, check_experim
 from recsys.experiments.bench.results import Scored
 from recsys.experiments.bench.runner import BenchOptions, run_experiment
 from recsys.experiments.bench.tables import latex, markdown
+from recsys.runs.artifacts import MASK
 from recsys.runs.tasks import TASKS
 from recsys.settings import build
 from recsys.terminal import PlainConsole
@@ -120,6 +121,7 @@ def compare(
     task: str = "recommend",
     tuned: bool = False,
     metrics: Iterable[str] = (),
+    mask: str = MASK,
     decide_by: str = "ndcg@20",
     reference: str = "",
     margin: float = 0.01,
@@ -133,7 +135,7 @@ def compare(
     Args:
         models: names, models with settings, or results of `recsys.evaluate` on the same test; as a list, or by the name
             that each has in the table. What was evaluated stands for every seed, since nothing of it is drawn.
-        data, split, split_options, task, device: as in `recsys.train`.
+        data, split, split_options, task, mask, device: as in `recsys.train`.
         seeds, split_seeds: of the models and their training; of the split. Every pair is run. With one of each nobody
             is called better: how much the seeds differ is not known.
         tuned: take the settings that ship for each model on this data set and split.
@@ -169,7 +171,7 @@ def compare(
         Experiment,
         {
             "title": f"{', '.join(rows)} on {dataset.name}",
-            "run": {"task": task, "device": device},
+            "run": {"task": task, "mask": mask, "device": device},
             "models": {
                 name: {"model": row.name, "settings": dict(row.settings), "tuned": tuned}
                 for name, row in rows.items()
@@ -229,6 +231,7 @@ def _check_same_test(name: str, row: Evaluated, dataset: Dataset, experiment: Ex
         "task": experiment.task,
         "split": splitting.protocol or default_protocol(TASKS[row.config.task].view(dataset)),
         "split_options": splitting.options,
+        "mask": experiment.run.get("mask", MASK),
     }
     there = row.config.model_dump(include=set(here)) | {"dataset": row.metrics.values["dataset"]}
     for key, value in here.items():

@@ -21,7 +21,7 @@ from recsys.errors import DataError, UserError, nearest
 from recsys.evaluation.recommendations import MatrixScorer, TableScorer, table_of_lists
 from recsys.evaluation.scorers import Scorer
 from recsys.inputs.training_data import TrainingData
-from recsys.runs.artifacts import Metrics
+from recsys.runs.artifacts import MASK, Metrics
 from recsys.runs.config import RunConfig
 from recsys.runs.run import make_evaluator, reported_figures, with_ids
 from recsys.runs.tasks import TASKS
@@ -67,6 +67,7 @@ def evaluate(
     split_seed: int = 0,
     task: str = "recommend",
     metrics: Iterable[str] = (),
+    mask: str = MASK,
     name: str = "given lists",
 ) -> Evaluated:
     """Rank by lists or scores made by anything, and measure as a trained model is measured: on the same test part, with
@@ -77,7 +78,7 @@ def evaluate(
             items that a user's rows do not name rank below, tied. Or an (n_users, n_items) matrix of scores, rows and
             columns in the order of `data.user_ids` and `data.item_ids`: a NumPy array, a torch tensor, or a sparse
             matrix of SciPy whose unstored entries rank lowest.
-        data, split, split_options, split_seed, task, metrics: as in `recsys.train`.
+        data, split, split_options, split_seed, task, metrics, mask: as in `recsys.train`.
         name: the row that it is in a table.
 
     Raises:
@@ -102,6 +103,7 @@ def evaluate(
         "split_options": dict(split_options or {}),
         "split_seed": split_seed,
         "metrics": list(metrics),
+        "mask": mask,
     }
     config: RunConfig = build(RunConfig, values, "evaluate")
     view = TASKS[config.task].view(dataset)
@@ -110,10 +112,17 @@ def evaluate(
     parts = make_split(view, config.split, split_seed, **config.split_options)
     start = time.perf_counter()
     evaluator = make_evaluator(
-        view, parts, TrainingData.of(view, parts), "test", metrics=config.wanted_metrics()
+        view, parts, TrainingData.of(view, parts), "test", metrics=config.wanted_metrics(), mask=mask
     )
     evaluation = evaluator.evaluate(scorer)
-    names = {"model": name, "dataset": view.name, "task": task, "split": config.split, "seed": 0}
+    names = {
+        "model": name,
+        "dataset": view.name,
+        "task": task,
+        "split": config.split,
+        "seed": 0,
+        "mask": mask,
+    }
     seconds = time.perf_counter() - start
     timing = {"evaluate": seconds, "total": seconds}
     reported = {**names, "split_seed": split_seed, "timing": timing, **reported_figures(evaluation)}

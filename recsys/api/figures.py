@@ -15,6 +15,10 @@ class Figures(dict[str, float]):
     """Metric -> value; one that was not measured is a UserError that says how to ask for it."""
 
     def __missing__(self, metric: str) -> float:
+        if not self:
+            raise UserError(
+                "this run was trained on everything: nothing was held out, so nothing was measured"
+            )
         raise UserError(
             f"'{metric}' was not measured{nearest(metric, self)}; ask for it with metrics=['{metric}']"
         )

@@ -12,7 +12,7 @@ from recsys.api.trained_run import TrainedRun, keep_data
 from recsys.datasets.cards import load_dataset
 from recsys.datasets.dataset import Dataset
 from recsys.errors import UserError
-from recsys.runs.artifacts import make_folder
+from recsys.runs.artifacts import MASK, make_folder
 from recsys.runs.config import RunConfig
 from recsys.runs.run import execute, load_run, prepare
 from recsys.settings import build, merge
@@ -32,6 +32,8 @@ def train(
     tuned: bool | str = False,
     published: bool = False,
     metrics: Iterable[str] = (),
+    mask: str = MASK,
+    evaluate_users: int = 0,
     device: str = "auto",
     folder: str | Path | None = None,
     resume: bool = False,
@@ -55,6 +57,9 @@ def train(
             best.yaml.
         published: start from the settings and the protocol that the model's authors published.
         metrics: to report beside the task's own, such as "recall@5".
+        mask: whose items the test leaves out of a user's ranking: "train+valid", or, as in many published tables,
+            those of "train" alone.
+        evaluate_users: so many users, drawn once, are validated and tested, where there are more; 0: all.
         device: "auto", "cpu", "cuda" or "cuda:1".
         folder: where the run's files go, to be resumed or kept; None: a temporary folder, and `save` keeps it.
         resume: go on with an unfinished run in `folder`, or return the finished one.
@@ -87,9 +92,23 @@ def train(
         "tuned": tuned,
         "published": published,
         "metrics": list(metrics),
+        "mask": mask,
+        "evaluate_users": evaluate_users,
         "device": device,
     }
     config: RunConfig = build(RunConfig, values, "train")
+    return train_config(config, dataset, folder, resume=resume, progress=progress)
+
+
+def train_config(
+    config: RunConfig,
+    dataset: Dataset,
+    folder: str | Path | None = None,
+    *,
+    resume: bool = False,
+    progress: bool = False,
+) -> TrainedRun:
+    """What `train` makes of a configuration."""
     console = PlainConsole(stderr=True) if progress else None
     if folder is None:
         if resume:

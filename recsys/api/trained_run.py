@@ -23,6 +23,7 @@ from recsys.runs.config import RunConfig, save_config
 from recsys.runs.export import export_vectors
 from recsys.runs.new_data import new_items_of_frame, new_users_of
 from recsys.runs.recommend import Recipients, catalogue_users, new_users, recommend_to, top_k
+from recsys.runs.refit import refit_config
 from recsys.runs.run import Run
 from recsys.runs.run import load_run as load
 from recsys.runs.versions import data_checksum
@@ -208,6 +209,27 @@ class TrainedRun:
         """
         export_vectors(self._run, Path(folder))
 
+    def refit(self, folder: str | Path | None = None) -> TrainedRun:
+        """The model trained again for use, on all interactions: same settings and seed, for as many epochs as were
+        best here. Nothing is held out, so that it has no figures; those of this run say what to expect.
+
+        Args:
+            folder: where the new run's files go; None: a temporary folder.
+
+        Raises:
+            UserError: this run held nothing out itself, or the folder holds another run.
+
+        Example:
+            >>> import recsys
+            >>> tested = recsys.train("lightgcn", recsys.toy_data(), split="random", max_epochs=3)
+            >>> served = tested.refit()
+            >>> served.config.split, served.config.refit.epochs["model"] == tested.metrics.values["best_epoch"] + 1
+            ('none', True)
+        """
+        from recsys.api.train import train_config
+
+        return train_config(refit_config(self._folder), self.dataset, folder)
+
     def save(self, folder: str | Path) -> Path:
         """Write the run's files to a new folder, from which `recsys.load_run` and the command line take it up: the
         configuration, the weights, the figures, and the data set where it was made in memory.
@@ -233,7 +255,8 @@ class TrainedRun:
     def __repr__(self) -> str:
         config, test = self.config, self.metrics.test
         shown = ", ".join(f"{name} {test[name]:.4f}" for name in ("recall@20", "ndcg@20") if name in test)
-        return f"<{config.model} on {self.dataset.name}, split {config.split}, seed {config.seed}: {shown}>"
+        shown = f": {shown}" if shown else ""
+        return f"<{config.model} on {self.dataset.name}, split {config.split}, seed {config.seed}{shown}>"
 
 
 def keep_data(dataset: Dataset, folder: Path) -> str:

@@ -95,3 +95,9 @@ def main(arguments: list[str] | None = None) -> None:
     except UserError as error:
         print(f"recsys: {one_line(error)}", file=sys.stderr)
         sys.exit(2)
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "not enough memory" not in str(error):  # torch's own
+            raise
+        remedy = "take a smaller width or batch_size, another model, or fewer processes"
+        print(f"recsys: out of memory ({one_line(error)[:200]}); {remedy}", file=sys.stderr)
+        sys.exit(2)

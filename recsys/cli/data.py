@@ -1,4 +1,4 @@
-"""`recsys data`: data sets listed, described, verified and converted."""
+"""`recsys data`: data sets listed, described, verified, converted, and given a card."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from recsys.cli.options import DataRoot, console
 from recsys.cli.parts import completion
 
 data = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="List, describe, verify and convert data sets."
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="List, describe, verify and convert data sets, and write cards.",
 )
 
 
@@ -62,6 +64,24 @@ def data_verify(
         console().print(
             f"{len(verified)} of {len(card.files)} files match the SHA-256 of the card{rest}", soft_wrap=True
         )
+
+
+@data.command("init")
+def data_init(folder: Annotated[Path, typer.Argument(help="Folder with the data set's files.")]) -> None:
+    """Look at a folder's files and write a card for them, to be corrected."""
+    import yaml
+
+    from recsys.datasets.cards import CARD_FILE
+    from recsys.datasets.guess import guess_card
+    from recsys.files import write_text
+
+    guess = guess_card(folder)
+    values = guess.card.model_dump(mode="json", exclude_defaults=True)
+    write_text(folder / CARD_FILE, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+    for reason in guess.reasons:
+        console().print(reason, markup=False, soft_wrap=True)
+    told = f"wrote {folder / CARD_FILE}: correct it, then see `recsys data info {folder / CARD_FILE}`"
+    console().print(told, markup=False, soft_wrap=True)
 
 
 @data.command("convert")

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from recsys.runs.run import Run
 
 
+OF_A_REFIT = {"refit", "data_root", "out", "resume", "device", "devices", "num_nodes", "strategy"}
+"""Options that may be given beside --refit; the run decides all others."""
+
+
 def train(
+    context: typer.Context,
     model: Annotated[
         str,
         typer.Option(help="Name of the model, as in `recsys list models`.", autocompletion=completion.models),
@@ -97,6 +102,23 @@ def train(
             autocompletion=completion.metrics,
         ),
     ] = None,
+    mask: Annotated[
+        str,
+        typer.Option(
+            help="Whose items the test leaves out of a user's ranking: train+valid, or train alone, as in many "
+            "published tables."
+        ),
+    ] = "",
+    evaluate_users: Annotated[
+        int, typer.Option(min=0, help="Validate and test on so many users, drawn once; 0: all.")
+    ] = 0,
+    refit: Annotated[
+        Path | None,
+        typer.Option(
+            help="Train the model of this tested run again for use, on all interactions (split none), for as many "
+            "epochs as were best; model, data, settings and seed are the run's."
+        ),
+    ] = None,
     help_settings: Annotated[
         bool, typer.Option("--help-settings", help="Print the model's settings and stop.")
     ] = False,
@@ -135,28 +157,36 @@ def train(
         for table in model_settings(model):
             console().print(table)
         return
-    asked = build(
-        RunConfig,
-        {
-            "model": model,
-            "dataset": dataset,
-            "task": task,
-            "split": split,
-            "split_options": parse_assignments(split_options or [], "--split-set"),
-            "seed": seed,
-            "split_seed": split_seed,
-            "content": build(ContentCorruption, parse_assignments(content or [], "--content"), "--content"),
-            "settings": read_settings(config) | parse_assignments(assignments or []),
-            "tuned": tuned,
-            "published": published,
-            "metrics": metrics or [],
-            "data_root": str(data_root) if data_root else None,
-            "device": device,
-        },
-        "the run",
+    asked = (
+        _refit(context, refit, data_root)
+        if refit
+        else build(
+            RunConfig,
+            {
+                "model": model,
+                "dataset": dataset,
+                "task": task,
+                "split": split,
+                "split_options": parse_assignments(split_options or [], "--split-set"),
+                "seed": seed,
+                "split_seed": split_seed,
+                "content": build(
+                    ContentCorruption, parse_assignments(content or [], "--content"), "--content"
+                ),
+                "settings": read_settings(config) | parse_assignments(assignments or []),
+                "tuned": tuned,
+                "published": published,
+                "metrics": metrics or [],
+                **({"mask": mask} if mask else {}),
+                "evaluate_users": evaluate_users,
+                "data_root": str(data_root) if data_root else None,
+                "device": device,
+            },
+            "the run",
+        )
     )
     distributed = Distributed(devices, num_nodes, strategy)
-    distributed.check(model)
+    distributed.check(asked.model)
     leads = distributed.rank(device) == 0
     screen = console(quiet=not leads)
     run = prepare(asked)
@@ -164,11 +194,11 @@ def train(
     if explain:
         from recsys.runs.explain import check_explainable
 
-        check_explainable(run.model, model)
+        check_explainable(run.model, asked.model)
     tell_of_settings(run, asked, screen)
-    for note in run.dataset.notes:
+    for note in (*run.dataset.notes, *run.split.notes):
         screen.print(f"note: {note}", markup=False)
-    name = f"{model.replace(':', '-')}-seed{seed}"
+    name = f"{asked.model.replace(':', '-')}-seed{asked.seed}"
     folder = out or new_folder(Path("runs") / run.dataset.name / run.config.split, name)
     try:
         figures = execute(
@@ -191,6 +221,23 @@ def train(
             report_controls(run, figures, beside, folder, resume, screen)
 
 
+def _refit(context: typer.Context, folder: Path, data_root: Path | None) -> RunConfig:
+    """The configuration of --refit; UserError for an option beside it that the run has decided already."""
+    from recsys.errors import UserError
+    from recsys.runs.refit import refit_config
+
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if name not in OF_A_REFIT and source is not None and source.name == "COMMANDLINE":
+            if name == "split" and context.params[name] == "none":
+                continue
+            option = {"assignments": "set", "split_options": "split-set", "metrics": "metric"}.get(name, name)
+            raise UserError(
+                f"--{option.replace('_', '-')} and --refit: the tested run decides that; leave one of them out"
+            )
+    return refit_config(folder, str(data_root) if data_root else None)
+
+
 def report_controls(
     run: Run,
     metrics: dict[str, Any],
@@ -209,9 +256,11 @@ def report_controls(
 
 def report_training(run: Run, metrics: dict[str, Any], folder: Path, screen: Console) -> None:
     """Print what a finished run came to."""
-    from recsys.runs.tables import metrics_table
+    from recsys.runs.tables import asked_table, metrics_table
 
     screen.print(metrics_table(metrics))
+    if run.config.metrics and metrics["test"]:
+        screen.print(asked_table(metrics, run.config.metrics))
     if run.config.task == "bundle":
         from recsys.runs.complete import examples_table
 
@@ -239,11 +288,12 @@ def tell_of_settings(run: Run, asked: RunConfig, screen: Console) -> None:
     from recsys.runs.config import shipped_tuned
 
     where = f"{run.config.model} on {run.dataset.name}, {run.config.split}"
-    if run.tuned:
-        screen.print(f"settings tuned for {where}: {run.tuned.name}", markup=False)
-    elif asked.published and run.model.published:
-        source = run.model.published.source
-        screen.print(f"settings as published: {source}; the test masks training alone", markup=False)
+    if asked.tuned:
+        screen.print(f"settings tuned for {where}: {run.config.settings_from}", markup=False)
+    elif asked.published:
+        screen.print(
+            f"settings as published: {run.config.settings_from}; mask: {run.config.mask}", markup=False
+        )
     elif (
         asked.tuned is False and shipped_tuned(run.config.model, run.dataset.name, run.config.split).is_file()
     ):

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import numpy as np
 import scipy.sparse as sp
 import torch
-from sklearn.linear_model import Ridge
 from torch import Tensor, nn
 
 from recsys.datasets.dataset import Modality
@@ -38,6 +37,8 @@ class ContentPopularity(nn.Module):
         learned_on: np.ndarray,
         regularisation: float,
     ):
+        from sklearn.linear_model import Ridge  # a second of every start otherwise
+
         super().__init__()
         ridge = Ridge(regularisation, solver="lsqr", tol=1e-8)
         ridge.fit(_side_by_side(contents)[learned_on], np.log1p(counts[learned_on]))

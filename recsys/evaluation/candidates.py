@@ -68,18 +68,37 @@ def _flat(matrix: sp.csr_array, low: int, high: int) -> np.ndarray:
 
 
 class ChunkOfLists:
-    """Top-K lists of a run of users, in each of the rankings that the groups need."""
+    """Top-K lists of a run of users, in each of the rankings that the groups need.
 
-    def __init__(self, rankings: list[Candidates], k: int, first_user: int):
+    What is kept of each block goes into arrays made beforehand: a small array that outlives its block would lie behind
+    the block's scores in memory and keep their place from being used again.
+
+    Args:
+        rankings: may repeat.
+        k: length of the lists.
+        users: (c,) int64, ascending, the run's users.
+    """
+
+    def __init__(self, rankings: list[Candidates], k: int, users: np.ndarray):
         self._k = k
         # Rankings among fewer candidates come before the one among all, which may mask in place.
         unique = list(dict.fromkeys(rankings))
         self._main = next(r for r in unique if r.columns is None)
         self._rankings = [r for r in unique if r is not self._main]
-        self._low = {r: int(np.searchsorted(r.users, first_user)) for r in unique}
+        self._low: dict[Candidates, int] = {}
+        self._tie_groups: dict[Candidates, np.ndarray] = {}
+        self._located: dict[Candidates, np.ndarray] = {}
+        for ranking in unique:
+            low, high = (
+                np.searchsorted(ranking.users, users[0]),
+                np.searchsorted(ranking.users, users[-1], "right"),
+            )
+            self._low[ranking] = int(low)
+            self._tie_groups[ranking] = np.empty((2, high - low, k), dtype=np.int64)
+            self._located[ranking] = np.empty(
+                int(np.diff(ranking.truth.indptr[[low, high]])[0]), dtype=np.int64
+            )
         self._next = dict(self._low)
-        self._tops: dict[Candidates, list[TopK]] = {r: [] for r in unique}
-        self._located: dict[Candidates, list[np.ndarray]] = {r: [] for r in unique}
 
     def add(self, users: np.ndarray, scorer: Scorer, lists: ListStatistics) -> None:
         """Score and rank the next users, ascending."""
@@ -97,14 +116,16 @@ class ChunkOfLists:
             lists.add(scores, top)
 
     def _rank(self, ranking: Candidates, scores: torch.Tensor, high: int) -> TopK:
-        low = self._next[ranking]
+        low, first = self._next[ranking], self._low[ranking]
         top = ranking.rank(scores, low, high, self._k)
-        self._tops[ranking].append(top)
-        self._located[ranking].append(ranking.locate(scores, top, low, high))
+        start, size = self._tie_groups[ranking]
+        start[low - first : high - first], size[low - first : high - first] = top.start, top.size
+        ends = ranking.truth.indptr[[low, high]] - ranking.truth.indptr[first]
+        self._located[ranking][slice(*ends)] = ranking.locate(scores, top, low, high)
         self._next[ranking] = high
         return top
 
-    def of(self, ranking: Candidates) -> tuple[list[TopK], np.ndarray, int]:
-        """Lists, places of the ground truth, and the number of the first user."""
-        located = self._located[ranking]
-        return self._tops[ranking], np.concatenate(located) if located else np.empty(0), self._low[ranking]
+    def of(self, ranking: Candidates) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+        """Start and size of the tie groups, (c, K) each as in `RankedHits`, places of the ground truth, and the number
+        of the first user."""
+        return *self._tie_groups[ranking], self._located[ranking], self._low[ranking]

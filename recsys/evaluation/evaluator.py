@@ -14,7 +14,7 @@ from recsys.evaluation import METRICS
 from recsys.evaluation.candidates import Candidates, ChunkOfLists
 from recsys.evaluation.lists import ListStatistics
 from recsys.evaluation.metrics import MetricName, parse_metric
-from recsys.evaluation.ranking import RankedHits, TopK, constant_hits
+from recsys.evaluation.ranking import RankedHits, constant_hits
 from recsys.evaluation.scorers import Scorer
 
 DEFAULT_METRICS = tuple(
@@ -59,9 +59,10 @@ class _Group:
         rows = self.candidates.pair_row if self.pairs is None else self.candidates.pair_row[self.pairs]
         return np.bincount(rows, minlength=len(self.candidates.users))
 
-    def hits(self, tops: list[TopK], located: np.ndarray, low: int, n_relevant: np.ndarray) -> RankedHits:
+    def hits(
+        self, start: np.ndarray, size: np.ndarray, located: np.ndarray, low: int, n_relevant: np.ndarray
+    ) -> RankedHits:
         """Hits of those users of the chunk that begins at `low` that have a relevant item in the group."""
-        start, size = (np.concatenate([getattr(t, name) for t in tops]) for name in ("start", "size"))
         n_users, k = start.shape
         indptr = self.candidates.truth.indptr
         chunk = slice(indptr[low], indptr[low + n_users])
@@ -209,15 +210,14 @@ class Evaluator:
         n_relevant = {name: group.n_relevant() for name, group in chosen.items()}
         parts: dict[str, list[np.ndarray]] = {name: [] for name in chosen}
         for first in range(0, len(users), _CHUNK):
-            block = ChunkOfLists([g.candidates for g in chosen.values()], k, users[first])
             chunk = users[first : first + _CHUNK]
+            block = ChunkOfLists([g.candidates for g in chosen.values()], k, chunk)
             for low in range(0, len(chunk), block_size):
                 block.add(chunk[low : low + block_size], scorer, lists)
             for name, group in chosen.items():
-                tops, located, low = block.of(group.candidates)
-                if tops:
-                    hits = group.hits(tops, located, low, n_relevant[name])
-                    parts[name].append(_values(hits, metrics))
+                start, *rest = block.of(group.candidates)
+                if len(start):
+                    parts[name].append(_values(group.hits(start, *rest, n_relevant[name]), metrics))
         empty = np.empty((0, len(metrics)))
         return {name: np.concatenate([empty, *part]) for name, part in parts.items()}
 

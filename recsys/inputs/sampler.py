@@ -124,6 +124,12 @@ class Sampler:
         return self._keys[place] == keys
 
 
+def visited(data: TrainingData, by: str) -> int:
+    """How many rows an epoch of a sampler visits: users with an interaction where they are visited by "rows", else
+    interactions."""
+    return int(np.count_nonzero(data.warm_users)) if by == "rows" else data.interactions.nnz
+
+
 def derived_seed(seed: int, number: int) -> int:
     """A seed of its own for one epoch, so that a resumed run draws what it would have drawn, or for one member."""
     return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0] >> 1)

@@ -6,6 +6,9 @@ from typing import Literal
 
 from recsys.settings import Settings, setting
 
+RATE_POWER, RATE_MOST = 0.75, 8.0
+"""How the learning rate grows with the batch, and how many times at most."""
+
 
 class TrainSettings(Settings):
     """How a model is trained; a model may have its own defaults (`train_defaults`).
@@ -18,6 +21,12 @@ class TrainSettings(Settings):
 
     max_epochs: int = setting(1000, "largest number of epochs", low=1)
     batch_size: int = setting(2048, "positive pairs in a batch", low=1, search=[512, 1024, 2048, 4096])
+    max_steps: int = setting(
+        32,
+        "steps of an epoch at most, of a model each step of which costs the whole graph: on larger data batches are "
+        "larger, and the learning rate with them; 0: as many as batch_size makes",
+        low=0,
+    )
     learning_rate: float = setting(1e-3, "Adam's step size", low=0, high=10, search=(5e-4, 5e-3), log=True)
     decay: float = setting(1.0, "factor that multiplies the learning rate after each epoch", low=0.01, high=1)
     weight_decay: float = setting(0.0, "AdamW's decoupled weight decay of all parameters", low=0)
@@ -34,3 +43,20 @@ class TrainSettings(Settings):
     diagnostics: bool = setting(
         False, "whether each validation records alignment, uniformity, effective rank and modality gaps"
     )
+
+    def at_scale(self, visited: int) -> TrainSettings:
+        """The settings with batches so large that an epoch takes at most `max_steps` steps.
+
+        A step that propagates over the whole graph costs the same whatever its batch, so that an epoch in batches of
+        one size costs the square of the interactions; in a bounded number of steps it costs as much as they are many.
+        The learning rate grows with the batch to the power RATE_POWER, RATE_MOST times at most: measured by
+        `python -m recsys.experiments.benchmarks.scale accuracy`.
+
+        Args:
+            visited: what an epoch visits: pairs, or rows.
+        """
+        batch = -(-visited // self.max_steps) if self.max_steps else 0
+        if batch <= self.batch_size:
+            return self
+        rate = min((batch / self.batch_size) ** RATE_POWER, RATE_MOST)
+        return self.model_copy(update={"batch_size": batch, "learning_rate": self.learning_rate * rate})

@@ -81,6 +81,9 @@ class Model(nn.Module):
         trains_in_shares: the loss of a batch is the mean of its rows' losses, and of what does not depend on the
             rows, so that several processes can train on shares of each batch.
         idle_parameters: a step may leave some parameter without a gradient.
+        whole_graph: a training step costs as much as the graph or the tables, however small its batch; the training
+            takes larger batches on larger data.
+        calibrated: names of the buffers that `calibrate` fills.
     """
 
     Settings: ClassVar[type[Settings]] = Settings
@@ -96,6 +99,8 @@ class Model(nn.Module):
     popular_without_history: bool = False
     trains_in_shares: ClassVar[bool] = False
     idle_parameters: ClassVar[bool] = False
+    calibrated: ClassVar[tuple[str, ...]] = ()
+    whole_graph: ClassVar[bool] = False
     user_table: Tensor  # of models that call `add_id_tables`, or make one by `table`
     item_table: Tensor
 
@@ -173,6 +178,15 @@ class Model(nn.Module):
         """Called once the model is trained, all its stages: choose what is left to choose by what `validate` says of
         this model as it stands, by the answers of a group such as "overall" or "cold_pool"; NaN where there are
         none."""
+
+    def calibration(self) -> dict[str, Tensor]:
+        """The buffers that `calibrate` fills, of the model's parts too, by name."""
+        return {
+            f"{place}.{name}" if place else name: module.get_buffer(name)
+            for place, module in self.named_modules()
+            if isinstance(module, Model)
+            for name in module.calibrated
+        }
 
     @torch.no_grad()
     def scorer(self, users: QueryUsers | None = None, new_items: NewItems | None = None) -> Scorer:

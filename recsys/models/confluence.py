@@ -118,6 +118,7 @@ class Confluence(Model):
     reads_content = True
     ranks_cold_items = True
     exports_vectors = False
+    calibrated = ("weights", "cold_weights", "cold_offset")
     weights: Tensor
     cold_weights: Tensor
     cold_offset: Tensor

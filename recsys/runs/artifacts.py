@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from recsys.datasets.cards import CARD_FILE
+from recsys.datasets.dataset import Provenance
 from recsys.errors import UserError
 from recsys.files import cannot_write, parse_json, write_text
 from recsys.training.filenames import HISTORY_FILE, MODEL_FILE, RESUME_FILE
@@ -59,6 +60,8 @@ def test_key(group: str) -> str:
     return "test" if group == "overall" else f"test_{group}"
 
 
+MASK = "train+valid"
+"""Parts whose items a test leaves out of a user's ranking, unless a run says otherwise."""
 GROUP_NAMES = {test_key(group): label for group, label in GROUPS.items()}
 Values = dict[str, float]
 
@@ -78,9 +81,15 @@ class Metrics(BaseModel):
     """What metrics.json holds: the run's names, its figures by group, and what chance gives beside them.
 
     Attributes:
-        test, test_warm, ...: metric -> mean over the group's users (see `GROUPS`); None where nobody is in it.
+        drawn: users whom the test was drawn from, where it does not take all; `standard_error` then tells by group how
+            far the figures may be from those of all.
+        mask: whose items the test left out of a user's ranking.
+        test, test_warm, ...: metric -> mean over the group's users (see `GROUPS`); None where nobody is in it, and
+            no figure at all where nothing was held out.
         chance: group -> metric -> the expected value of a random order.
         users: group -> users averaged.
+        test_opened: how often the test part was evaluated.
+        batch_size, learning_rate: of the training, where the settings' own were scaled to large data.
         best, best_epoch: the validation value that chose the weights, and its epoch; of a closed-form model none.
         leak_audit: graphs, samplers and tables that were checked for cold users and items.
     """
@@ -93,8 +102,10 @@ class Metrics(BaseModel):
     split: str
     seed: int
     split_seed: int = 0
+    mask: str = MASK
+    drawn: int | None = None
     ranks_cold_items: bool = True
-    test: Values
+    test: Values = {}
     test_warm: Values | None = None
     test_cold: Values | None = None
     test_cold_pool: Values | None = None
@@ -103,9 +114,12 @@ class Metrics(BaseModel):
     test_warm_users: Values | None = None
     test_cold_users: Values | None = None
     chance: dict[str, Values] = {}
-    users: dict[str, int]
+    standard_error: dict[str, Values] = {}
+    users: dict[str, int] = {}
     test_opened: int = 1
     epochs: int = 1
+    batch_size: int | None = None
+    learning_rate: float | None = None
     best_epoch: int | None = None
     best: float | None = None
     timing: Timing
@@ -120,7 +134,8 @@ class Environment(BaseModel):
     """What environment.json holds: what a run's figures rest on besides its configuration, and what it took.
 
     Attributes:
-        tuned: the file of tuned settings that the run took; empty where it took none.
+        notes: what should be known of the data and the split.
+        content: modality -> how it came about.
         data_sha256, split_sha256: checksums of the data set and of the split's row numbers.
         usage: wall and CPU seconds, and peak memory in MiB.
     """
@@ -135,7 +150,8 @@ class Environment(BaseModel):
     data_sha256: str
     split_sha256: str
     processes: int = 1
-    tuned: str = ""
+    notes: list[str] = []
+    content: dict[str, Provenance] = {}
     usage: dict[str, float | None] = {}
 
 

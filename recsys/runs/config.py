@@ -10,7 +10,7 @@ import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, field_validator
@@ -24,14 +24,22 @@ from recsys.files import read_yaml, write_text
 from recsys.inputs.corruption import ContentCorruption
 from recsys.models import MODELS
 from recsys.models.base import Model
-from recsys.runs.artifacts import CONFIG_FILE, own_card
+from recsys.runs.artifacts import CONFIG_FILE, MASK, own_card
 from recsys.runs.tasks import TASKS, TaskName
 from recsys.settings import Settings, build, divide, merge, setting
 
 WITHOUT_EFFECT = frozenset({"diagnostics", "logger"})
 """Settings that change what is noted of a run and none of its figures: a run goes on with others."""
-PLACES = frozenset({"data_root", "device"})
-"""Fields that say where a run runs; its figures do not depend on them."""
+PLACES = frozenset({"data_root", "device", "settings_from"})
+"""Fields that say where a run runs and where its settings are from; its figures do not depend on them."""
+
+
+class Refit(Settings):
+    """What a training on everything takes from the tested run that it repeats."""
+
+    run: str = setting(meaning="name of the tested run's folder")
+    epochs: dict[str, int] = setting({}, "stage -> epochs; the only stage of most models is called model")
+    calibrated: dict[str, list[float]] = setting({}, "calibrated buffer of the model -> its values")
 
 
 class RunConfig(Settings):
@@ -63,10 +71,25 @@ class RunConfig(Settings):
     )
     published: bool = setting(
         False,
-        "start from the settings and the protocol that the model's authors published, where they are known",
+        "start from the settings and the protocol that the model's authors published, where they are known; its mask "
+        "is train",
+    )
+    settings_from: str = setting(
+        "",
+        "the file of tuned settings, or the published code, that `settings` were taken from, and which of them were "
+        "changed; filled in",
+    )
+    mask: Literal["train", "train+valid"] = setting(
+        MASK,
+        "whose items the test leaves out of a user's ranking: those of both parts, or, as in many published tables, of "
+        "the training part alone",
+    )
+    evaluate_users: int = setting(
+        0, "so many users, drawn once, are validated and tested, where there are more; 0: all", low=0
     )
     metrics: list[str] = setting([], "metrics to report beside the task's own, such as recall@5")
     data_root: str | None = setting(None, "folder that holds the data sets")
+    refit: Refit | None = setting(None, "what a training on everything takes from a tested run; filled in")
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = setting(
         "auto", "where training runs: auto, cpu, cuda, or cuda:N for one GPU by number"
     )
@@ -79,6 +102,12 @@ class RunConfig(Settings):
     def wanted_metrics(self) -> tuple[str, ...]:
         """The task's metrics, and those asked for besides."""
         return tuple(dict.fromkeys([*TASKS[self.task].metrics, *self.metrics]))
+
+    @property
+    def tested(self) -> str:
+        """In what the test is not the usual one, for titles; empty where it is."""
+        parts = [] if self.mask == MASK else [f"mask: {self.mask}"]
+        return ", ".join([*parts, *([f"{self.evaluate_users:,} users drawn"] if self.evaluate_users else [])])
 
     def identity(self) -> dict[str, Any]:
         """What decides the figures, as plain values: of two resolved configurations with the same identity one
@@ -97,7 +126,6 @@ class Resolved:
         dataset: as the task sees it.
         model_class, settings, train_settings: how to build the model and train it; the last is None for a
             closed-form model.
-        tuned: the file that tuned settings came from; None where none were taken.
     """
 
     config: RunConfig
@@ -105,7 +133,6 @@ class Resolved:
     model_class: type[Model]
     settings: Any
     train_settings: Any
-    tuned: Path | None = None
 
 
 def resolve(config: RunConfig, dataset: Dataset | None = None) -> Resolved:
@@ -124,8 +151,14 @@ def resolve(config: RunConfig, dataset: Dataset | None = None) -> Resolved:
     start = read_yaml(path) if path else published_settings(config, model_class)
     settings, training = resolve_settings(model_class, merge(start, config.settings))
     values = settings.model_dump() | (training.model_dump() if training else {})
-    changes = {"split": split, "settings": values, "tuned": False}
-    return Resolved(config.model_copy(update=changes), dataset, model_class, settings, training, path)
+    changes: dict[str, Any] = {"split": split, "settings": values, "tuned": False, "published": False}
+    origin = path.name if path else ""
+    if config.published and model_class.published:
+        origin, changes["mask"] = model_class.published.source, "train"
+    if origin:
+        by_hand = f", but for {', '.join(config.settings)}" if config.settings else ""
+        changes["settings_from"] = origin + by_hand
+    return Resolved(config.model_copy(update=changes), dataset, model_class, settings, training)
 
 
 def resolve_settings(model_class: type[Model], values: Mapping[str, Any]) -> tuple[Any, Any]:

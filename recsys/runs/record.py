@@ -9,6 +9,7 @@ import platform
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,6 +58,7 @@ def environment(dataset: Dataset, split: Split) -> dict[str, Any]:
         "commit": commit(),
         "hardware": hardware(),
         "threads": torch.get_num_threads(),
+        "content": {name: asdict(made) for name, made in dataset.provenance.items()},
         **checksums(dataset, split),
     }
 

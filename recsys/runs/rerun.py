@@ -11,7 +11,7 @@ from rich.console import Console
 
 from recsys.errors import UserError
 from recsys.files import parse_json
-from recsys.runs.artifacts import ENVIRONMENT_FILE, METRICS_FILE, new_folder, read_metrics
+from recsys.runs.artifacts import ENVIRONMENT_FILE, METRICS_FILE, MODEL_FILE, new_folder, read_metrics
 from recsys.runs.config import load_config
 from recsys.runs.run import execute, prepare
 from recsys.runs.tables import make_table
@@ -46,6 +46,8 @@ def run_again(
     for line in _changes(folder, target):
         console.print(line, markup=False, soft_wrap=True)
     old, new = dict(figures(before)), dict(figures(now))
+    if not before["test"]:
+        old, new = old | weight_sums(folder), new | weight_sums(target)
     differing = {
         name: (old.get(name, math.nan), new.get(name, math.nan))
         for name in sorted(old.keys() | new.keys())
@@ -66,6 +68,14 @@ def figures(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
             yield from figures(value, name)
         elif isinstance(value, int | float) and not isinstance(value, bool):
             yield name, value
+
+
+def weight_sums(folder: Path) -> dict[str, float]:
+    """Of a run without test figures: each array's sum of magnitudes."""
+    from safetensors.torch import load_file
+
+    arrays = load_file(folder / MODEL_FILE)
+    return {f"sum of |{name}|": float(array.double().abs().sum()) for name, array in arrays.items()}
 
 
 def _tell(differing: Mapping[str, tuple[float, float]], total: int, console: Console) -> None:

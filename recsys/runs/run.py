@@ -22,6 +22,7 @@ from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model
 from recsys.runs.artifacts import (
     ENVIRONMENT_FILE,
+    MASK,
     METRICS_FILE,
     MODEL_FILE,
     USERS_FILE,
@@ -33,10 +34,11 @@ from recsys.runs.artifacts import (
     test_key,
     write_json,
 )
-from recsys.runs.config import RunConfig, check_same_run, load_config, resolve, save_config
+from recsys.runs.config import Refit, RunConfig, check_same_run, load_config, resolve, save_config
 from recsys.runs.record import Usage, checksums, environment, usage
 from recsys.runs.tasks import task_of
 from recsys.training.distributed import Distributed
+from recsys.training.filenames import stage_resume_files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,7 +59,6 @@ class Run:
         model: built, untrained.
         train_settings: how to train it; None for a closed-form model.
         graph_seconds: time to build the model and its graphs.
-        tuned: the file that tuned settings came from; None where none were taken.
         begun: the clocks when its making began.
     """
 
@@ -68,7 +69,6 @@ class Run:
     model: Model
     train_settings: Any
     graph_seconds: float
-    tuned: Path | None = None
     begun: Usage = field(default_factory=Usage.now)
 
     def support(self, part: str) -> sp.csr_array | None:
@@ -94,13 +94,38 @@ def prepare(config: RunConfig, dataset: Dataset | None = None) -> Run:
     begun = Usage.now()
     check_device(config.device)
     resolved = resolve(config, dataset)
+    epochs_given = "max_epochs" in config.settings or config.refit is not None
     config, dataset = resolved.config, resolved.dataset
     split = make_split(dataset, config.split, config.split_seed, **config.split_options)
+    if not len(split.valid) and resolved.train_settings and not epochs_given:
+        raise UserError(
+            f"split '{config.split}' has no validation part to choose the epoch by; give the epochs with --set "
+            "max_epochs=N, or a tested run that says how many, with --refit RUN"
+        )
     data = training_data(config, dataset, split)
     start = time.perf_counter()
     model = resolved.model_class(resolved.settings, data, config.seed)
+    if config.refit:
+        keep_calibration(model, config.refit)
     seconds = time.perf_counter() - start
-    return Run(config, dataset, split, data, model, resolved.train_settings, seconds, resolved.tuned, begun)
+    return Run(config, dataset, split, data, model, resolved.train_settings, seconds, begun)
+
+
+def keep_calibration(model: Model, refit: Refit) -> None:
+    """Fill a new model's calibrated buffers with what the tested run's held.
+
+    Raises:
+        UserError: the model has others.
+    """
+    import torch
+
+    buffers = model.calibration()
+    sizes = {name: buffer.numel() for name, buffer in buffers.items()}
+    given = {name: len(values) for name, values in refit.calibrated.items()}
+    if sizes != given:
+        raise UserError(f"refit.calibrated: expected {sizes} values, got {given}; make the run with --refit")
+    for name, buffer in buffers.items():
+        buffer.copy_(torch.tensor(refit.calibrated[name], dtype=buffer.dtype).reshape(buffer.shape))
 
 
 def check_device(device: str) -> None:
@@ -151,7 +176,7 @@ def execute(
     if leads:
         about = environment(run.dataset, run.split) | {
             "processes": distributed.processes,
-            "tuned": run.tuned.name if run.tuned else "",
+            "notes": [*run.dataset.notes, *run.split.notes],
         }
         save_config(run.config, folder)
         write_json(Environment(**about), folder / ENVIRONMENT_FILE)
@@ -159,14 +184,16 @@ def execute(
     if not leads:
         return {}
     checked = run.data.ledger.audit(run.split.cold_users, run.split.cold_items)
+    if not len(run.split.test):
+        timing = {"graph": run.graph_seconds, "train_epoch_median": trained.pop("train_epoch_median")}
+        timing["total"] = run.graph_seconds + time.perf_counter() - start
+        reported = _names(run) | {"test_opened": 0} | trained | {"timing": timing, "leak_audit": checked}
+        write_json(Environment(**about, usage=usage(run.begun)), folder / ENVIRONMENT_FILE)
+        return _close(folder, reported)
     scored = time.perf_counter()
+    config, drawn = run.config, run.config.evaluate_users or None
     evaluator = make_evaluator(
-        run.dataset,
-        run.split,
-        run.data,
-        "test",
-        metrics=run.config.wanted_metrics(),
-        mask_valid=not run.config.published,
+        run.dataset, run.split, run.data, "test", drawn, metrics=config.wanted_metrics(), mask=config.mask
     )
     evaluation = evaluator.evaluate(run.model.scorer(run.data.query_users(run.support("test"))))
     timing = {
@@ -175,11 +202,23 @@ def execute(
         "evaluate": time.perf_counter() - scored,
         "total": run.graph_seconds + time.perf_counter() - start,
     }
-    reported = _report(run, evaluation) | trained | {"timing": timing, "leak_audit": checked}
+    reported = _names(run) | reported_figures(evaluation) | {"test_opened": 1} | trained
+    reported |= {"timing": timing, "leak_audit": checked}
+    answering = np.count_nonzero(np.diff(run.dataset.matrix(run.split.test).indptr))
+    if drawn and drawn < answering:
+        reported |= {"drawn": answering, "standard_error": standard_errors(evaluation, drawn / answering)}
     write_json(Environment(**about, usage=usage(run.begun)), folder / ENVIRONMENT_FILE)
     with atomic(folder / USERS_FILE) as temporary:
         with_ids(evaluation.per_user, run.dataset).to_parquet(temporary, index=False)
-    return write_json(Metrics(**reported), folder / METRICS_FILE)
+    return _close(folder, reported)
+
+
+def _close(folder: Path, reported: dict[str, Any]) -> dict[str, Any]:
+    """Write a run's last file, and remove what only an unfinished run needs; what metrics.json holds."""
+    written = write_json(Metrics(**reported), folder / METRICS_FILE)
+    for path in stage_resume_files(folder):
+        path.unlink(missing_ok=True)
+    return written
 
 
 def check_same_data(folder: Path, run: Run) -> None:
@@ -205,7 +244,11 @@ def _train(run: Run, folder: Path, console: Console | None, distributed: Distrib
         return {"train_epoch_median": time.perf_counter() - start, "epochs": 1}
     from recsys.training.loop import train
 
-    validate = validator(run.dataset, run.split, run.data, run.train_settings.monitor)
+    validate = None
+    if len(run.split.valid):
+        validate = validator(
+            run.dataset, run.split, run.data, run.train_settings.monitor, run.config.evaluate_users or None
+        )
     callbacks: tuple = ()
     if console is not None:
         from recsys.training.progress import EpochBar
@@ -220,14 +263,18 @@ def _train(run: Run, folder: Path, console: Console | None, distributed: Distrib
         device=run.config.device,
         distributed=distributed,
         callbacks=callbacks,
+        epochs=run.config.refit.epochs if run.config.refit else {},
     )
 
 
-def validator(dataset: Dataset, split: Split, data: TrainingData, metric: str) -> Callable[..., float]:
+def validator(
+    dataset: Dataset, split: Split, data: TrainingData, metric: str, at_most: int | None = None
+) -> Callable[..., float]:
     """A model -> its `metric` on the validation part: of all answers, or of the group named; NaN where there is no
-    such group. With `calibrating`, which asks a hundred times, on at most `CALIBRATION_USERS` users."""
-    whole = make_evaluator(dataset, split, data, "valid")
-    few = cache(lambda: make_evaluator(dataset, split, data, "valid", CALIBRATION_USERS))
+    such group. On `at_most` users; with `calibrating`, which asks a hundred times, on at most `CALIBRATION_USERS`."""
+    whole = make_evaluator(dataset, split, data, "valid", at_most)
+    calibrated_on = min(at_most or CALIBRATION_USERS, CALIBRATION_USERS)
+    few = cache(lambda: make_evaluator(dataset, split, data, "valid", calibrated_on))
     users = data.query_users(support_of(dataset, split, "valid"))
 
     def validate(model: Model, group: str = OVERALL, calibrating: bool = False) -> float:
@@ -248,18 +295,23 @@ def make_evaluator(
     part: str,
     at_most: int | None = None,
     metrics: Sequence[str] = (),
-    mask_valid: bool = True,
+    mask: str = MASK,
 ) -> Evaluator:
     """The evaluator of "valid" or "test". What a user is known to have by then is masked: the training part,
     the support part, and in the test also the validation part, whose items cannot be answers any more.
 
     Args:
-        mask_valid: False leaves the validation part in the test's rankings, as published protocols do.
         at_most: so many users, always the same ones; None for all.
         metrics: what it measures; the task's metrics where empty.
+        mask: "train": the test ranks the items of the validation part too.
     """
+    if not len(getattr(split, part)):
+        purpose = "validation" if part == "valid" else "the test"
+        raise UserError(
+            f"split '{split.protocol}' holds nothing out for {purpose}: nothing can be measured; use another split"
+        )
     seen = [split.train, getattr(split, f"{part}_support")]
-    if part == "test" and mask_valid:
+    if part == "test" and mask == MASK:
         seen.append(split.valid)
     counts = data.item_counts()
     head = head_items(counts)
@@ -296,18 +348,18 @@ def with_ids(per_user: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
     return frame
 
 
-def _report(run: Run, evaluation: Evaluation) -> dict[str, Any]:
+def _names(run: Run) -> dict[str, Any]:
     config = run.config
-    names = {
+    return {
         "model": config.model,
         "dataset": run.dataset.name,
         "task": config.task,
         "split": config.split,
         "seed": config.seed,
         "split_seed": config.split_seed,
+        "mask": config.mask,
         "ranks_cold_items": run.model.ranks_cold_items or not run.split.cold_items.any(),
     }
-    return names | reported_figures(evaluation) | {"test_opened": 1}
 
 
 def reported_figures(evaluation: Evaluation) -> dict[str, Any]:
@@ -316,6 +368,17 @@ def reported_figures(evaluation: Evaluation) -> dict[str, Any]:
     figures["chance"] = {test_key(group): values for group, values in evaluation.chance.items()}
     figures["users"] = {test_key(group): count for group, count in evaluation.users.items()}
     return figures
+
+
+def standard_errors(evaluation: Evaluation, share: float) -> dict[str, dict[str, float]]:
+    """Group -> metric -> standard error of the mean over users who were drawn, without replacement, as a `share` of
+    all: s / sqrt(n) sqrt(1 - share)."""
+    found = {}
+    for group, rows in evaluation.per_user.groupby("group", observed=True):
+        values = rows.drop(columns=["user", "group"])
+        errors = values.std(ddof=1) / math.sqrt(len(rows)) * math.sqrt(1 - share)
+        found[test_key(str(group))] = {str(name): float(error) for name, error in errors.dropna().items()}
+    return found
 
 
 def load_run(folder: Path, data_root: str | None = None) -> Run:

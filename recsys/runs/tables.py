@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from recsys.runs.artifacts import GROUP_NAMES
+from recsys.runs.artifacts import GROUP_NAMES, MASK
 from recsys.terminal import bold
 
 SHOWN = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")
@@ -48,9 +48,18 @@ def metrics_table(metrics: Mapping[str, Any]) -> Table:
     """One run's test metrics: a row for each group, and beside it the chance level of Recall@20 and NDCG@20, and how
     many times chance its Recall@20 is."""
     name = f"{metrics['model']} on {metrics['dataset']}, split {metrics['split']}, seed {metrics['seed']}"
+    name += "" if (mask := metrics.get("mask", MASK)) == MASK else f", mask: {mask}"
     caption = None
     if not metrics["ranks_cold_items"] and "test_cold" in metrics:
         caption = "this model cannot rank items without training interactions: they score lowest, tied"
+    if not metrics["test"]:
+        return make_table(
+            name, ["trained for use on all interactions: nothing was held out, nothing is measured"]
+        )
+    error = metrics.get("standard_error", {}).get("test", {}).get("recall@20")
+    if error is not None:
+        said = f"{metrics['users']['test']:,} of {metrics['drawn']:,} drawn; standard error of recall@20: {error:.4f}"
+        caption = f"{said}; {caption}" if caption else said
     whom = "bundles" if metrics.get("task") == "bundle" else "users"
     chance = {f"chance {metric}": metric for metric in ("recall@20", "ndcg@20")}
     # In lines of a word each, so that the table fits a terminal of 80 columns.
@@ -63,6 +72,15 @@ def metrics_table(metrics: Mapping[str, Any]) -> Table:
             table.add_row(
                 label, f"{metrics['users'][group]:,}", *values, times_chance(metrics, group, "recall@20")
             )
+    return table
+
+
+def asked_table(metrics: Mapping[str, Any], asked: Sequence[str]) -> Table:
+    """One run's figures of the metrics that were asked for: a row for each, a column for each group."""
+    groups = [(label, group) for group, label in GROUP_NAMES.items() if group in metrics]
+    table = make_table("metrics asked for", ["metric", *(label for label, _ in groups)])
+    for metric in asked:
+        table.add_row(metric, *(number(metrics[group].get(metric)) for _, group in groups))
     return table
 
 
@@ -147,9 +165,8 @@ def info_tables(name: str, data_root: Path | None, seed: int) -> list[Table]:
     facts.add_row("sparsity", f"{summary['sparsity']:.4%}")
     for key, modality in summary["modalities"].items():
         kind = "sparse" if modality["sparse"] else "dense"
-        facts.add_row(
-            f"modality {key}", f"{modality['coverage']:.1%} of items, {modality['width']:,} wide, {kind}"
-        )
+        shape = f"{modality['coverage']:.1%} of items, {modality['width']:,} wide, {kind}"
+        facts.add_row(f"modality {key}", f"{shape}; made from {modality['made_from']}")
     for key in ("user_attributes", "item_attributes"):
         if summary[key]:
             facts.add_row(key.replace("_", " "), ", ".join(summary[key]))

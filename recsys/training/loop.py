@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -22,12 +23,12 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from recsys.errors import LeakError, UserError
 from recsys.files import atomic, write_text
-from recsys.inputs.sampler import Batch, Sampler, derived_seed
+from recsys.inputs.sampler import Batch, Sampler, derived_seed, visited
 from recsys.inputs.train_settings import TrainSettings
 from recsys.models.base import Model
 from recsys.objectives.diagnostics import embedding_diagnostics, sample
 from recsys.training.distributed import Distributed, hush
-from recsys.training.filenames import HISTORY_FILE, RESUME_FILE
+from recsys.training.filenames import HISTORY_FILE, ONLY_STAGE, RESUME_FILE
 from recsys.training.weights import load_model, save_model
 
 DIAGNOSED = 2048
@@ -162,11 +163,12 @@ def on_leader(trainer: pl.Trainer, act: Callable[[], Any]) -> Any:
 
 class KeepBest(pl.Callback):
     """Validates every `eval_every` epochs, keeps the best epoch's weights, stops when patience runs out,
-    and leaves a resume file behind, all of it before the next epoch begins.
+    and leaves a resume file behind, all of it before the next epoch begins. Without validation all epochs are
+    trained, and the last one's weights are kept.
 
     Of several processes the first validates and writes; the others take its word, so that all stop together."""
 
-    def __init__(self, folder: Path, validate: Validate):
+    def __init__(self, folder: Path, validate: Validate | None):
         self.folder, self.validate = folder, validate
         self.best, self.best_epoch, self.waited = -math.inf, -1, 0
         self.history: list[dict[str, float]] = []
@@ -195,6 +197,10 @@ class KeepBest(pl.Callback):
         if not all(math.isfinite(value) for value in row.values()):
             raise UserError(f"the loss is not finite in epoch {epoch}: {row}; lower learning_rate")
         self.history.append(row)
+        if self.validate is None:
+            self.best_epoch = epoch
+            on_leader(trainer, lambda: self._write(module))
+            return
         if (epoch + 1) % settings.eval_every and epoch + 1 < settings.max_epochs:
             return
         row.update(on_leader(trainer, lambda: self._validated(module)))
@@ -208,6 +214,7 @@ class KeepBest(pl.Callback):
 
     def _validated(self, module: TrainingModule) -> dict[str, float]:
         module.model.eval()
+        assert self.validate is not None
         figures = {module.settings.monitor: self.validate(module.model)}
         if module.settings.diagnostics:
             figures |= diagnosed(module.model, module.seed)
@@ -236,25 +243,35 @@ def train(
     model: Model,
     settings: TrainSettings,
     folder: Path,
-    validate: Validate,
+    validate: Validate | None,
     seed: int,
     *,
     device: str = "auto",
     distributed: Distributed = Distributed(),  # noqa: B008 - immutable
     callbacks: tuple[pl.Callback, ...] = (),
+    epochs: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Train `model` and leave it with the best epoch's weights, which are also in `folder`.
+
+    Args:
+        validate: None: nothing is held out; all epochs are trained, and nothing is calibrated.
+        epochs: stage -> epochs, instead of the settings' largest number; "model" of a model that is trained as one.
 
     A resume file in `folder` is taken up where it stands: the run ends as if it had never stopped. Of several
     processes the first alone has the best weights in the end.
 
     Returns:
-        best_epoch, best (the validation metric, of the model as it is left), epochs and train_epoch_median (seconds).
+        best_epoch, best (the validation metric, of the model as it is left; neither without validation), epochs and
+        train_epoch_median (seconds).
     """
     stages = model.stages(settings)
     if stages:
         how = {"device": device, "distributed": distributed, "callbacks": callbacks}
-        return _in_stages(model, stages, folder, validate, how)
+        return _in_stages(model, stages, folder, validate, how, epochs)
+    if ONLY_STAGE in epochs:
+        settings = settings.model_copy(update={"max_epochs": epochs[ONLY_STAGE]})
+    if model.whole_graph:
+        settings = settings.at_scale(visited(model.data, settings.sample_by))
     keeper = KeepBest(folder, validate)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="pytorch_lightning")
@@ -268,23 +285,21 @@ def train(
         load_model(model, folder)
     model.eval()
     best = keeper.best
-    if trainer.is_global_zero and type(model).calibrate is not Model.calibrate:
+    if trainer.is_global_zero and validate and type(model).calibrate is not Model.calibrate:
         best = _calibrated(model, folder, validate)
     seconds = [row["seconds"] for row in keeper.history]
-    return {
-        "best_epoch": keeper.best_epoch,
-        "best": best,
-        "epochs": len(keeper.history),
-        "train_epoch_median": statistics.median(seconds),
-    }
+    chosen = {"best_epoch": keeper.best_epoch, "best": best} if validate else {}
+    used = {"batch_size": settings.batch_size, "learning_rate": settings.learning_rate}
+    return chosen | {"epochs": len(keeper.history), "train_epoch_median": statistics.median(seconds)} | used
 
 
 def _in_stages(
     model: Model,
     stages: Mapping[str, tuple[Model, TrainSettings]],
     folder: Path,
-    validate: Validate,
+    validate: Validate | None,
     how: dict[str, Any],
+    epochs_of: Mapping[str, int],
 ) -> dict[str, Any]:
     """Train a model's parts one after another, each in a folder of its own, and put them together.
 
@@ -293,20 +308,19 @@ def _in_stages(
     records, curves, epochs = [], [], 0
     for name, (part, settings) in stages.items():
         (folder / name).mkdir(exist_ok=True)
-        records.append(train(part, settings, folder / name, validate, part.seed, **how))
+        own = {ONLY_STAGE: epochs_of[name]} if name in epochs_of else {}
+        records.append(train(part, settings, folder / name, validate, part.seed, epochs=own, **how))
         curve = pd.read_csv(folder / name / HISTORY_FILE)
         curves.append(curve.assign(epoch=curve["epoch"] + epochs, stage=name))
         epochs += records[-1]["epochs"]
-    best = _calibrated(model, folder, validate)
+    chosen = {}
+    if validate:
+        chosen["best"] = _calibrated(model, folder, validate)
+        chosen["best_epoch"] = epochs - records[-1]["epochs"] + records[-1]["best_epoch"]
+    else:
+        save_model(model, folder)
     write_text(folder / HISTORY_FILE, pd.concat(curves).to_csv(index=False))
-    for name in stages:
-        (folder / name / RESUME_FILE).unlink(missing_ok=True)
-    return {
-        "best_epoch": epochs - records[-1]["epochs"] + records[-1]["best_epoch"],
-        "best": best,
-        "epochs": epochs,
-        "train_epoch_median": statistics.median(pd.concat(curves)["seconds"]),
-    }
+    return chosen | {"epochs": epochs, "train_epoch_median": statistics.median(pd.concat(curves)["seconds"])}
 
 
 def _calibrated(model: Model, folder: Path, validate: Validate) -> float:

@@ -146,7 +146,9 @@ def test_describe_counts(tmp_path):
     assert (found["users"], found["items"], found["interactions"]) == (3, 4, 3)
     assert found["sparsity"] == 1 - 3 / 12
     assert (found["users_without_interactions"], found["items_without_interactions"]) == (1, 1)
-    assert found["modalities"] == {"image": {"width": 2, "items": 3, "coverage": 3 / 4, "sparse": False}}
+    assert found["modalities"] == {
+        "image": {"width": 2, "items": 3, "coverage": 3 / 4, "sparse": False, "made_from": "unknown"}
+    }
     assert found["splits"]["cold-item"] == {
         "train": 1, "valid": 1, "test": 1, "cold_users": 2, "cold_items": 3, "cold_items_in_test": 1,
     }  # fmt: skip

@@ -377,6 +377,15 @@ def test_table_items_without_a_feature_row_are_masked(tmp_path):
     assert dataset.modalities["f"].mask.tolist() == [True, False, True]
 
 
+def test_features_of_items_that_nobody_took_are_noted(tmp_path):
+    (tmp_path / "log.csv").write_text("user,item\na,x\na,y\na,z\n")
+    (tmp_path / "f.csv").write_text("item,v\nz,1\nq,2\n")
+    dataset = load(tmp_path, "table", interactions="log.csv", features={"f": {"file": "f.csv", "id": "item"}})
+    assert dataset.item_ids.tolist() == ["x", "y", "z"]
+    assert dataset.modalities["f"].mask.tolist() == [False, False, True]
+    assert any("1 of 2 rows are of items that no interaction has" in note for note in dataset.notes)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -389,7 +398,11 @@ def test_table_items_without_a_feature_row_are_masked(tmp_path):
         ({"positive_from": 3}, "no column rating"),
         ({"features": {"f": {"file": "f.npy"}}}, "need an items file"),
         ({"features": {"f": {"file": "f.csv"}}}, "must name its id column"),
-        ({"features": {"f": {"file": "f.csv", "id": "item"}}}, "row 1: item 'q' is not in the catalogue"),
+        (
+            {"features": {"f": {"file": "f.csv", "id": "item"}}, "items": {"file": "all.csv", "id": "item"}},
+            "row 1: item 'q' is not in the items file",
+        ),
+        ({"features": {"f": {"file": "other.csv", "id": "item"}}}, "'x' is 'X' there: write both alike"),
         ({"features": {"f": {"file": "twice.csv", "id": "item"}}}, "two rows of features"),
         (
             {"features": {"f": {"file": "f.npz"}}, "items": {"file": "items.csv", "id": "item"}},
@@ -415,6 +428,8 @@ def test_table_says_what_is_wrong(tmp_path, options, message):
     (tmp_path / "one.csv").write_text("item\nx\n")
     (tmp_path / "f.csv").write_text("item,v\nz,1\nq,2\n")
     (tmp_path / "twice.csv").write_text("item,v\nz,1\nz,2\n")
+    (tmp_path / "all.csv").write_text("item\nx\ny\nz\n")
+    (tmp_path / "other.csv").write_text("item,v\nX,1\nY,2\n")
     (tmp_path / "f.npz").write_bytes(b"PK")
     (tmp_path / "broken.parquet").write_bytes(b"PAR1")
     np.save(tmp_path / "ok.npy", np.ones((2, 1)))

@@ -84,6 +84,7 @@ class CLHESignals(CLHE):
     }
     scale: Tensor
     prior: Tensor
+    calibrated = ("learnt",)
     learnt: Tensor
 
     def __init__(self, settings: CLHESignalsSettings, data: TrainingData, seed: int):

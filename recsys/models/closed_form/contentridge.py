@@ -13,7 +13,7 @@ from recsys.inputs.content import all_weights, below, choose, unit_rows, without
 from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model
-from recsys.models.closed_form.ease import add_product, inverse_in_place, place_symmetric
+from recsys.models.closed_form.ease import add_product, check_dense, inverse_in_place, place_symmetric
 from recsys.settings import Settings, setting
 
 
@@ -65,6 +65,7 @@ class ContentRidge(Model):
 
     def fit(self) -> None:
         warm, penalty = np.flatnonzero(self.data.warm_items), self.settings.regularisation
+        check_dense("ContentRidge", len(warm), len(warm))
         gram = np.zeros((len(warm), len(warm)), order="F")
         for name, modality in self.modalities.items():
             self.data.ledger.record("Gram matrix", name, items=modality.mask & self.data.warm_items)

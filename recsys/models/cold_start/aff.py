@@ -157,6 +157,7 @@ class AFF(Model):
     }
     reads_content = True
     ranks_cold_items = True
+    calibrated = ("cold_offset",)
     warm_users: Tensor
     warm_items: Tensor
     warm_ids: Tensor

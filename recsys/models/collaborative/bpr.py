@@ -27,6 +27,7 @@ class BPR(Model):
     """
 
     Settings = BPRSettings
+    whole_graph = True
     paper = "BPR: Bayesian Personalized Ranking from Implicit Feedback, UAI 2009, arXiv 1205.2618"
     trains_in_shares = True
 

@@ -31,6 +31,7 @@ class LightGCN(Model):
     """
 
     Settings = LightGCNSettings
+    whole_graph = True
     paper = (
         "LightGCN: Simplifying and Powering Graph Convolution Network for Recommendation, SIGIR "
         "2020, arXiv 2002.02126"

@@ -51,6 +51,7 @@ class SimGCL(Model):
 
     Settings = SimGCLSettings
     train_defaults: ClassVar = {"learning_rate": 0.01}
+    whole_graph = True
     paper = (
         "Are Graph Augmentations Necessary? Simple Graph Contrastive Learning for Recommendation, SIGIR "
         "2022, arXiv 2112.08679"

@@ -57,6 +57,7 @@ class BM3(Model):
     """
 
     Settings = BM3Settings
+    whole_graph = True
     paper = "Bootstrap Latent Representations for Multi-modal Recommendation, WWW 2023, arXiv 2207.05969"
     published = Published(
         "github.com/enoche/BM3 ef82a33382", {"features": "trained", "monitor": "recall@20", "patience": 21}

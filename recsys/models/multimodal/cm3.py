@@ -86,6 +86,7 @@ class CM3(Model):
     """
 
     Settings = CM3Settings
+    whole_graph = True
     paper = "Calibrating Multimodal Recommendation, arXiv 2508.01226, 2025"
     published = Published(
         "github.com/enoche/CM3 ab054bb8d2",

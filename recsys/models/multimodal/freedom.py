@@ -56,6 +56,7 @@ class FREEDOM(Model):
     """
 
     Settings = FREEDOMSettings
+    whole_graph = True
     paper = (
         "A Tale of Two Graphs: Freezing and Denoising Graph Structures for Multimodal "
         "Recommendation, ACM MM 2023, arXiv 2211.06924"

@@ -81,6 +81,7 @@ class LATTICE(Model):
     """
 
     Settings = LATTICESettings
+    whole_graph = True
     paper = "Mining Latent Structures for Multimedia Recommendation, ACM MM 2021, arXiv 2104.09036"
     published = Published(
         "github.com/CRIPAC-DIG/LATTICE 1b72fe7a74",

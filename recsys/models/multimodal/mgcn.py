@@ -96,6 +96,7 @@ class MGCN(Model):
     """
 
     Settings = MGCNSettings
+    whole_graph = True
     paper = (
         "Multi-View Graph Convolutional Network for Multimedia Recommendation, ACM MM 2023, arXiv 2308.03588"
     )

@@ -84,6 +84,7 @@ class MMHCL(Model):
     """
 
     Settings = MMHCLSettings
+    whole_graph = True
     paper = "Multi-Modal Hypergraph Contrastive Learning for Recommendation, arXiv 2504.16576, 2025"
     published = Published(
         "github.com/Xu107/MMHCL 0ceaa26ae6",

@@ -95,6 +95,7 @@ class SIGE(Model):
     """
 
     Settings = SIGESettings
+    whole_graph = True
     paper = "Semantic Item Graph Enhancement for Multimodal Recommendation, arXiv 2508.06154, 2025"
     reads_content = True
     ranks_cold_items = True

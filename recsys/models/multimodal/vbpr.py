@@ -42,6 +42,7 @@ class VBPR(Model):
     """
 
     Settings = VBPRSettings
+    whole_graph = True
     paper = "VBPR: Visual Bayesian Personalized Ranking from Implicit Feedback, AAAI 2016, arXiv 1510.01784"
     reads_content = True
     ranks_cold_items = True

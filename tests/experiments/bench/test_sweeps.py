@@ -183,7 +183,7 @@ def test_missing_modalities_and_controls_become_rows_and_curves(root, tmp_path):
 def point(options, content, mean, models=("a",)):
     cells = {model: {"mean": mean, "users": 9} for model in models}
     part = {"key": "all", "label": "all", "cells": cells, "chance": 0.1}
-    group = Group("toy", "recommend", "cold-item", options, ContentCorruption(**content), ())
+    group = Group("toy", "recommend", "cold-item", options, ContentCorruption(**content), "", ())
     return Point(group, {"decide_by": "ndcg@20"}, [part])
 
 

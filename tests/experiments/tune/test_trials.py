@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from recsys.errors import UserError
 from recsys.experiments.tune import trials as trials_module
 from recsys.experiments.tune.storage import open_study
-from recsys.experiments.tune.trials import Budget, Worker, ended, stands
+from recsys.experiments.tune.trials import Budget, Worker, ended, place_of, stands
 
 
 class Curve:
@@ -149,7 +149,34 @@ def test_a_dead_worker_s_trial_is_failed_and_its_settings_run_again(tmp_path):
     assert [t.state.name for t in trials].count("COMPLETE") == 2
     assert [t.state.name for t in trials].count("FAIL") == 1
     assert second.calls[0] == trials[0].params
-    assert trials[1].user_attrs["folder"] == 0 and trials[1].user_attrs["deaths"] == 1
+    assert trials[1].user_attrs["place"] == 0 and trials[1].user_attrs["deaths"] == 1
+
+
+@pytest.mark.parametrize("moment", ["in training", "before its settings are drawn"])
+def test_a_death_changes_no_other_trial(tmp_path, monkeypatch, moment):
+    worker(study_in(tmp_path / "whole"), tmp_path / "whole").run(Budget(6, None))
+    study, calls = study_in(tmp_path), iter(range(100))
+
+    def die_in_the_third(*arguments):
+        if next(calls) == 2:
+            raise Killed
+        real(*arguments)
+
+    real = trials_module.suggest if "drawn" in moment else lambda settings: None
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        if "drawn" in moment:
+            patch.setattr(trials_module, "suggest", die_in_the_third)
+            worker(study, tmp_path).run(Budget(6, None))
+        else:
+            worker(study, tmp_path, Curve(die_in_the_third)).run(Budget(6, None))
+    (tmp_path / "workers" / f"{study.trials[2].user_attrs['worker'][1]}.lock").touch()
+    worker(study_in(tmp_path), tmp_path).run(Budget(6, None))
+    ends = []
+    for folder in (tmp_path / "whole", tmp_path):
+        trials = study_in(folder).get_trials()
+        ends.append({place_of(t, trials): (t.params, t.value) for t in trials if ended(t)})
+    assert ends[0] == ends[1] and len(ends[0]) == 6
+    assert sorted(p.name for p in (tmp_path / "trials").iterdir()) == [f"{n:04d}" for n in range(6)]
 
 
 def test_a_live_worker_s_trial_is_left_alone(tmp_path):

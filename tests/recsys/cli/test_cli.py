@@ -284,3 +284,9 @@ def test_a_card_names_no_file_outside_its_folder(recsys, tmp_path, path, place):
     (tmp_path / "shop" / "card.yaml").write_text(yaml.safe_dump(card))
     status, _, error = recsys("data", "info", "shop", "--data-root", str(tmp_path))
     assert status == 2 and "must lie inside the data set's folder" in error and error.count("\n") == 1
+
+
+def test_metrics_that_were_asked_for_are_printed(recsys):
+    _, out, _ = recsys("train", "--model", "pop", "--dataset", "toy", "--metric", "recall@3", "--out", "run")
+    assert "metrics asked for" in out and "recall@3" in out
+    assert "asked for" not in recsys("train", "--model", "pop", "--dataset", "toy", "--out", "other")[1]

@@ -252,9 +252,9 @@ def test_an_ensemble_is_trained_from_several_seeds_and_averaged(toy, tmp_path):
         assert torch.equal(value, two.model.components["mmhcl"][0].state_dict()[name]), name
 
 
-@pytest.mark.parametrize("fatal", ["cm3", "mmhcl"])
-def test_a_run_killed_in_a_stage_ends_as_if_it_had_not_been(toy, tmp_path, monkeypatch, fatal):
-    whole = execute(staged(toy), tmp_path / "whole")
+@pytest.mark.parametrize("fatal", ["cm3", "mmhcl", "test"])
+def test_a_run_killed_in_a_stage_or_after_all_ends_as_if_it_had_not_been(toy, tmp_path, monkeypatch, fatal):
+    whole, run = execute(staged(toy), tmp_path / "whole"), tmp_path / "run"
     real = KeepBest.on_train_epoch_start
 
     def die(keeper, trainer, module):
@@ -264,10 +264,15 @@ def test_a_run_killed_in_a_stage_ends_as_if_it_had_not_been(toy, tmp_path, monke
 
     with monkeypatch.context() as patch:
         patch.setattr(KeepBest, "on_train_epoch_start", die)
-        with pytest.raises(MemoryError):
-            execute(staged(toy), tmp_path / "run")
-    assert execute(staged(toy), tmp_path / "run", resume=True)["test"] == whole["test"]
-    assert not list((tmp_path / "run").glob("*/last.ckpt"))
+        if fatal == "test":
+            patch.setattr("recsys.runs.run._names", lambda *a: 1 / 0)
+        with pytest.raises(ZeroDivisionError if fatal == "test" else MemoryError):
+            execute(staged(toy), run)
+    over = {"cm3": [], "mmhcl": ["cm3"], "test": ["cm3", "mmhcl"]}[fatal]
+    written = {run / name / "history.csv": (run / name / "history.csv").stat().st_mtime_ns for name in over}
+    assert execute(staged(toy), run, resume=True)["test"] == whole["test"]
+    assert all(path.stat().st_mtime_ns == before for path, before in written.items()), "trained anew"
+    assert not list(run.glob("*/last.ckpt"))
 
 
 @pytest.mark.parametrize("left", ["cm3", "mmhcl"])

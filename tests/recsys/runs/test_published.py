@@ -47,12 +47,15 @@ def test_the_test_masks_training_alone_and_the_run_says_so(toy, tmp_path):
     scorer = run.model.scorer(run.data.query_users())
     parts = toy, run.split, run.data, "test"
     unmasked, masked = (
-        make_evaluator(*parts, mask_valid=each).evaluate(scorer).metrics["overall"]["ndcg@20"]
-        for each in (False, True)
+        make_evaluator(*parts, mask=each).evaluate(scorer).metrics["overall"]["ndcg@20"]
+        for each in ("train", "train+valid")
     )
     assert metrics["test"]["ndcg@20"] == unmasked < masked
     kept = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
-    assert kept["published"] is True and kept["settings"]["layers"] == 3
+    assert (kept["mask"], kept["settings"]["layers"]) == ("train", 3)
+    assert kept["settings_from"].startswith(
+        "github.com/gusye1234/LightGCN-PyTorch 947ca2b3b1, but for max_epochs"
+    )
 
 
 def test_command_line_and_python_ask_for_the_same(recsys, toy, tmp_path):
@@ -74,4 +77,4 @@ def test_command_line_and_python_ask_for_the_same(recsys, toy, tmp_path):
     assert "settings as published: github.com/gusye1234/LightGCN-PyTorch" in " ".join(printed.split())
     run = library.train("lightgcn", toy, published=True, **QUICK)
     again = library.load_run(tmp_path / "run")
-    assert run.metrics.test == again.metrics.test and again.config.published
+    assert run.metrics.test == again.metrics.test and again.config.mask == "train"

@@ -2,11 +2,7 @@
 
 import errno
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pandas as pd
@@ -69,7 +65,7 @@ def test_a_killed_run_resumes_and_ends_with_the_same_metrics(toy, tmp_path, monk
             patch.setattr(LightGCN, "loss", lambda self, b: _kill() if next(calls) == 14 else step(self, b))
         elif moment == "before the test":
             patch.setattr("recsys.runs.run.save_config", lambda *a: None)
-            patch.setattr("recsys.runs.run._report", lambda *a: _kill())
+            patch.setattr("recsys.runs.run.reported_figures", lambda *a: _kill())
         else:
             save = AtomicCheckpointIO.save_checkpoint
             calls = iter(range(10**6))
@@ -97,42 +93,6 @@ def test_a_killed_run_resumes_and_ends_with_the_same_metrics(toy, tmp_path, monk
 
 def _kill():
     raise Killed
-
-
-def test_sigkill_and_resume_on_the_command_line(toy, tmp_path):
-    """A real SIGKILL in the middle of training, then --resume, against the same run left alone."""
-    convert(toy, tmp_path / "data" / "toy")
-    command = [
-        sys.executable,
-        "-m",
-        "recsys",
-        "train",
-        "--model",
-        "lightgcn",
-        "--dataset",
-        "toy",
-    ]
-    command += ["--data-root", str(tmp_path / "data"), "--split", "random"]
-    for key, value in (SETTINGS | {"max_epochs": 60, "patience": 60}).items():
-        command += ["--set", f"{key}={value}"]
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
-    killed = tmp_path / "killed"
-    process = subprocess.Popen([*command, "--out", str(killed)], env=env, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not (killed / "last.ckpt").exists() and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (killed / "metrics.json").exists(), "the run ended before it was killed"
-    subprocess.run(
-        [*command, "--out", str(killed), "--resume"], env=env, check=True, stdout=subprocess.DEVNULL
-    )
-    subprocess.run(
-        [*command, "--out", str(tmp_path / "whole")], env=env, check=True, stdout=subprocess.DEVNULL
-    )
-    resumed, whole = (json.loads((tmp_path / n / "metrics.json").read_text()) for n in ("killed", "whole"))
-    for key in resumed.keys() - {"timing"}:
-        assert resumed[key] == whole[key], key
 
 
 def test_ctrl_c_leaves_a_run_that_goes_on(toy, tmp_path, monkeypatch):

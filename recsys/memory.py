@@ -1,0 +1,46 @@
+"""How much memory is left, and refusing in one line what would not fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from recsys.errors import UserError
+
+MEMINFO, GROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
+
+
+def available() -> int | None:
+    """Bytes that this process may still take: what the machine has left, and what its control group allows; None where
+    the system does not tell."""
+    try:
+        lines = MEMINFO.read_text(encoding="ascii").splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration, ValueError):
+        return None
+    try:
+        limit, used = (int((GROUP / f"memory.{name}").read_text()) for name in ("max", "current"))
+    except (OSError, ValueError):  # no control group, or none that limits
+        return free
+    return min(free, max(limit - used, 0))
+
+
+def check_fits(needed: int, what: str, remedy: str) -> None:
+    """UserError where `needed` bytes are more than there are.
+
+    Args:
+        what: that needs them, such as "EASE on 20,000 items".
+        remedy: what to do instead.
+    """
+    free = available()
+    if free is not None and needed > free:
+        raise UserError(f"{what} needs {gib(needed)} of memory, and {gib(free)} are left; {remedy}")
+
+
+def gib(size: int) -> str:
+    """A number of bytes for people.
+
+    Example:
+        >>> gib(3 * 2**29)
+        '1.5 GiB'
+    """
+    return f"{size / 2**30:,.1f} GiB"
