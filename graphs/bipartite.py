@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-from recsys.graphs.normalise import degrees, inverse_power, scale
+from recsys.graphs.normalise import degrees, inverse_power, row_normalise, scale
 from recsys.graphs.operator import canonical
 
 
@@ -26,3 +26,13 @@ def bipartite_adjacency(interactions: sp.csr_matrix) -> sp.csr_matrix:
     """
     block = normalised_interactions(interactions)
     return canonical(sp.bmat([[None, block], [block.T, None]], format="csr"))
+
+
+def self_loops(interactions: sp.csr_matrix) -> sp.csr_matrix:
+    """D^-1 (A + I) of A = [[0, R], [R^T, 0]], D its row sums: (n_users + n_items) squared, float32.
+
+    The interaction graph of the code published with LATTICE (arXiv 2104.09036). It is not symmetric.
+    """
+    block = canonical(interactions, np.float64)
+    looped = sp.bmat([[None, block], [block.T, None]], format="csr") + sp.eye_array(sum(block.shape))
+    return row_normalise(canonical(looped, np.float64))

@@ -90,7 +90,8 @@ def settings_words(configs: Sequence[RunConfig]) -> str:
     rest = "defaults or were typed by hand; how they were chosen is not recorded."
     if not taken:
         return f"The settings are {rest}"
-    said = f"{taken} of {len(configs)} runs took settings from files of tuned settings ({_listed(files)})"
+    where = f"files of tuned settings or from published code ({_listed(files)})"
+    said = f"{taken} of {len(configs)} runs took settings from {where}"
     return f"{said}." if taken == len(configs) else f"{said}; the others' are {rest}"
 
 

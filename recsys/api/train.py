@@ -30,6 +30,7 @@ def train(
     task: str = "recommend",
     content_corruption: Mapping[str, Any] | None = None,
     tuned: bool | str = False,
+    published: bool = False,
     metrics: Iterable[str] = (),
     mask: str = MASK,
     evaluate_users: int = 0,
@@ -54,6 +55,7 @@ def train(
         content_corruption: what is done to the content that the model sees, such as {"missing": 0.5}.
         tuned: True: start from the settings that ship for this model, data set and split; or the path of a scan's
             best.yaml.
+        published: start from the settings and the protocol that the model's authors published.
         metrics: to report beside the task's own, such as "recall@5".
         mask: whose items the test leaves out of a user's ranking: "train+valid", or, as in many published tables,
             those of "train" alone.
@@ -88,6 +90,7 @@ def train(
         "content": dict(content_corruption or {}),
         "settings": merge(spec.settings, settings),
         "tuned": tuned,
+        "published": published,
         "metrics": list(metrics),
         "mask": mask,
         "evaluate_users": evaluate_users,

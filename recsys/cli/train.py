@@ -87,6 +87,12 @@ def train(
             "--tuned", help="Use the settings that a recorded search chose for this data set and split."
         ),
     ] = False,
+    published: Annotated[
+        bool,
+        typer.Option(
+            "--published", help="Use the settings and the protocol that the model's authors published."
+        ),
+    ] = False,
     metrics: Annotated[
         list[str] | None,
         typer.Option(
@@ -169,6 +175,7 @@ def train(
                 ),
                 "settings": read_settings(config) | parse_assignments(assignments or []),
                 "tuned": tuned,
+                "published": published,
                 "metrics": metrics or [],
                 **({"mask": mask} if mask else {}),
                 "evaluate_users": evaluate_users,
@@ -188,7 +195,7 @@ def train(
         from recsys.runs.explain import check_explainable
 
         check_explainable(run.model, asked.model)
-    tell_of_tuned(run, asked, screen)
+    tell_of_settings(run, asked, screen)
     for note in (*run.dataset.notes, *run.split.notes):
         screen.print(f"note: {note}", markup=False)
     name = f"{asked.model.replace(':', '-')}-seed{asked.seed}"
@@ -276,13 +283,17 @@ def report_gates(run: Run, folder: Path, screen: Console) -> None:
     screen.print(explain(run, folder))
 
 
-def tell_of_tuned(run: Run, asked: RunConfig, screen: Console) -> None:
-    """Print which tuned settings were taken, or that there are some to take."""
+def tell_of_settings(run: Run, asked: RunConfig, screen: Console) -> None:
+    """Print which tuned or published settings were taken, or that there are tuned ones to take."""
     from recsys.runs.config import shipped_tuned
 
     where = f"{run.config.model} on {run.dataset.name}, {run.config.split}"
     if asked.tuned:
         screen.print(f"settings tuned for {where}: {run.config.settings_from}", markup=False)
+    elif asked.published:
+        screen.print(
+            f"settings as published: {run.config.settings_from}; mask: {run.config.mask}", markup=False
+        )
     elif (
         asked.tuned is False and shipped_tuned(run.config.model, run.dataset.name, run.config.split).is_file()
     ):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import cast
+from typing import Literal, cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -13,12 +13,17 @@ from torch.nn import functional
 
 from recsys.datasets.dataset import Modality
 from recsys.encoders.linear import linear
+from recsys.errors import UserError
 from recsys.graphs.operator import SparseOperator
 from recsys.inputs.content import unit_rows
 
+Features = Literal["unit", "raw", "trained"]
+"""What a model does with features before it projects them: rows scaled to unit length; as they come; or as they come
+and then trained like any weight, as several published codes do. Items that arrive later have untrained ones."""
+
 
 class ContentRows(nn.Module):
-    """One modality's rows, scaled to unit length, held as buffers that are not saved with the model.
+    """One modality's rows, held as buffers that are not saved with the model, or as a parameter where they are trained.
 
     A sparse modality is multiplied as it is: reducing it first (`Modality.dense`) would give items that arrive
     later another basis than the items trained on.
@@ -26,22 +31,32 @@ class ContentRows(nn.Module):
     Args:
         modality: features (n_items, width) and mask.
         rows: (n,) item numbers to hold; all where None.
+        features: how they are held.
+
+    Raises:
+        UserError: sparse features are to be trained.
     """
 
     present: Tensor
     dense: Tensor  # None where the features are sparse
 
-    def __init__(self, modality: Modality, rows: np.ndarray | None = None):
+    def __init__(self, modality: Modality, rows: np.ndarray | None = None, features: Features = "unit"):
         super().__init__()
-        features, mask = modality.features, modality.mask
+        self.features = features
+        held, mask = modality.features, modality.mask
         if rows is not None:
-            features, mask = features[rows], mask[rows]
-        unit = unit_rows(features)
-        self.sparse = SparseOperator(unit) if sp.issparse(unit) else None
+            held, mask = held[rows], mask[rows]
+        held = unit_rows(held) if features == "unit" else held.astype(np.float32)
+        self.sparse = SparseOperator(held) if sp.issparse(held) else None
+        if self.sparse and features == "trained":
+            raise UserError("features=trained needs dense features, and some are sparse; set features=unit")
         self.complete = bool(np.all(mask))
         self.register_buffer("present", torch.from_numpy(np.array(mask)), persistent=False)
-        dense = None if self.sparse else torch.from_numpy(unit)
-        self.register_buffer("dense", dense, persistent=False)
+        dense = None if self.sparse else torch.from_numpy(held)
+        if dense is not None and features == "trained":
+            self.dense = nn.Parameter(dense)
+        else:
+            self.register_buffer("dense", dense, persistent=False)
 
     def forward(self, layer: nn.Linear, rows: Tensor | None = None) -> Tensor:
         """(n, d): W x + b of the rows held, or of those numbered `rows` (b,) among them; zero where an item lacks
@@ -67,13 +82,17 @@ class ItemContent(nn.Module):
     Args:
         modalities: those to hold, by name.
         rows: (n,) item numbers to hold; all where None.
+        features: how they are held.
     """
 
-    def __init__(self, modalities: Mapping[str, Modality], rows: np.ndarray | None = None):
+    def __init__(
+        self, modalities: Mapping[str, Modality], rows: np.ndarray | None = None, features: Features = "unit"
+    ):
         super().__init__()
+        self.features = features
         self.names = list(modalities)
         self.widths = [modality.width for modality in modalities.values()]
-        self.rows = nn.ModuleList(ContentRows(modality, rows) for modality in modalities.values())
+        self.rows = nn.ModuleList(ContentRows(modality, rows, features) for modality in modalities.values())
 
     def __iter__(self) -> Iterator[ContentRows]:
         return cast(Iterator[ContentRows], iter(self.rows))
@@ -91,8 +110,9 @@ class ItemContent(nn.Module):
         return nn.ModuleList(linear(inputs, width, generator, bias=bias) for inputs in self.widths)
 
     def of(self, content: Mapping[str, Modality]) -> ItemContent:
-        """The same modalities of other items, on the same device."""
-        other = ItemContent({name: content[name] for name in self.names})
+        """The same modalities of other items, on the same device; their features are not trained."""
+        features: Features = "unit" if self.features == "unit" else "raw"
+        other = ItemContent({name: content[name] for name in self.names}, None, features)
         return other.to(next(iter(self)).present.device)
 
     def project(self, layers: Iterable[nn.Module], rows: Tensor | None = None) -> list[Tensor]:

@@ -11,7 +11,13 @@ RATE_POWER, RATE_MOST = 0.75, 8.0
 
 
 class TrainSettings(Settings):
-    """How a model is trained; a model may have its own defaults (`train_defaults`)."""
+    """How a model is trained; a model may have its own defaults (`train_defaults`).
+
+    The protocol is one for all models, and not any authors': weight decay is decoupled (they add it to Adam's
+    gradient), ID tables start Xavier-normal (most of theirs Xavier-uniform, LightGCN's N(0, 0.1^2)), NDCG@20 chooses
+    the epoch (theirs: Recall@20) with one patience, and the test masks what a user has in the validation part (theirs
+    do not). `--published` takes a model's own metric, patience, batches and masks (`Model.published`).
+    """
 
     max_epochs: int = setting(1000, "largest number of epochs", low=1)
     batch_size: int = setting(2048, "positive pairs in a batch", low=1, search=[512, 1024, 2048, 4096])

@@ -40,6 +40,21 @@ class Vectors(NamedTuple):
     extras: Mapping[str, Tensor] = {}
 
 
+class Published(NamedTuple):
+    """A model's defaults and protocol as its authors published them, where they are not ours.
+
+    Besides, none of these protocols masks the validation part in the test, and a run that asks for them does not.
+
+    Attributes:
+        source: the repository and commit that they were read off.
+        settings: of the model and its training, by name. `patience` counts the validation that stops, so that
+            it is one more than an authors' limit that must be passed.
+    """
+
+    source: str
+    settings: Mapping[str, Any]
+
+
 class Model(nn.Module):
     """Base of all recommenders.
 
@@ -53,6 +68,7 @@ class Model(nn.Module):
     Attributes:
         Settings: the model's hyperparameters.
         train_defaults: its own defaults of the trainer's settings.
+        published: the authors' defaults and protocol, where they differ from ours; None where they are not known.
         paper: title, venue, year and arXiv number of what it implements, in one line.
         closed_form: `fit` does it all, and there is nothing to train by gradient.
         reads_content: its scores depend on modalities or attributes.
@@ -72,6 +88,7 @@ class Model(nn.Module):
 
     Settings: ClassVar[type[Settings]] = Settings
     train_defaults: ClassVar[Mapping[str, Any]] = {}
+    published: ClassVar[Published | None] = None
     paper: ClassVar[str] = ""
     closed_form: ClassVar[bool] = False
     reads_content: bool = False

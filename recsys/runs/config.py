@@ -71,9 +71,15 @@ class RunConfig(Settings):
         "settings found by a recorded search: true for those that ship for this model, data set and split, or the "
         "path of a scan's best.yaml",
     )
+    published: bool = setting(
+        False,
+        "start from the settings and the protocol that the model's authors published, where they are known; its mask "
+        "is train",
+    )
     settings_from: str = setting(
         "",
-        "the file of tuned settings that `settings` were taken from, and which of them were changed; filled in",
+        "the file of tuned settings, or the published code, that `settings` were taken from, and which of them were "
+        "changed; filled in",
     )
     mask: Literal["train", "train+valid"] = setting(
         MASK,
@@ -144,13 +150,16 @@ def resolve(config: RunConfig, dataset: Dataset | None = None) -> Resolved:
     dataset = TASKS[config.task].view(dataset or load_dataset(config.dataset, config.data_root))
     split = config.split or default_protocol(dataset)
     path = tuned_path(config, dataset.name, split)
-    tuned = read_yaml(path) if path else {}
-    settings, training = resolve_settings(model_class, merge(tuned, config.settings))
+    start = read_yaml(path) if path else published_settings(config, model_class)
+    settings, training = resolve_settings(model_class, merge(start, config.settings))
     values = settings.model_dump() | (training.model_dump() if training else {})
-    changes: dict[str, Any] = {"split": split, "settings": values, "tuned": False}
-    if path:
+    changes: dict[str, Any] = {"split": split, "settings": values, "tuned": False, "published": False}
+    origin = path.name if path else ""
+    if config.published and model_class.published:
+        origin, changes["mask"] = model_class.published.source, "train"
+    if origin:
         by_hand = f", but for {', '.join(config.settings)}" if config.settings else ""
-        changes["settings_from"] = path.name + by_hand
+        changes["settings_from"] = origin + by_hand
     return Resolved(config.model_copy(update=changes), dataset, model_class, settings, training)
 
 
@@ -175,6 +184,23 @@ def resolve_settings(model_class: type[Model], values: Mapping[str, Any]) -> tup
     return settings, training
 
 
+def published_settings(config: RunConfig, model_class: type[Model]) -> dict[str, Any]:
+    """The settings that the model's authors published, where `config` asks for them.
+
+    Raises:
+        UserError: none are known.
+    """
+    if not config.published:
+        return {}
+    if model_class.published is None:
+        names = (name for name in MODELS.builtin if MODELS.get(name).published is not None)
+        raise UserError(
+            f"what {config.model}'s authors published is not recorded; leave out published, or use one of "
+            f"{', '.join(sorted(names))}"
+        )
+    return dict(model_class.published.settings)
+
+
 def tuned_folder() -> Path:
     """Where the tuned settings that ship are."""
     spec = importlib.util.find_spec("recsys.experiments")
@@ -195,6 +221,8 @@ def tuned_path(config: RunConfig, dataset: str, split: str) -> Path | None:
     """
     if config.tuned is False:
         return None
+    if config.published:
+        raise UserError("tuned and published are two sets of settings to start from; ask for one of them")
     path = shipped_tuned(config.model, dataset, split) if config.tuned is True else Path(config.tuned)
     if path.is_file():
         return path

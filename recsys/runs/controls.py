@@ -51,6 +51,7 @@ def controls_of(config: RunConfig, run: Run) -> dict[str, RunConfig]:
             "model": CONTENT_ONLY,
             "settings": {},
             "tuned": bool(config.tuned) and has_tuned,
+            "published": False,
         }
     return {label: config.model_copy(update=changes) for label, changes in beside.items()}
 

@@ -6,7 +6,7 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.graphs.bipartite import bipartite_adjacency, normalised_interactions
+from recsys.graphs.bipartite import bipartite_adjacency, normalised_interactions, self_loops
 
 # Users 0 and 1 have degrees 2 and 1, user 2 none; items 0 and 1 have degrees 1 and 2, item 2 none.
 R = sp.csr_matrix(np.array([[1, 1, 0], [0, 1, 0], [0, 0, 0]]))
@@ -61,3 +61,9 @@ def test_order_of_interactions_does_not_matter():
     )
     for name in ("indptr", "indices", "data"):
         np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
+
+
+def test_self_loops_by_hand():
+    # One user who took the first of two items: rows (1, 1, 0) / 2, (1, 1, 0) / 2 and (0, 0, 1).
+    graph = self_loops(sp.csr_matrix([[1.0, 0.0]]))
+    np.testing.assert_array_equal(graph.toarray(), [[0.5, 0.5, 0], [0.5, 0.5, 0], [0, 0, 1]])

@@ -116,9 +116,20 @@ def _model(name: str, model: Any) -> Iterator[RenderableType]:
     can = [label for key, label in CAPABILITIES.items() if getattr(model, key, False) is True]
     cannot = [label for key, label in CAPABILITIES.items() if getattr(model, key, True) is False]
     paper = getattr(model, "paper", "")
-    yield _facts({"paper": paper, "yes": ", ".join(can), "no": ", ".join(cannot)})
+    yield _facts(
+        {"paper": paper, "published": _published(model), "yes": ", ".join(can), "no": ", ".join(cannot)}
+    )
     yield from _documented(name, model)
     yield from model_settings(name)
+
+
+def _published(model: Any) -> str:
+    """What `--published` sets, and where it was read."""
+    known = getattr(model, "published", None)
+    if known is None:
+        return ""
+    values = (f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in known.settings.items())
+    return f"{', '.join(values)} ({known.source})"
 
 
 def model_settings(name: str) -> Iterator[RenderableType]:

@@ -8,7 +8,7 @@ from recsys.encoders.lightgcn import lightgcn
 from recsys.graphs.operator import SparseOperator
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
-from recsys.models.base import Model, Vectors, triple_scores, triples
+from recsys.models.base import Model, Published, Vectors, triple_scores, triples
 from recsys.objectives.l2 import l2
 from recsys.objectives.ranking.bpr import bpr
 from recsys.settings import Settings, setting
@@ -35,6 +35,11 @@ class LightGCN(Model):
     paper = (
         "LightGCN: Simplifying and Powering Graph Convolution Network for Recommendation, SIGIR "
         "2020, arXiv 2002.02126"
+    )
+    published = Published(
+        "github.com/gusye1234/LightGCN-PyTorch 947ca2b3b1",
+        # It trains for all epochs.
+        {"layers": 3, "sample_by": "users", "monitor": "recall@20", "eval_every": 10, "patience": 100},
     )
     trains_in_shares = True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import pandas as pd
 import torch
@@ -18,7 +19,7 @@ from recsys.graphs.operator import SparseOperator
 from recsys.inputs.content import choose
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
-from recsys.models.base import Model, Vectors
+from recsys.models.base import Model, Published, Vectors
 from recsys.settings import Settings, setting
 
 
@@ -28,6 +29,9 @@ class BM3Settings(Settings):
     dropout: float = setting(0.5, "share of a target's entries dropped", low=0, high=0.99, search=(0.1, 0.6))
     contrast: float = setting(2.0, "weight of the modality terms", low=0, search=(0.1, 10.0), log=True)
     reg: float = setting(0.1, "weight of the norm of all vectors", low=0, search=(1e-3, 1.0), log=True)
+    features: Literal["unit", "trained"] = setting(
+        "unit", "rows of unit length, or raw ones that are trained too, as in the published code"
+    )
     modalities: list[str] = setting([], "modalities to read; empty: all of them")
     neighbours: int = setting(
         10, "nearest training items that a cold item takes its vector from", low=1, high=1000
@@ -48,13 +52,16 @@ class BM3(Model):
     and score = f(h_u) . f(h_i). Weights and the unsquared norms are those of the authors' code.
 
     Departures: raw features stay as they are (the code trains them too, which no new item could follow) and are
-    scaled to unit rows; items that lack a modality are left out of its two means; the norms are over warm rows.
-    A cold item's vector is the mean f(h) of its nearest training items by content.
+    scaled to unit rows (`features`); items that lack a modality are left out of its two means; the norms are over
+    warm rows. A cold item's vector is the mean f(h) of its nearest training items by content.
     """
 
     Settings = BM3Settings
     whole_graph = True
     paper = "Bootstrap Latent Representations for Multi-modal Recommendation, WWW 2023, arXiv 2207.05969"
+    published = Published(
+        "github.com/enoche/BM3 ef82a33382", {"features": "trained", "monitor": "recall@20", "patience": 21}
+    )
     reads_content = True
     ranks_cold_items = True
     warm_users: Tensor
@@ -68,7 +75,7 @@ class BM3(Model):
         for noun, warm in (("users", data.warm_users), ("items", data.warm_items)):
             self.register_buffer(f"warm_{noun}", torch.from_numpy(warm).unsqueeze(1), persistent=False)
         self.predict = linear(settings.width, settings.width, self.init_generator)
-        self.content = ItemContent(self.modalities)
+        self.content = ItemContent(self.modalities, None, settings.features)
         self.project = self.content.layers(settings.width, self.init_generator)
         self.cold = ColdItems(data, self.modalities, settings.neighbours)
         self.noise = torch.Generator().manual_seed(seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,7 @@ from recsys.graphs.operator import SparseOperator
 from recsys.inputs.content import choose, shares
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
-from recsys.models.base import Model, Vectors
+from recsys.models.base import Model, Published, Vectors
 from recsys.objectives.alignment.alignment import alignment
 from recsys.objectives.alignment.calibrated_uniformity import calibrated_uniformity
 from recsys.objectives.alignment.uniformity import uniformity
@@ -41,9 +41,15 @@ class CM3Settings(Settings):
     alpha: float = setting(
         0.5, "parameter of the Beta distribution in the fusion", low=0.01, high=10, search=[0.1, 0.5, 0.9]
     )
+    score_at: Literal["half", "last"] = setting(
+        "half", "s when scoring: 1/2, or what the last training step drew, as in the published code"
+    )
     s_min: float = setting(0.0, "lower limit of a similarity", low=-1, high=1)
     s_max: float = setting(1.0, "upper limit of a similarity", low=-1, high=1, search=[0.8, 0.9, 1.0])
     weights: dict[str, float] = setting({}, "weight of a modality's item graph; 1 where it is not named")
+    features: Literal["unit", "raw"] = setting(
+        "unit", "rows of unit length, or as they come, as in the published code"
+    )
     modalities: list[str] = setting([], "modalities to read, in the fusion's order; empty: all of them")
 
 
@@ -72,19 +78,25 @@ class CM3(Model):
     side by side go through LightGCN with sum read-out; users weigh them by a softmax of their own, items add
     one hop over the k-NN item graph. Positives are aligned, negatives kept apart as far as f says.
 
-    Departures: any number of modalities, an item being fused from those that it has; features are scaled to
-    unit rows; modalities weigh the same in the item graph unless `weights` says otherwise (0.1 visual and 0.9
-    textual in the paper's code); user weights start equal, not at random. A cold item has its own channels
-    and takes the mean of its k nearest warm items for the layers and the hop that need edges.
+    Departures: the code ranks with the s that the last training step drew (`score_at`); any number of modalities, an
+    item being fused from those that it has; features are scaled to unit rows (`features`); modalities weigh the same in
+    the item graph unless `weights` says otherwise (0.1 visual and 0.9 textual in the paper's code); user weights start
+    equal, not at random. A cold item has its own channels, at s = 1/2, and takes the mean of its k nearest warm items
+    for the layers and the hop that need edges.
     """
 
     Settings = CM3Settings
     whole_graph = True
     paper = "Calibrating Multimodal Recommendation, arXiv 2508.01226, 2025"
+    published = Published(
+        "github.com/enoche/CM3 ab054bb8d2",
+        {"features": "raw", "score_at": "last", "monitor": "recall@20", "patience": 11},
+    )
     reads_content = True
     ranks_cold_items = True
     warm: Tensor
     place: Tensor
+    last: Tensor | None
 
     def __init__(self, settings: CM3Settings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
@@ -97,8 +109,10 @@ class CM3(Model):
         # Warm items alone are projected in training: their places among all items, and the way back.
         self.register_buffer("warm", torch.from_numpy(warm), persistent=False)
         self.register_buffer("place", torch.from_numpy(data.warm_item_places()), persistent=False)
-        self.content = ItemContent(self.modalities, warm)
+        self.content = ItemContent(self.modalities, warm, settings.features)
         self._build_parameters()
+        last = torch.full((len(warm),), 0.5) if settings.score_at == "last" else None
+        self.register_buffer("last", last)
         self.generator = torch.Generator().manual_seed(seed)
 
     def _build_parameters(self) -> None:
@@ -108,6 +122,10 @@ class CM3(Model):
         self.hidden = self.content.layers(4 * width, generator)
         self.output = nn.ModuleList(linear(4 * width, width, generator, bias=False) for _ in self.modalities)
         self.points = self.content.layers(width, generator)
+
+    def _scoring_s(self) -> Tensor | float:
+        """(n_warm,), or one number for all."""
+        return 0.5 if self.last is None else self.last
 
     def start_epoch(self, epoch: int, generator: torch.Generator) -> None:
         self.generator = generator
@@ -136,6 +154,8 @@ class CM3(Model):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         settings = self.settings
         s = symmetric_beta(len(self.warm), settings.alpha, self.generator).to(self.user_table)
+        if self.last is not None:
+            self.last.copy_(s)
         state = self._propagate(s)
         # Who stands in a batch several times stands once in its Gram matrix, with a count.
         users, user_places, user_counts = batch.users.unique(return_inverse=True, return_counts=True)
@@ -156,7 +176,7 @@ class CM3(Model):
         }
 
     def forward(self) -> Vectors:
-        state = self._propagate(0.5)
+        state = self._propagate(self._scoring_s())
         items = state.items.new_zeros(self.data.n_items, state.items.shape[1])
         items = items.index_copy(0, self.warm, state.items)
         return Vectors(state.users, self.cold.put(items, partial(self._from_content, state)))
@@ -170,4 +190,4 @@ class CM3(Model):
 
     @torch.no_grad()
     def encode_items(self, content: Mapping[str, Modality], attributes: pd.DataFrame | None = None) -> Tensor:
-        return self.cold.place(content, partial(self._from_content, self._propagate(0.5)))
+        return self.cold.place(content, partial(self._from_content, self._propagate(self._scoring_s())))

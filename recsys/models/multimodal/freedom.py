@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import pandas as pd
 import scipy.sparse as sp
@@ -19,7 +20,7 @@ from recsys.graphs.operator import SparseOperator
 from recsys.inputs.content import choose, shares
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
-from recsys.models.base import Model, Vectors, triple_scores, triples
+from recsys.models.base import Model, Published, Vectors, triple_scores, triples
 from recsys.objectives.ranking.bpr import bpr
 from recsys.settings import Settings, setting
 
@@ -34,6 +35,9 @@ class FREEDOMSettings(Settings):
     )
     content: float = setting(1e-3, "weight of each modality's BPR", low=0, search=[0.0, 1e-5, 1e-4, 1e-3])
     weights: dict[str, float] = setting({}, "weight of a modality's item graph; 1 where it is not named")
+    features: Literal["unit", "trained"] = setting(
+        "unit", "rows of unit length, or raw ones that are trained too, as in the published code"
+    )
     modalities: list[str] = setting([], "modalities to read; empty: all of them")
 
 
@@ -46,8 +50,8 @@ class FREEDOM(Model):
     d_i). S is the weighted sum of the modalities' k-NN graphs, built once from raw features.
 
     Departures. The features are scaled to unit rows and not trained themselves (the code does that, which no
-    new item could follow). The modalities weigh the same unless `weights` says otherwise. A modality's BPR
-    leaves out pairs where an item lacks it. A cold item takes the weighted mean of its k nearest warm items'
+    new item could follow: `features`). The modalities weigh the same unless `weights` says otherwise. A modality's
+    BPR leaves out pairs where an item lacks it. A cold item takes the weighted mean of its k nearest warm items'
     vectors, in S as in i_ui.
     """
 
@@ -56,6 +60,10 @@ class FREEDOM(Model):
     paper = (
         "A Tale of Two Graphs: Freezing and Denoising Graph Structures for Multimodal "
         "Recommendation, ACM MM 2023, arXiv 2211.06924"
+    )
+    published = Published(
+        "github.com/enoche/FREEDOM 6f896e2441",
+        {"features": "trained", "monitor": "recall@20", "patience": 21},
     )
     reads_content = True
     ranks_cold_items = True
@@ -72,7 +80,7 @@ class FREEDOM(Model):
         self.item_graph = SparseOperator(data.item_graph(weights, settings.k))
         self.add_id_tables(settings.width)
         # The sampler draws warm items alone, so that no cold item's content is ever read.
-        self.content = ItemContent(self.modalities)
+        self.content = ItemContent(self.modalities, None, settings.features)
         self.projections = self.content.layers(settings.width, self.init_generator)
         self.cold = ColdItems(data, self.modalities, settings.k, weights)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,13 +20,14 @@ from recsys.encoders.content import ContentRows
 from recsys.encoders.hypergraph import hypergraph
 from recsys.encoders.lightgcn import lightgcn
 from recsys.encoders.linear import linear
+from recsys.graphs.bipartite import self_loops
 from recsys.graphs.knn import knn, neighbour_graph
 from recsys.graphs.normalise import row_normalise
 from recsys.graphs.operator import SparseOperator
 from recsys.inputs.content import choose, unit_rows
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
-from recsys.models.base import Model, Vectors, triple_scores, triples
+from recsys.models.base import Model, Published, Vectors, triple_scores, triples
 from recsys.objectives.l2 import l2
 from recsys.objectives.ranking.bpr import bpr
 from recsys.settings import Settings, setting
@@ -51,8 +52,14 @@ class LATTICESettings(Settings):
     skip: float = setting(
         0.9, "share of the raw features' graph in the item graph", low=0, high=1, search=(0.5, 1.0)
     )
+    interactions: Literal["symmetric", "self-loops"] = setting(
+        "symmetric", "the interaction graph: D^-1/2 A D^-1/2, or D^-1 (A + I) as in the published code"
+    )
     reg: float = setting(
         1e-5, "weight of the L2 penalty on a batch's vectors", low=0, search=(1e-6, 1e-1), log=True
+    )
+    features: Literal["unit", "trained"] = setting(
+        "unit", "rows of unit length, or raw ones that are trained too, as in the published code"
     )
     modalities: list[str] = setting([], "modalities to read; empty: all of them")
 
@@ -64,18 +71,35 @@ class LATTICE(Model):
     S_m is the normalised graph of the k largest cosines of raw features, S'_m the same of
     the projections W_m x^m + b_m, w a softmax of learned logits, u_ui and i_ui LightGCN's. As in the authors'
     code an epoch's first step searches the neighbours anew and trains w and W_m through the edges' weights;
-    its other steps keep A.
+    its other steps keep A; and the learning rate of epoch e is 0.96^(e/50) of the first.
 
     Departures: no similarity is ever formed of all pairs, only the k largest of a row, and of the learned
     ones only positive ones; the interaction graph is normalised symmetrically and has no self loops, as in
-    LightGCN; features are scaled to unit rows. A cold item has its row of A from its k nearest warm items,
+    LightGCN (the code's is an option, `interactions`); features are scaled to unit rows and not trained
+    themselves (the code's are: `features`). A cold item has its row of A from its k nearest warm items,
     raw and projected, and takes the mean of its neighbours' i_ui.
     """
 
     Settings = LATTICESettings
     whole_graph = True
     paper = "Mining Latent Structures for Multimedia Recommendation, ACM MM 2021, arXiv 2104.09036"
-    train_defaults: ClassVar[Mapping[str, Any]] = {"batch_size": 1024, "learning_rate": 5e-4}
+    published = Published(
+        "github.com/CRIPAC-DIG/LATTICE 1b72fe7a74",
+        {
+            "interactions": "self-loops",
+            "features": "trained",
+            "sample_by": "users",
+            "monitor": "recall@20",
+            "max_epochs": 200,
+            "eval_every": 5,
+            "patience": 11,
+        },
+    )
+    train_defaults: ClassVar[Mapping[str, Any]] = {
+        "batch_size": 1024,
+        "learning_rate": 5e-4,
+        "decay": 0.96 ** (1 / 50),
+    }
     reads_content = True
     ranks_cold_items = True
     trains_in_shares = True
@@ -84,13 +108,17 @@ class LATTICE(Model):
     def __init__(self, settings: LATTICESettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
         self.modalities = choose(data.modalities, settings.modalities, "LATTICE")
-        self.propagation = SparseOperator(data.bipartite_graph())
+        graph = data.bipartite_graph()
+        if settings.interactions == "self-loops":
+            graph = self_loops(data.interactions)
+        self.propagation = SparseOperator(graph)
         self.raw = [data.neighbour_graph(name, settings.k, weight="cosine") for name in self.modalities]
         self.add_id_tables(settings.width)
         self.logits = nn.Parameter(torch.zeros(len(self.modalities)))
         self.bank = [np.flatnonzero(m.mask & data.warm_items) for m in self.modalities.values()]
         self.content = nn.ModuleList(
-            ContentRows(m, rows) for m, rows in zip(self.modalities.values(), self.bank, strict=True)
+            ContentRows(m, rows, settings.features)
+            for m, rows in zip(self.modalities.values(), self.bank, strict=True)
         )
         self.projections = nn.ModuleList(
             linear(modality.width, settings.width, self.init_generator)
@@ -102,24 +130,35 @@ class LATTICE(Model):
     def start_epoch(self, epoch: int, generator: torch.Generator) -> None:
         self.item_graph = None
 
-    def _latent(self, number: int, features: np.ndarray | sp.csr_array) -> np.ndarray:
+    def _scaled(self, features: np.ndarray | sp.csr_array) -> np.ndarray | sp.csr_array:
+        """Features of items outside of the bank, as those within are held."""
+        return unit_rows(features) if self.settings.features == "unit" else features
+
+    def _bank_rows(self, number: int) -> np.ndarray | sp.csr_array:
+        """(n, width) the bank's features, trained ones as they stand."""
+        if self.settings.features == "trained":
+            return self.content[number].get_parameter("dense").detach().cpu().numpy()
+        name, bank = list(self.modalities)[number], self.bank[number]
+        return unit_rows(self.modalities[name].features[bank])
+
+    def _latent(self, number: int, rows: np.ndarray | sp.csr_array) -> np.ndarray:
         """(n, d) float32 projections. In float64 first: ties must not depend on the rows beside."""
         layer = self.projections[number]
         weight, bias = (
             layer.get_parameter(name).detach().double().cpu().numpy() for name in ("weight", "bias")
         )
-        return (unit_rows(features) @ weight.T + bias).astype(np.float32)
+        return (rows @ weight.T + bias).astype(np.float32)
 
     def _edges(self) -> Edges:
         """The item graph of the present parameters; gradients flow to them through the weights."""
         settings, shares = self.settings, self.logits.softmax(0)
         raw: list[tuple[Tensor, Tensor, Tensor]] = []
         learned: list[tuple[Tensor, Tensor, Tensor]] = []
-        for number, (modality, bank) in enumerate(zip(self.modalities.values(), self.bank, strict=True)):
+        for number, bank in enumerate(self.bank):
             graph = self.raw[number].tocoo()
             ends = self._tensors(graph.row, graph.col, graph.data)
             raw.append((ends[0], ends[1], shares[number] * ends[2]))
-            latent = self._latent(number, modality.features[bank])
+            latent = self._latent(number, self._bank_rows(number))
             numbers, _ = knn(latent, latent, settings.k, positive_only=True)
             queries, places = np.nonzero(numbers >= 0)
             neighbours = numbers[queries, places]
@@ -152,8 +191,20 @@ class LATTICE(Model):
             for name, bank, content, layer in parts
         }
 
+    def _from_interactions(self) -> tuple[Tensor, Tensor]:
+        """u_ui and i_ui."""
+        users, items, layers = self.user_table, self.item_table, self.settings.layers
+        if self.settings.interactions == "symmetric":
+            return lightgcn(self.propagation, users, items, layers)
+        total = last = torch.cat([users, items])
+        for _ in range(layers):
+            last = self.propagation @ last
+            total = total + last
+        mean = total / (layers + 1)
+        return mean[: len(users)], mean[len(users) :]
+
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        users, items = lightgcn(self.propagation, self.user_table, self.item_table, self.settings.layers)
+        users, items = self._from_interactions()
         graph: SparseOperator | Edges | None = self.item_graph
         if graph is None:
             graph = edges = self._edges()
@@ -169,7 +220,7 @@ class LATTICE(Model):
 
     def _scored(self) -> tuple[Tensor, Tensor, Tensor, SparseOperator]:
         """(users, i_ui, A^(L-1) e, A) with the graph that the present parameters give."""
-        users, items = lightgcn(self.propagation, self.user_table, self.item_table, self.settings.layers)
+        users, items = self._from_interactions()
         with torch.no_grad():
             graph = self._operator(self._edges())
         return users, items, hypergraph(graph, self.item_table, self.settings.item_layers - 1), graph
@@ -188,7 +239,10 @@ class LATTICE(Model):
         for number, (name, modality) in enumerate(self.modalities.items()):
             item, bank = features[name], self.bank[number]
             raw = nearest(item, modality, self.data.warm_items, self.settings.k)
-            latent = self._latent(number, item.features), self._latent(number, modality.features[bank])
+            latent = (
+                self._latent(number, self._scaled(item.features)),
+                self._latent(number, self._bank_rows(number)),
+            )
             numbers, cosines = knn(*latent, self.settings.k, query_mask=item.mask, positive_only=True)
             learned = np.where(numbers >= 0, bank[numbers], -1), cosines
             for share, lists in ((skip, raw), (1 - skip, learned)):

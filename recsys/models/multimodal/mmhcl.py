@@ -26,7 +26,7 @@ from recsys.graphs.operator import SparseOperator
 from recsys.inputs.content import choose
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
-from recsys.models.base import Model, Vectors, triple_scores, triples
+from recsys.models.base import Model, Published, Vectors, triple_scores, triples
 from recsys.objectives.contrastive.infonce import infonce
 from recsys.objectives.l2 import l2
 from recsys.objectives.ranking.bpr import bpr
@@ -86,6 +86,10 @@ class MMHCL(Model):
     Settings = MMHCLSettings
     whole_graph = True
     paper = "Multi-Modal Hypergraph Contrastive Learning for Recommendation, arXiv 2504.16576, 2025"
+    published = Published(
+        "github.com/Xu107/MMHCL 0ceaa26ae6",
+        {"anchors": 0, "monitor": "recall@20", "eval_every": 5, "patience": 6},
+    )
     train_defaults: ClassVar[Mapping[str, Any]] = {
         "batch_size": 1024,
         "learning_rate": 1e-4,

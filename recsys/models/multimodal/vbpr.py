@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import pandas as pd
 import torch
@@ -26,6 +27,9 @@ class VBPRSettings(Settings):
     reg: float = setting(
         1e-4, "weight of the L2 penalty on a batch's rows", low=0, search=(1e-6, 1e-1), log=True
     )
+    features: Literal["unit", "raw"] = setting(
+        "unit", "rows of unit length, or as they come, as in the published code"
+    )
     modalities: list[str] = setting([], "modalities to read; empty: all of them")
 
 
@@ -48,7 +52,7 @@ class VBPR(Model):
     def __init__(self, settings: VBPRSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
         self.modalities = choose(data.modalities, settings.modalities, "VBPR")
-        self.content = ItemContent(self.modalities)
+        self.content = ItemContent(self.modalities, None, settings.features)
         # One layer gives (E f_i, beta . f_i): side by side, modalities add up to one long f_i.
         self.projections = self.content.layers(settings.width + 1, self.init_generator, bias=False)
         self.register_buffer("warm", torch.from_numpy(data.warm_items).float().unsqueeze(1), persistent=False)

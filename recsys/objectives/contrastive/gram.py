@@ -16,6 +16,7 @@ def gram(
     others: Sequence[Tensor],
     temperature: float = 0.07,
     *,
+    label_smoothing: float = 0.1,
     mask: Tensor | None = None,
     eps: float = 1e-6,
 ) -> Tensor:
@@ -29,6 +30,7 @@ def gram(
         anchor: (n, d) anchor vectors, normalised here.
         others: the items' other modalities, each (n, d), normalised here; meant for four or fewer.
         temperature: tau.
+        label_smoothing: share of the target that all n items have alike, 0.1 as in the published loss; 0: none.
         mask: (M, n) bool, False where an item lacks a modality: its row and column of G are dropped.
         eps: keeps the root's gradient finite where vectors are dependent.
 
@@ -41,7 +43,8 @@ def gram(
     logits = -volumes(normalize(anchor, dim=1), normalize(torch.stack(list(others)), dim=2), mask, eps)
     logits = logits / temperature
     target = torch.arange(len(anchor), device=anchor.device)
-    return (cross_entropy(logits, target) + cross_entropy(logits.t(), target)) / 2
+    both = (cross_entropy(rows, target, label_smoothing=label_smoothing) for rows in (logits, logits.t()))
+    return sum(both, start=logits.new_zeros(())) / 2
 
 
 def volumes(anchor: Tensor, others: Tensor, mask: Tensor | None = None, eps: float = 0.0) -> Tensor:

@@ -13,17 +13,25 @@ from recsys.errors import UserError
 
 
 def mixup(
-    views: Sequence[Tensor], temperature: float = 0.1, *, generator: torch.Generator, alpha: float = 0.15
+    views: Sequence[Tensor],
+    temperature: float = 0.1,
+    *,
+    generator: torch.Generator,
+    alpha: float = 0.15,
+    share: float = 0.5,
 ) -> Tensor:
-    """Mean of `mixed_contrast` over neighbouring modalities of a cycle, both directions.
+    """Mean of `mixed_contrast` over neighbouring modalities of a cycle, each mixed and contrasted with the other.
 
-    M3CoL: "Harnessing Shared Relations via Multimodal Mixup Contrastive Learning", 2024, arXiv 2409.17777.
+    M3CoL: "Harnessing Shared Relations via Multimodal Mixup Contrastive Learning", 2024, arXiv 2409.17777; alpha,
+    share and temperature are the published code's defaults. It adds the terms up, two for two modalities; the mean
+    here leaves the weight of the objective to whoever uses it.
 
     Args:
-        views: two or more modalities, each (n, d), row i of each the same item; normalised here.
+        views: two or more modalities, each (n, d), row i of each the same item, of whatever length.
         temperature: tau.
-        generator: source of the mixing ratios, b ~ Beta(alpha, alpha), and of the partners.
+        generator: source of the mixing ratios, b ~ Beta(alpha, alpha), of the partners, and of who is mixed.
         alpha: parameter of the mixing ratio.
+        share: probability that a row is mixed; the others have b = 1.
 
     Raises:
         UserError: fewer than two views, or views of different shapes.
@@ -37,21 +45,29 @@ def mixup(
     for a, b in sorted(directions):
         x, y = views[a], views[b]
         partner = torch.randperm(len(x), generator=generator, device=generator.device).to(x.device)
-        ratio = symmetric_beta(len(x), alpha, generator).to(x)
+        ratio = symmetric_beta(len(x), alpha, generator)
+        ratio[torch.rand(len(x), generator=generator, device=generator.device) >= share] = 1
+        ratio = ratio.to(x)
         losses.append(mixed_contrast(x, y, ratio, partner, temperature))
     return torch.stack(losses).mean()
 
 
 def mixed_contrast(x: Tensor, y: Tensor, ratio: Tensor, partner: Tensor, temperature: float) -> Tensor:
-    """-mean_i [ b_i log p_i(i) + (1 - b_i) log p_i(pi(i)) ], p_i = softmax_j cos(b_i x_i + (1-b_i) x_pi(i), y_j)/tau.
+    """-mean_i [ b_i log p(i, i) + (1 - b_i) log p(i, pi(i)) ], log p the mean of two log softmaxes.
+
+    The logits are cos(b_i x_i + (1 - b_i) x_pi(i), y_j) / tau; one softmax is over the y_j of a mixture (rows), the
+    other over the mixtures of a y_j (columns). Vectors are mixed as they come and normalised afterwards, so a longer
+    one counts for more in the mixture. Where a row is its own partner the whole weight stays on its own pair; the
+    published code, which writes 1 - b over b there, loses b of it.
 
     Args:
         x, y: (n, d) vectors of two modalities.
         ratio: (n,) mixing ratios b.
-        partner: (n,) row pi(i) that each row is mixed with, int64.
+        partner: (n,) row pi(i) that each row is mixed with, int64, a permutation.
+        temperature: tau.
     """
-    x, y = normalize(x, dim=1), normalize(y, dim=1)
     mixed = normalize(ratio[:, None] * x + (1 - ratio[:, None]) * x[partner], dim=1)
-    log_p = (mixed @ y.t() / temperature).log_softmax(1)
+    logits = mixed @ normalize(y, dim=1).t() / temperature
+    log_p = (logits.log_softmax(1) + logits.log_softmax(0)) / 2
     own, other = log_p.diagonal(), log_p.gather(1, partner[:, None])[:, 0]
     return -(ratio * own + (1 - ratio) * other).mean()

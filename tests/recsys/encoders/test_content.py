@@ -8,6 +8,7 @@ from torch import nn
 
 from recsys.datasets.dataset import Modality
 from recsys.encoders.content import ContentRows, ItemContent
+from recsys.errors import UserError
 
 FEATURES = np.array([[3, 4], [0, 0], [0, 2], [5, 0]], dtype=np.float32)
 MASK = np.array([True, False, True, True])
@@ -60,3 +61,30 @@ def test_content_of_other_items_goes_through_the_same_layers():
     for held, rows in zip(content.project(layers), other.project(layers), strict=True):
         torch.testing.assert_close(held, rows[[0, 3]])
     assert list(content.by_name(layers)) == ["image", "text"]
+
+
+RAW = np.array([[3 + 8 + 1], [0], [4 + 1], [5 + 1]])
+"""The same layer on the rows as they come."""
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sp.csr_array])
+def test_raw_rows_keep_their_length(kind, layer):
+    out = ContentRows(Modality(kind(FEATURES), MASK), None, "raw")(layer)
+    np.testing.assert_allclose(out.detach().numpy(), RAW, rtol=1e-6)
+
+
+def test_trained_rows_are_raw_ones_that_take_a_gradient_where_an_item_has_them(layer):
+    content = ItemContent({"image": Modality(FEATURES, MASK)}, None, "trained")
+    (out,) = content.project([layer])
+    np.testing.assert_allclose(out.detach().numpy(), RAW, rtol=1e-6)
+    out.sum().backward()
+    (rows,) = content.parameters()
+    np.testing.assert_array_equal(rows.grad.numpy(), MASK[:, None] * np.array([[1, 2]]))
+    other = content.of({"image": Modality(FEATURES, MASK)})
+    assert not list(other.parameters()), "items that arrive later have untrained features"
+    np.testing.assert_allclose(other.project([layer])[0].detach().numpy(), RAW, rtol=1e-6)
+
+
+def test_sparse_features_cannot_be_trained():
+    with pytest.raises(UserError, match="needs dense features, and some are sparse; set features=unit"):
+        ContentRows(Modality(sp.csr_array(FEATURES), MASK), None, "trained")

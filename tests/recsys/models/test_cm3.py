@@ -137,3 +137,21 @@ def test_weights_of_modalities_reach_the_item_graph(toy, naive):
     image = build(toy, naive, weights={"tags": 0.0})
     assert image.item_graph.nnz < build(toy, naive).item_graph.nnz
     assert image.item_graph.nnz == K * int(image.data.warm_items.sum())
+
+
+def test_scores_can_take_the_last_steps_s(toy, naive):
+    """As in the published code: what the last training step drew, also in a model that was saved and loaded."""
+    model = build(toy, naive, score_at="last")
+    half = build(toy, naive)()
+    torch.testing.assert_close(model().items, half.items)
+    model.start_epoch(0, torch.Generator().manual_seed(5))
+    model.loss(naive.batch_of(model.data))
+    warm = model.data.warm_items
+    s = np.full(model.data.n_items, 0.5)
+    s[warm] = symmetric_beta(int(warm.sum()), ALPHA, torch.Generator().manual_seed(5)).float().numpy()
+    expected = propagate(model, naive.parameters(model), s, naive)[1]
+    np.testing.assert_allclose(model().items.detach().numpy()[warm], expected[warm], atol=1e-4)
+    again = build(toy, naive, score_at="last")
+    again.load_arrays(model.arrays())
+    torch.testing.assert_close(again().items, model().items)
+    assert "last" not in build(toy, naive).arrays()

@@ -8,6 +8,8 @@ from torch.nn.functional import normalize, softplus
 from recsys.datasets.splits import make_split
 from recsys.inputs.training_data import TrainingData
 from recsys.models.multimodal.lattice import LATTICE, LATTICESettings
+from recsys.runs.config import resolve_settings
+from recsys.training.loop import TrainingModule
 
 K, SKIP, REG = 3, 0.6, 0.3
 
@@ -118,3 +120,15 @@ def test_a_cold_item_has_its_own_row_of_the_graph(model, naive):
     _, items = naive.lightgcn(data, arrays["user_table"], arrays["item_table"], 2)
     expected = model.cold.graph @ items + second
     np.testing.assert_allclose(model().items[cold].detach(), expected, atol=1e-5)
+
+
+def test_the_learning_rate_decays_as_in_the_authors_code(model):
+    _, training = resolve_settings(LATTICE, {})
+    module = TrainingModule(model, training, 0)
+    (optimizer,), (schedule,) = module.configure_optimizers()
+    rates = []
+    for _ in range(101):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    np.testing.assert_allclose([rates[0], rates[50], rates[100]], [5e-4, 5e-4 * 0.96, 5e-4 * 0.96**2])

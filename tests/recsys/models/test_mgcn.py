@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 
+from recsys.datasets.dataset import Modality
 from recsys.datasets.splits import make_split
 from recsys.inputs.training_data import TrainingData
 from recsys.models.multimodal.mgcn import MGCN, MGCNSettings
@@ -50,11 +52,13 @@ def everyones(model, toy, naive):
     for n, modality in enumerate(toy.modalities.values()):
         held = modality.mask & data.warm_items
         z = purified(naive, arrays, n, modality, arrays["item_table"])
-        graph = np.zeros((data.n_items, data.n_items))
-        near = naive.similarities(modality, held)
+        edges = np.zeros((data.n_items, data.n_items))
+        cosines = naive.similarities(modality, held)
         for i in np.flatnonzero(held):
-            graph[i, i] = 1 / K
-            graph[i, np.argsort(-near[i].round(7), kind="stable")[: K - 1]] = 1 / K
+            near = np.argsort(-cosines[i].round(7), kind="stable")[: K - 1]
+            edges[i, near] = np.maximum(cosines[i, near], 0)
+            edges[i, i] = 1
+        graph = naive.normalised(edges)
         for _ in range(model.settings.item_layers):
             z = graph @ z
         item_views.append(z)
@@ -115,8 +119,6 @@ def test_scores_use_the_same_vectors_and_cold_items_join_their_neighbours(model,
 
 
 def test_an_item_without_any_content_has_no_side(toy):
-    from recsys.datasets.dataset import Modality
-
     blank = np.arange(toy.n_items) < 3
     modalities = {
         name: Modality(m.features * ~blank[:, None], m.mask & ~blank) for name, m in toy.modalities.items()
@@ -126,3 +128,13 @@ def test_an_item_without_any_content_has_no_side(toy):
     items = model._views()[1]
     assert not model._side(items)[:3].any()
     torch.testing.assert_close(model().items[:3], items.behaviour[:3])
+
+
+def test_edges_weigh_the_cosine():
+    # Two items at cosine 0.6: rows (1, 0.6), each of sum 1.6, so every entry over 1.6.
+    features = np.array([[1.0, 0.0], [0.6, 0.8]], np.float32)
+    data = TrainingData(
+        sp.csr_array(np.ones((1, 2), np.float32)), {"image": Modality(features, np.ones(2, bool))}
+    )
+    graph = MGCN(MGCNSettings(width=4, k=2), data, 0).graphs.graphs[0]
+    torch.testing.assert_close(graph @ torch.eye(2), torch.tensor([[1, 0.6], [0.6, 1]]) / 1.6)

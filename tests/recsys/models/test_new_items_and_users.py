@@ -36,6 +36,8 @@ VARIANTS = {name: name for name in MODELS.builtin} | {
     "confluence, more components": "confluence",
     "clhe-signals, signals alone": "clhe-signals",
     "mgcn, one modality": "mgcn",
+    **{f"{name}, as published": name for name in ("mgcn", "lattice", "bm3", "freedom", "cm3")},
+    "vbpr, raw features": "vbpr",
 }
 COLD_WEIGHTS = {"ease": 1.0, "aff": 2.0, "pop": 0.5}
 OPTIONS = {
@@ -53,6 +55,10 @@ OPTIONS = {
     },
     "clhe-signals, signals alone": {"slots": []},
     "mgcn, one modality": {"modalities": ["image"]},
+    **{f"{name}, as published": {"features": "trained"} for name in ("mgcn", "bm3", "freedom")},
+    "lattice, as published": {"features": "trained", "interactions": "self-loops"},
+    "cm3, as published": {"features": "raw", "score_at": "last"},
+    "vbpr, raw features": {"features": "raw"},
 }
 
 

@@ -97,7 +97,10 @@ def test_gram_drops_a_missing_modality():
 def test_gram_by_hand():
     # Two orthogonal items, both modalities equal: V = 0 for a match, 1 otherwise.
     x = torch.eye(2, dtype=torch.float64)
-    assert gram(x, [x], 1.0, eps=0).item() == pytest.approx(math.log(1 + math.exp(-1)))
+    right, wrong = math.log(1 + math.exp(-1)), math.log(1 + math.exp(1))  # -log p of either item
+    assert gram(x, [x], 1.0, label_smoothing=0, eps=0).item() == pytest.approx(right)
+    # A tenth of the target is spread over both items: 0.95 on the match, 0.05 on the other.
+    assert gram(x, [x], 1.0, eps=0).item() == pytest.approx(0.95 * right + 0.05 * wrong)
 
 
 def test_gram_stays_finite_for_dependent_vectors():
@@ -106,23 +109,69 @@ def test_gram_stays_finite_for_dependent_vectors():
     assert value.isfinite() and torch.autograd.grad(value, x)[0].isfinite().all()
 
 
-def test_mixed_contrast_equals_the_naive_loops():
-    x, y = units(2)
-    ratio = torch.linspace(0, 1, N, dtype=torch.float64)
-    partner = torch.tensor([1, 2, 0, 3, 5, 4])
+def naive_mixed_contrast(x, y, ratio, partner, tau):
+    """Both softmax directions as loops over items; raw vectors are mixed and normalised afterwards."""
+    mixed = [ratio[i] * x[i] + (1 - ratio[i]) * x[partner[i]] for i in range(N)]
+    e = [[math.exp(float(m @ v) / float(m.norm() * v.norm()) / tau) for v in y] for m in mixed]
     total = 0.0
     for i in range(N):
-        mixed = normalize(ratio[i] * x[i] + (1 - ratio[i]) * x[partner[i]], dim=0)
-        p = [math.exp(float(mixed @ y[j]) / 0.3) for j in range(N)]
         b, j = float(ratio[i]), int(partner[i])
-        total -= b * math.log(p[i] / sum(p)) + (1 - b) * math.log(p[j] / sum(p))
-    assert mixed_contrast(*views(2), ratio, partner, 0.3).item() == pytest.approx(total / N, rel=1e-12)
+        for weight, column in ((b, i), (1 - b, j)):
+            along_row = e[i][column] / sum(e[i])
+            along_column = e[i][column] / sum(row[column] for row in e)
+            total -= weight * (math.log(along_row) + math.log(along_column)) / 2
+    return total / N
 
 
-def test_unmixed_contrast_is_infonce():
+def test_mixed_contrast_equals_the_naive_loops():
+    x, y = views(2)
+    ratio = torch.linspace(0, 1, N, dtype=torch.float64)
+    partner = torch.tensor([1, 2, 0, 3, 5, 4])
+    expected = naive_mixed_contrast(x, y, ratio, partner, 0.3)
+    assert mixed_contrast(x, y, ratio, partner, 0.3).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_longer_vector_counts_for_more_in_a_mixture():
+    # Half of (3, 0) and half of (0, 1) is (1.5, 0.5), of direction (3, 1) / sqrt 10; the other row is not mixed.
+    x = torch.tensor([[3.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
+    y = torch.eye(2, dtype=torch.float64)
+    value = mixed_contrast(x, y, torch.tensor([0.5, 1.0]).double(), torch.tensor([1, 0]), 1.0).item()
+    a, b = 3 / math.sqrt(10), 1 / math.sqrt(10)
+
+    def log_p(one, rest):
+        return one - math.log(math.exp(one) + math.exp(rest))
+
+    # logits [[a, b], [0, 1]]: rows, then columns.
+    first = (log_p(a, b) + log_p(b, a)) / 2 + (log_p(a, 0) + log_p(b, 1)) / 2
+    second = log_p(1, 0) + log_p(1, b)
+    assert value == pytest.approx(-(first + second) / 4)
+
+
+def test_unmixed_contrast_is_infonce_both_ways():
     x, y = views(2)
     value = mixed_contrast(x, y, torch.ones(N, dtype=torch.float64), torch.arange(N).flip(0), 0.3)
-    torch.testing.assert_close(value, infonce(x, y, 0.3))
+    torch.testing.assert_close(value, (infonce(x, y, 0.3) + infonce(y, x, 0.3)) / 2)
+
+
+def test_mixup_mixes_the_share_of_rows_that_it_is_told():
+    x, y = views(2, n=400)
+    unmixed = (infonce(x, y, 0.1) + infonce(y, x, 0.1)) / 2
+    none, half, everyone = (
+        mixup([x, y], generator=torch.Generator().manual_seed(0), share=share) for share in (0.0, 0.5, 1.0)
+    )
+    torch.testing.assert_close(none, unmixed)
+    ratios = []
+
+    def record(x, y, ratio, partner, temperature):
+        ratios.append(ratio)
+        return ratio.mean()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("recsys.objectives.contrastive.mixup.mixed_contrast", record)
+        mixup([x, y], generator=torch.Generator().manual_seed(0))
+    mixed = float((torch.cat(ratios) < 1).double().mean())
+    assert 0.4 < mixed < 0.6  # 800 draws: five standard errors are 0.09
+    assert none != half != everyone
 
 
 def test_mixup_repeats_with_its_generator():
