@@ -33,6 +33,10 @@ class AttentionMean(nn.Module):
     (WSDM 2024), which joins the slots of an item and the items of a bundle like this. What comes out is a weighted
     mean of what goes in: a matrix in between would destroy what a content vector says of an item never trained on.
 
+    Args:
+        width: d.
+        gain: W_q and W_k start uniform within gain sqrt(3 / d).
+
     Example:
         >>> import torch
         >>> attention = AttentionMean(2, torch.Generator().manual_seed(0))
@@ -40,10 +44,13 @@ class AttentionMean(nn.Module):
         [1.0, 0.0]
     """
 
-    def __init__(self, width: int, generator: torch.Generator):
+    def __init__(self, width: int, generator: torch.Generator, gain: float = 1.0):
         super().__init__()
         self.query = linear(width, width, generator, bias=False)
         self.key = linear(width, width, generator, bias=False)
+        with torch.no_grad():
+            self.query.weight.mul_(gain)
+            self.key.weight.mul_(gain)
 
     def forward(self, rows: Tensor, present: Tensor) -> Tensor:
         """Rows (n, length, d), present (n, length) bool -> (n, d), over those present; zero where none is."""

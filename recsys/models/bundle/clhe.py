@@ -26,6 +26,7 @@ from recsys.objectives.contrastive.infonce import infonce
 from recsys.settings import setting
 
 SLOTS = ("content", "items", "feedback")
+EPS = 1e-9
 SPARSE_HIDDEN = 256
 """First hidden layer over sparse features; over dense ones it is as wide as they are."""
 
@@ -36,6 +37,9 @@ class CLHESettings(SetSettings):
     )
     slots: list[str] = setting(list(SLOTS), "feature slots of an item, of content, items, feedback")
     feedback_epochs: int = setting(30, "epochs of LightGCN on the users' items", low=0, high=1000)
+    train_bundle_attention: bool = setting(
+        False, "whether the bundle encoder's attention is trained; the published code keeps its first weights"
+    )
     reg: float = setting(1e-5, "weight decay: half of it weighs the squared norm of all weights", low=0)
     item_view: Literal["NA", "FD", "FN", "MD"] = setting(
         "FN", "items' views: as they are, feature dropout, noise, modality drop"
@@ -113,16 +117,16 @@ class CLHE(SetModel):
         item = A(its unit slots), bundle = A(layer norm of its items),
         L = multinomial + a_item InfoNCE(two views of the items) + a_bundle InfoNCE(bundle, view of the bundle),
 
-    and weight decay in Adam's gradient. The form of the attentions, the views and the weight decay are those of the
-    published code. In it an item's MD view keeps a dropped slot, zeroed, in the softmax and in the mean; it and NA
+    and weight decay as in Adam. Attentions, views and weight decay are those of the published code. Its optimiser
+    never sees W_q and W_k of the bundles: they stay as drawn, and training them (`train_bundle_attention`) gave less
+    on validation. In an item's MD view a dropped slot is zeroed but stays in the softmax and in the mean; MD and NA
     are contrasted without the projector that FD and FN go through.
 
     Departures: the softmax and the item table know the items of training bundles alone (the published code
-    trains the other rows as negatives, and shows them); feedback comes from training bundles alone; the bundle
-    encoder's W_q and W_k are trained (the published code keeps them from its optimiser); over sparse features the
-    first hidden layer is 256 wide. Two faults of the published code are not repeated: it pools the bundle's view
-    under the whole bundle's mask, so that item 0 stands where items were dropped; and IR replaces items by some
-    whose numbers are below the bundle's length, not by any items.
+    trains the other rows as negatives, and shows them); feedback comes from training bundles alone; over sparse
+    features the first hidden layer is 256 wide. Two faults of the published code are not repeated: it pools the
+    bundle's view under the whole bundle's mask, so that item 0 stands where items were dropped; and IR draws items
+    whose numbers are below the bundle's length, not any.
     """
 
     Settings: ClassVar[type[SetSettings]] = CLHESettings
@@ -151,7 +155,8 @@ class CLHE(SetModel):
         self.register_buffer("warm", torch.from_numpy(data.warm_items), persistent=False)
         self.encoder = HierarchicalEncoder(settings, data, self.init_generator)
         self.decoder = HierarchicalEncoder(settings, data, self.init_generator)
-        self.bundle_attention = AttentionMean(settings.width, self.init_generator)
+        self.bundle_attention = AttentionMean(settings.width, self.init_generator, gain=3**-0.5)
+        self.bundle_attention.requires_grad_(settings.train_bundle_attention)
         self.project = linear(settings.width, settings.width, self.init_generator)
         data.ledger.record("softmax", "candidates", None, data.warm_items)
 
@@ -180,7 +185,7 @@ class CLHE(SetModel):
     def encode(self, sets: Sets) -> Tensor:
         unique, places = sets.items.unique(return_inverse=True)
         vectors = self._items(self.encoder, unique)
-        return self.bundle_attention(layer_norm(vectors, vectors.shape[1:])[places], sets.present)
+        return self.bundle_attention(layer_norm(vectors, vectors.shape[1:], eps=EPS)[places], sets.present)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         sets, given, hidden = self.sets_of(batch)
@@ -200,9 +205,9 @@ class CLHE(SetModel):
         return terms
 
     def squared_norm(self) -> Tensor:
-        """Of CLHE's weights, without the rows of items in no training bundle, which nothing reads."""
+        """Of CLHE's trained weights, without the rows of items in no training bundle, which nothing reads."""
         parts = (self.encoder, self.decoder, self.bundle_attention, self.project)
-        weights = [pair for part in parts for pair in part.named_parameters()]
+        weights = [pair for part in parts for pair in part.named_parameters() if pair[1].requires_grad]
         chosen = [w[self.warm] if name == "item_table" else w for name, w in weights]
         return torch.stack([weight.square().sum() for weight in chosen]).sum()
 
