@@ -118,7 +118,7 @@ class CLHE(SetModel):
         L = multinomial + a_item InfoNCE(two views of the items) + a_bundle InfoNCE(bundle, view of the bundle),
 
     and weight decay as in Adam. Attentions, views and weight decay are those of the published code. Its optimiser
-    never sees W_q and W_k of the bundles: they stay as drawn, and training them (`train_bundle_attention`) gave less
+    never sees W_q and W_k of the bundles: they stay, and training them (`train_bundle_attention`) was not better
     on validation. In an item's MD view a dropped slot is zeroed but stays in the softmax and in the mean; MD and NA
     are contrasted without the projector that FD and FN go through.
 
