@@ -1,8 +1,6 @@
-"""Several feature slots of an item, joined by self-attention over the slots."""
+"""MLPs of content, and self-attention that mixes vectors without changing what their coordinates mean."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +13,8 @@ from recsys.encoders.linear import linear
 class ContentMLP(nn.Module):
     """One modality's rows: hidden layers of `hidden` and 256 units with ReLU, then `width` columns."""
 
-    def __init__(self, features: int, width: int, generator: torch.Generator):
+    def __init__(self, features: int, hidden: int, width: int, generator: torch.Generator):
         super().__init__()
-        hidden = min(features, 256)
         self.first = linear(features, hidden, generator)
         self.second = linear(hidden, 256, generator)
         self.third = linear(256, width, generator)
@@ -29,19 +26,36 @@ class ContentMLP(nn.Module):
         return normalize(self.third(hidden), dim=1) * present.unsqueeze(1)
 
 
-class SlotAttention(nn.Module):
-    """Unit slots -> one-head self-attention over those present -> their mean, as in CLHE (WSDM 2024)."""
+class AttentionMean(nn.Module):
+    """mean_i sum_j softmax_j(W_q x_i . W_k x_j / sqrt d) x_j: one-head self-attention, and the mean of its output.
 
-    def __init__(self, width: int, generator: torch.Generator):
+    There is no value and no output matrix, residual or feed-forward layer, as in the code published with CLHE
+    (WSDM 2024), which joins the slots of an item and the items of a bundle like this. What comes out is a weighted
+    mean of what goes in: a matrix in between would destroy what a content vector says of an item never trained on.
+
+    Args:
+        width: d.
+        gain: W_q and W_k start uniform within gain sqrt(3 / d).
+
+    Example:
+        >>> import torch
+        >>> attention = AttentionMean(2, torch.Generator().manual_seed(0))
+        >>> attention(torch.tensor([[[1.0, 0.0], [9.0, 9.0]]]), torch.tensor([[True, False]]))[0].tolist()
+        [1.0, 0.0]
+    """
+
+    def __init__(self, width: int, generator: torch.Generator, gain: float = 1.0):
         super().__init__()
-        self.attention = nn.MultiheadAttention(width, 1, bias=False, batch_first=True)
-        for parameter in self.attention.parameters():
-            nn.init.xavier_normal_(parameter, generator=generator)
+        self.query = linear(width, width, generator, bias=False)
+        self.key = linear(width, width, generator, bias=False)
+        with torch.no_grad():
+            self.query.weight.mul_(gain)
+            self.key.weight.mul_(gain)
 
-    def forward(self, slots: Sequence[Tensor], present: Sequence[Tensor]) -> Tensor:
-        """Slots (n, d) and their masks (n,) bool -> (n, d); zero where an item has no slot at all."""
-        rows, held = normalize(torch.stack(list(slots), 1), dim=2), torch.stack(list(present), 1)
-        missing = ~held & held.any(1, keepdim=True)
-        mixed, _ = self.attention(rows, rows, rows, key_padding_mask=missing, need_weights=False)
-        weight = held.unsqueeze(2).to(mixed.dtype)
-        return (mixed * weight).sum(1) / weight.sum(1).clamp(min=1)
+    def forward(self, rows: Tensor, present: Tensor) -> Tensor:
+        """Rows (n, length, d), present (n, length) bool -> (n, d), over those present; zero where none is."""
+        scores = self.query(rows) @ self.key(rows).mT / rows.shape[2] ** 0.5
+        missing = ~present & present.any(1, keepdim=True)
+        weights = scores.masked_fill(missing.unsqueeze(1), -torch.inf).softmax(2)
+        share = present / present.sum(1, keepdim=True).clamp(min=1)
+        return ((share.to(rows.dtype).unsqueeze(1) @ weights) @ rows).squeeze(1)

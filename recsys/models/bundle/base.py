@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from recsys.evaluation.scorers import Scorer
 from recsys.inputs.requests import NewItems, QueryUsers
@@ -24,7 +24,6 @@ _ROWS = 1024  # sets encoded at once when scores are asked for
 
 class SetSettings(Settings):
     width: int = setting(64, "width of the vectors", low=1, high=4096, search=[32, 64, 128])
-    dropout: float = setting(0.2, "dropout in the encoder", low=0, high=0.95, search=(0.0, 0.5))
     sampled: int = setting(0, "items sampled for the softmax besides those of the batch; 0: all items", low=0)
     max_length: int = setting(100, "most items of a set; a longer set is an error, and never cut", low=1)
     find: str = setting("rest", "what a set must predict: rest, its items not given; or all, given ones too")
@@ -157,31 +156,3 @@ class SetModel(Model):
 
     def _device(self) -> torch.device:
         return next(self.parameters()).device
-
-
-def attention_layer(width: int, dropout: float, generator: torch.Generator, heads: int = 1) -> nn.Module:
-    """torch's own transformer layer (hidden 4 x width), its weights drawn from `generator`."""
-    layer = nn.TransformerEncoderLayer(width, heads, 4 * width, dropout, batch_first=True)
-    return redrawn(layer, generator)
-
-
-def redrawn(module: nn.Module, generator: torch.Generator) -> nn.Module:
-    """The module with Xavier-normal matrices from `generator` and biases zero; norms stay as they are."""
-    for name, parameter in module.named_parameters():
-        if parameter.ndim > 1:
-            nn.init.xavier_normal_(parameter, generator=generator)
-        elif name.endswith("bias"):
-            nn.init.zeros_(parameter)
-    return module
-
-
-def pooled(vectors: Tensor, present: Tensor) -> Tensor:
-    """(b, d): mean over the entries present of (b, length, d); zero for an empty set."""
-    weight = present.unsqueeze(-1).to(vectors.dtype)
-    return (vectors * weight).sum(-2) / weight.sum(-2).clamp(min=1)
-
-
-def attend(layer: nn.Module, vectors: Tensor, present: Tensor) -> Tensor:
-    """The layer over sets (b, length, d), masked; an empty set attends to its own padding."""
-    masked = ~present & present.any(1, keepdim=True)
-    return layer(vectors, src_key_padding_mask=masked)

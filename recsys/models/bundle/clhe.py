@@ -7,23 +7,28 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import dropout, layer_norm, normalize
 
 from recsys.datasets.dataset import Modality
 from recsys.encoders.content import ContentRows
-from recsys.encoders.feature_attention import ContentMLP, SlotAttention
+from recsys.encoders.feature_attention import AttentionMean, ContentMLP
 from recsys.encoders.linear import linear
 from recsys.errors import UserError
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
-from recsys.models.bundle.base import SetModel, SetSettings, attend, attention_layer, pooled
+from recsys.models.bundle.base import SetModel, SetSettings
 from recsys.models.bundle.feedback import feedback_vectors
 from recsys.models.bundle.sets import Sets, draw_given
 from recsys.objectives.contrastive.infonce import infonce
 from recsys.settings import setting
 
 SLOTS = ("content", "items", "feedback")
+EPS = 1e-9
+SPARSE_HIDDEN = 256
+"""First hidden layer over sparse features; over dense ones it is as wide as they are."""
 
 
 class CLHESettings(SetSettings):
@@ -32,14 +37,18 @@ class CLHESettings(SetSettings):
     )
     slots: list[str] = setting(list(SLOTS), "feature slots of an item, of content, items, feedback")
     feedback_epochs: int = setting(30, "epochs of LightGCN on the users' items", low=0, high=1000)
-    item_view: Literal["none", "FD", "FN", "MD"] = setting(
-        "FN", "items' views: feature dropout, noise, modality drop"
+    train_bundle_attention: bool = setting(
+        False, "whether the bundle encoder's attention is trained; the published code keeps its first weights"
+    )
+    reg: float = setting(1e-5, "weight decay: half of it weighs the squared norm of all weights", low=0)
+    item_view: Literal["NA", "FD", "FN", "MD"] = setting(
+        "FN", "items' views: as they are, feature dropout, noise, modality drop"
     )
     item_drop: float = setting(0.2, "share dropped by FD and MD", low=0, high=0.9)
     item_noise: float = setting(0.02, "standard deviation of FN", low=0, high=10)
     item_weight: float = setting(0.5, "weight of the items' contrast", low=0, search=[0.0, 0.1, 0.5, 1.0])
     item_temperature: float = setting(0.2, "temperature of the items' contrast", low=0.01, high=5)
-    bundle_view: Literal["none", "ID", "IR"] = setting("ID", "bundles' views: item dropout, item replacement")
+    bundle_view: Literal["ID", "IR"] = setting("ID", "bundles' views: item dropout, item replacement")
     bundle_keep: float = setting(0.5, "share of a bundle's items that its view keeps", low=0, high=1)
     bundle_weight: float = setting(0.5, "weight of the bundles' contrast", low=0, search=[0.0, 0.1, 0.5, 1.0])
     bundle_temperature: float = setting(0.2, "temperature of the bundles' contrast", low=0.01, high=5)
@@ -52,18 +61,18 @@ class HierarchicalEncoder(nn.Module):
     shows its content in the feedback slot.
     """
 
-    def __init__(self, model: CLHE, data: TrainingData, seed: int):
+    def __init__(self, settings: CLHESettings, data: TrainingData, generator: torch.Generator):
         super().__init__()
-        settings, generator = model.settings, model.init_generator
         self.slots = settings.slots
-        self.mlps = nn.ModuleDict(
-            {name: ContentMLP(m.width, settings.width, generator) for name, m in data.modalities.items()}
-        )
+        self.mlps = nn.ModuleDict()
+        for name, modality in data.modalities.items():
+            hidden = SPARSE_HIDDEN if sp.issparse(modality.features) else modality.width
+            self.mlps[name] = ContentMLP(modality.width, hidden, settings.width, generator)
         if "items" in self.slots:
             table = torch.empty(data.n_items, settings.width)
             self.item_table = nn.Parameter(nn.init.xavier_normal_(table, generator=generator))
         self.map = linear(settings.width, settings.width, generator)
-        self.join = SlotAttention(settings.width, generator)
+        self.attention = AttentionMean(settings.width, generator)
 
     def features(
         self,
@@ -71,8 +80,8 @@ class HierarchicalEncoder(nn.Module):
         known: tuple[Tensor, Tensor, Tensor],
         rows: Tensor | None,
         items: Tensor | None,
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """Slots (n, d) and masks (n,) of the content rows `rows`, whose item numbers are `items`."""
+    ) -> tuple[Tensor, Tensor]:
+        """Slots (n, S, d) and masks (n, S) of the content rows `rows`, whose item numbers are `items`."""
         warm, vectors, held = known
         parts = [mlp(content[name], rows) for name, mlp in self.mlps.items()]
         masks = [c.get_buffer("present") for c in content.values()]
@@ -92,19 +101,32 @@ class HierarchicalEncoder(nn.Module):
             mapped = torch.zeros_like(total) if items is None else self.map(vectors[items])
             slots.append(torch.where(own.unsqueeze(1), mapped, total))
             shown.append(own | present)
-        return slots, shown
+        return torch.stack(slots, 1), torch.stack(shown, 1)
+
+    def join(self, slots: Tensor, present: Tensor) -> Tensor:
+        """Slots (n, S, d) and masks (n, S) -> items (n, d); zero where an item has no slot at all."""
+        return self.attention(normalize(slots, dim=2), present)
 
 
 class CLHE(SetModel):
     """score = bundle vector . item's retrieval vector, from two hierarchical encoders with weights of their own.
 
     "CLHE: Leveraging Multimodal Features and Item-level User Feedback for Bundle Construction", Ma et al., WSDM
-    2024, arXiv 2310.18770. L = multinomial + a_item InfoNCE(two views of the items) + a_bundle InfoNCE(bundle,
-    view of the bundle).
+    2024, arXiv 2310.18770. With A(x) the mean of softmax(W_q x . W_k x / sqrt d) x (`AttentionMean`),
+
+        item = A(its unit slots), bundle = A(layer norm of its items),
+        L = multinomial + a_item InfoNCE(two views of the items) + a_bundle InfoNCE(bundle, view of the bundle),
+
+    and weight decay as in Adam. Attentions, views and weight decay are those of the published code. Its optimiser
+    never sees W_q and W_k of the bundles: they stay, and training them (`train_bundle_attention`) was not better
+    on validation. In an item's MD view a dropped slot is zeroed but stays in the softmax and in the mean; MD and NA
+    are contrasted without the projector that FD and FN go through.
 
     Departures: the softmax and the item table know the items of training bundles alone (the published code
-    trains the other rows as negatives, and shows them); the bundle encoder is torch's transformer layer;
-    hidden layers are at most 256 wide; feedback comes from training bundles alone.
+    trains the other rows as negatives, and shows them); feedback comes from training bundles alone; over sparse
+    features the first hidden layer is 256 wide. Two faults of the published code are not repeated: it pools the
+    bundle's view under the whole bundle's mask, so that item 0 stands where items were dropped; and IR draws items
+    whose numbers are below the bundle's length, not any.
     """
 
     Settings: ClassVar[type[SetSettings]] = CLHESettings
@@ -131,9 +153,10 @@ class CLHE(SetModel):
         self.register_buffer("vectors", vectors)
         self.register_buffer("held", torch.from_numpy(held), persistent=False)
         self.register_buffer("warm", torch.from_numpy(data.warm_items), persistent=False)
-        self.encoder = HierarchicalEncoder(self, data, seed)
-        self.decoder = HierarchicalEncoder(self, data, seed)
-        self.bundle_layer = attention_layer(settings.width, settings.dropout, self.init_generator)
+        self.encoder = HierarchicalEncoder(settings, data, self.init_generator)
+        self.decoder = HierarchicalEncoder(settings, data, self.init_generator)
+        self.bundle_attention = AttentionMean(settings.width, self.init_generator, gain=3**-0.5)
+        self.bundle_attention.requires_grad_(settings.train_bundle_attention)
         self.project = linear(settings.width, settings.width, self.init_generator)
         data.ledger.record("softmax", "candidates", None, data.warm_items)
 
@@ -148,7 +171,7 @@ class CLHE(SetModel):
         slots = {"content": content, "items": self.warm, "feedback": self.held | content}
         return torch.stack([slots[name] for name in self.settings.slots]).any(0)
 
-    def _features(self, encoder: HierarchicalEncoder, items: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    def _features(self, encoder: HierarchicalEncoder, items: Tensor) -> tuple[Tensor, Tensor]:
         return encoder.features(self.content, (self.warm, self.vectors, self.held), items, items)
 
     def _items(self, encoder: HierarchicalEncoder, items: Tensor) -> Tensor:
@@ -161,46 +184,53 @@ class CLHE(SetModel):
 
     def encode(self, sets: Sets) -> Tensor:
         unique, places = sets.items.unique(return_inverse=True)
-        vectors = self._items(self.encoder, unique)[places]
-        return pooled(attend(self.bundle_layer, vectors, sets.present), sets.present)
+        vectors = self._items(self.encoder, unique)
+        return self.bundle_attention(layer_norm(vectors, vectors.shape[1:], eps=EPS)[places], sets.present)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         sets, given, hidden = self.sets_of(batch)
         bundles = self.encode(sets.without(~given))
-        return {"likelihood": self.likelihood(bundles, sets, given, hidden)} | self.contrasts(sets, bundles)
+        return {"likelihood": self.likelihood(bundles, sets, given, hidden)} | self.side_terms(sets, bundles)
 
-    def contrasts(self, sets: Sets, bundles: Tensor) -> dict[str, Tensor]:
-        """The items' and the bundles' contrastive terms, weighted; `bundles` (b, d) are the sets' vectors."""
+    def side_terms(self, sets: Sets, bundles: Tensor) -> dict[str, Tensor]:
+        """The items' and the bundles' contrast and the weight decay; `bundles` (b, d) are the sets' vectors."""
         terms, settings = {}, self.settings
-        if settings.item_weight and settings.item_view != "none":
+        if settings.item_weight:
             terms["items"] = settings.item_weight * self.item_contrast(sets.items[sets.present].unique())
-        if settings.bundle_weight and settings.bundle_view != "none":
+        if settings.bundle_weight:
             view = self.encode(self.bundle_view(sets))
             terms["bundles"] = settings.bundle_weight * infonce(bundles, view, settings.bundle_temperature)
+        if settings.reg:
+            terms["weights"] = settings.reg / 2 * self.squared_norm()
         return terms
+
+    def squared_norm(self) -> Tensor:
+        """Of CLHE's trained weights, without the rows of items in no training bundle, which nothing reads."""
+        parts = (self.encoder, self.decoder, self.bundle_attention, self.project)
+        weights = [pair for part in parts for pair in part.named_parameters() if pair[1].requires_grad]
+        chosen = [w[self.warm] if name == "item_table" else w for name, w in weights]
+        return torch.stack([weight.square().sum() for weight in chosen]).sum()
 
     def item_contrast(self, items: Tensor) -> Tensor:
         """InfoNCE between two views of the batch's items."""
-        settings, slots = self.settings, self._features(self.encoder, items)
+        settings, (slots, present) = self.settings, self._features(self.encoder, items)
         if settings.item_view == "MD":
-            views = [self.encoder.join(slots[0], self._dropped(slots[1])) for _ in range(2)]
+            first, second = (self.encoder.join(self._dropped(slots), present) for _ in range(2))
         else:
-            vectors = self.encoder.join(*slots)
-            views = [self._disturbed(vectors) for _ in range(2)]
-        first, second = (self.project(view) for view in views)
+            first = second = self.encoder.join(slots, present)
+            if settings.item_view != "NA":
+                first, second = (self.project(self._disturbed(first)) for _ in range(2))
         return infonce(first, second, settings.item_temperature)
 
     def _disturbed(self, vectors: Tensor) -> Tensor:
         if self.settings.item_view == "FD":
-            return nn.functional.dropout(vectors, self.settings.item_drop)
+            return dropout(vectors, self.settings.item_drop)
         return vectors + self.settings.item_noise * torch.randn_like(vectors)
 
-    def _dropped(self, present: list[Tensor]) -> list[Tensor]:
-        """The masks with slots dropped at random; an item that would lose all keeps them."""
-        held = torch.stack(present, 1)
-        kept = held & (torch.rand(held.shape, device=held.device) >= self.settings.item_drop)
-        kept = torch.where(kept.any(1, keepdim=True), kept, held)
-        return list(kept.unbind(1))
+    def _dropped(self, slots: Tensor) -> Tensor:
+        """The slots with some of them zeroed at random."""
+        drawn = torch.rand(slots.shape[:2], device=slots.device)
+        return slots * (drawn >= self.settings.item_drop).unsqueeze(2)
 
     def bundle_view(self, sets: Sets) -> Sets:
         """ID: a part of each set. IR: the same with other training items in the removed ones' place."""

@@ -151,7 +151,7 @@ class CLHESignals(CLHE):
         if self.encoded:
             bundles = self.encode(sets.without(~given))
             scores = scores + bundles @ self.decode(items).T
-            terms = self.contrasts(sets, bundles)
+            terms = self.side_terms(sets, bundles)
         return {"likelihood": self._likelihood_of_hidden(scores, sets, given, hidden, items)} | terms
 
     def _unseen(self, parts: sp.csr_array, bundles: np.ndarray, items: np.ndarray) -> Tensor:

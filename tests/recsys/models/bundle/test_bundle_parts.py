@@ -7,7 +7,7 @@ import torch
 
 from recsys.datasets.bundles import bundle_view
 from recsys.datasets.dataset import Modality
-from recsys.encoders.feature_attention import SlotAttention
+from recsys.encoders.feature_attention import AttentionMean
 from recsys.errors import UserError
 from recsys.inputs.training_data import TrainingData
 from recsys.models.bundle.sets import draw_given, padded, to_rows
@@ -61,13 +61,13 @@ def test_the_likelihood_is_the_papers_whatever_the_block(block):
         torch.testing.assert_close(ours, theirs)
 
 
-def test_missing_slots_have_no_say():
-    join = SlotAttention(4, torch.Generator().manual_seed(0))
-    one, two, junk = (torch.randn(3, 4, generator=torch.Generator().manual_seed(s)) for s in range(3))
-    held, none = torch.ones(3, dtype=torch.bool), torch.zeros(3, dtype=torch.bool)
-    expected = join([one, two], [held, held])
-    torch.testing.assert_close(join([one, two, junk], [held, held, none]), expected)
-    assert not join([one], [none]).any() and join([one], [none]).isfinite().all()
+def test_what_is_missing_has_no_say():
+    attention = AttentionMean(4, torch.Generator().manual_seed(0))
+    rows = torch.randn(3, 3, 4, generator=torch.Generator().manual_seed(1))
+    held, none = torch.ones(3, 2, dtype=torch.bool), torch.zeros(3, 1, dtype=torch.bool)
+    torch.testing.assert_close(attention(rows, torch.cat([held, none], 1)), attention(rows[:, :2], held))
+    empty = attention(rows[:, :1], none)
+    assert not empty.any() and empty.isfinite().all()
 
 
 @pytest.fixture
