@@ -131,14 +131,13 @@ def _check_rows(path: Path, frame: pd.DataFrame, sep: str, quoted: bool) -> None
     last = frame.iloc[:, -1]
     if len(names) < 2 or not (last.isna() | (last.astype(str) == "")).any():
         return
-    quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
     with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
-        rows = csv.reader(file, delimiter=sep, quoting=quoting)
+        lines = csv.reader(file, delimiter=sep, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)
         with contextlib.suppress(csv.Error):  # a field that is longer than the module reads
-            for row in rows:
-                if row and len(row) < len(names):
+            for cells in lines:
+                if cells and len(cells) < len(names):
                     raise DataError(
-                        f"{path}: line {rows.line_num} has {len(row)} columns, the header has {len(names)}"
+                        f"{path}: line {lines.line_num} has {len(cells)} columns, the header has {len(names)}"
                     )
 
 

@@ -215,9 +215,10 @@ class Evaluator:
             for low in range(0, len(chunk), block_size):
                 block.add(chunk[low : low + block_size], scorer, lists)
             for name, group in chosen.items():
-                start, *rest = block.of(group.candidates)
+                start, size, located, low = block.of(group.candidates)
                 if len(start):
-                    parts[name].append(_values(group.hits(start, *rest, n_relevant[name]), metrics))
+                    hits = group.hits(start, size, located, low, n_relevant[name])
+                    parts[name].append(_values(hits, metrics))
         empty = np.empty((0, len(metrics)))
         return {name: np.concatenate([empty, *part]) for name, part in parts.items()}
 
