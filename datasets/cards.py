@@ -222,13 +222,14 @@ def _registered(name: str) -> tuple[Card, Path | None]:
 
 
 def find_folder(card: Card, data_root: str | Path | None = None, beside: Path | None = None) -> Path:
-    """The folder that holds a card's files: `beside` (the card's own) where all of them are there, else
-    `<data root>/<name>`, else the embedded copy where there is one.
+    """The folder that holds a card's files: `beside` (the card's own) where all of them are there, or where it is a
+    card.yaml that lists none; else `<data root>/<name>`, else the embedded copy where there is one.
 
     Raises:
         DataError: no such folder; says where it looked and how to get the data.
     """
-    if beside and card.files and all((beside / file).is_file() for file in card.files):
+    there = card.files or [CARD_FILE]
+    if beside and all((beside / file).is_file() for file in there):
         return beside
     root = data_folder(data_root)
     if root and (root / card.name).is_dir():

@@ -207,11 +207,16 @@ def taken(frame: pd.DataFrame, positive_from: float | None, source: str) -> tupl
 def number_ids(*columns: np.ndarray) -> np.ndarray:
     """The distinct raw ids of all `columns`, as str: in numeric order where all are integers, else in
     lexicographic order. The order of a file's rows does not matter."""
-    unique = np.unique(np.concatenate([pd.unique(c) for c in columns]).astype(str))
+    # Sorting texts takes twenty times as long as numbers.
+    distinct = pd.unique(np.concatenate([np.asarray(c, dtype=object) for c in columns])).astype(str)
     try:
-        return unique[np.argsort(unique.astype(np.int64), kind="stable")]
+        numbers = distinct.astype(np.int64)
     except (ValueError, OverflowError):
-        return unique
+        return np.sort(distinct)
+    order = np.argsort(numbers)
+    if (np.diff(numbers[order]) == 0).any():  # 7 and 07
+        order = np.lexsort((distinct, numbers))
+    return distinct[order]
 
 
 def positions(ids: np.ndarray, tokens: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+from pyarrow.parquet import read_schema
 
 from recsys.errors import DataError
 from recsys.files import json_of
@@ -141,15 +142,21 @@ def _check_rows(path: Path, frame: pd.DataFrame, sep: str, quoted: bool) -> None
                     )
 
 
-def read_parquet(path: Path) -> pd.DataFrame:
-    """A Parquet file; the index holds row numbers from 0 and is named "row"."""
+def read_parquet(path: Path, columns: Iterable[str] = ()) -> pd.DataFrame:
+    """A Parquet file; the index holds row numbers from 0 and is named "row".
+
+    Args:
+        columns: read these alone, where the file has all of them.
+    """
+    need_file(path)
     try:
-        frame = pd.read_parquet(need_file(path))
-    except DataError:
-        raise
-    except (
-        Exception
-    ) as error:  # a damaged file raises ArrowException, ValueError, OSError, TypeError, KeyError ...
+        wanted = list(columns)
+        if not set(wanted) <= set(read_schema(path).names):
+            wanted = []
+        # A large file is not held twice.
+        frugal = {"self_destruct": True, "split_blocks": True}
+        frame = pd.read_parquet(path, columns=wanted or None, to_pandas_kwargs=frugal)
+    except Exception as error:  # a damaged file raises ArrowException, OSError, TypeError, KeyError ...
         raise DataError(f"{path}: cannot be read as Parquet ({one_line(error)})") from None
     frame.index = pd.RangeIndex(len(frame), name="row")
     return frame

@@ -9,6 +9,7 @@ from pathlib import PurePath
 import numpy as np
 import pandas as pd
 
+from recsys.datasets.checks import positions
 from recsys.errors import DataError
 
 
@@ -27,7 +28,7 @@ def check_join(
         DataError: fewer are; names examples of both sides, and what would join them where a simple rule would.
     """
     ids = pd.unique(tokens)
-    missing = ids[~pd.Index(ids).isin(known)]
+    missing = ids[positions(known, ids) < 0]
     if not len(missing):
         return []
     counted = f"{len(missing):,} of {len(ids):,} {noun}s of {PurePath(source).name} are not in {PurePath(file).name}"

@@ -6,6 +6,7 @@ a row for each row of the items file, or CSV or Parquet with an id column and nu
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,7 +19,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from recsys.datasets.cards import Card, File
 from recsys.datasets.checks import (
     Attributes,
-    Codes,
     align,
     assemble,
     make_modality,
@@ -99,10 +99,11 @@ class TableOptions(Strict):
     numbering: Literal["sorted", "file"] = "sorted"
 
 
-def read_any(path: Path, sep: str, ids: tuple[str, ...] = ()) -> pd.DataFrame:
-    """A CSV, TSV or Parquet file; the columns `ids` stay as they are written."""
+def read_any(path: Path, sep: str, ids: tuple[str, ...] = (), columns: Iterable[str] = ()) -> pd.DataFrame:
+    """A CSV, TSV or Parquet file; the columns `ids` stay as they are written. Of Parquet only `columns` are read, where
+    given and there."""
     if path.suffix == ".parquet":
-        return read_parquet(path)
+        return read_parquet(path, columns)
     if path.suffix not in (".csv", ".tsv"):
         raise DataError(f"{path}: expected a .csv, .tsv or .parquet file")
     sep = "\t" if path.suffix == ".tsv" else sep
@@ -191,6 +192,8 @@ def _modality(folder: Path, features: Features, items: _Side, sep: str) -> tuple
         at, checked = at[~bad], Modality(checked.features[~bad], checked.mask[~bad])
     if len(np.unique(at)) < len(at):
         raise DataError(f"{source}: an item has two rows of features; expected one")
+    if len(at) == len(items.ids) and (at == np.arange(len(at))).all():
+        return replace(checked, made_of=features.made_of), notes
     where = np.full(len(items.ids), -1)
     where[at] = np.arange(len(at))
     given_row = where >= 0
@@ -207,13 +210,14 @@ def read(folder: Path, card: Card) -> Dataset:
     options = card.options_as(TableOptions)
     path, columns = folder / options.interactions, options.columns
     source = str(path)
-    raw = read_any(path, options.sep, (columns.user, columns.item))
     mapped = {ours: theirs for ours, theirs in columns if theirs is not None}
+    raw = read_any(path, options.sep, (columns.user, columns.item), dict.fromkeys(mapped.values()))
     need_columns(raw.columns, mapped.values(), source)
     frame, sides, notes = pd.DataFrame(index=raw.index), {}, list[str]()
-    given: dict[str, Codes] = {}
+    given: dict[str, np.ndarray] = {}
     for key, entities in (("user", options.users), ("item", options.items)):
-        codes = given[key] = to_codes(raw[mapped[key]], source)
+        codes = to_codes(raw[mapped[key]], source)
+        given[key] = codes.distinct
         sides[key] = _Side(folder, entities, codes.distinct, options)
         notes += sides[key].notes
         frame[key] = codes.places(sides[key].ids)
@@ -224,6 +228,7 @@ def read(folder: Path, card: Card) -> Dataset:
         need_columns(mapped, ["rating"], f"options of card {card.name}: columns")
     frame, read = observed(frame, raw, mapped, options.positive_from, source)
     notes += read
+    del raw, codes  # as large as the data set itself
     modalities = {}
     for name, features in options.features.items():
         modalities[name], more = _modality(folder, features, sides["item"], options.sep)
@@ -232,7 +237,7 @@ def read(folder: Path, card: Card) -> Dataset:
         known = sides[key].file_order
         if entities is not None and known is not None:
             notes += check_join(
-                given[key].distinct, known, key, source, str(folder / entities.file), options.min_joined
+                given[key], known, key, source, str(folder / entities.file), options.min_joined
             )
     for name, encoder in options.content.items():
         if name not in modalities:

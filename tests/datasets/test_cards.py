@@ -181,3 +181,11 @@ def test_a_modality_that_the_card_names_must_be_there(tmp_path):
     np.save(tmp_path / "mine" / "image_feat.npy", np.ones((1, 2)))
     with pytest.raises(DataError, match="no modality text; the card names it, found image"):
         load_dataset("mine", tmp_path)
+
+
+def test_a_card_that_lists_no_files_is_about_the_folder_that_it_lies_in(tmp_path):
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    (folder / "log.csv").write_text("user,item\na,x\nb,y\n")
+    (folder / "card.yaml").write_text("name: shop\nreader: table\noptions: {interactions: log.csv}\n")
+    assert load_dataset(str(folder / "card.yaml")).n_users == 2
