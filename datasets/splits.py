@@ -2,8 +2,8 @@
 
 A protocol is a function `split(dataset, rng, *, options) -> parts`, found by name in `recsys.datasets.SPLITS`. Parts
 are row numbers of the interactions: `train`, `valid`, `test`, and where they are needed `valid_support`,
-`test_support`, `valid_pool`, `test_pool` (see `Split`); a protocol that gives no `valid` or no `test` means to hold
-none out. An option is a keyword with a default, annotated with its
+`test_support`, `valid_pool`, `test_pool` (see `Split`); a protocol that gives no `valid`, or neither it nor
+`test`, means to hold none out. An option is a keyword with a default, annotated with its
 meaning. Every split proves itself before anyone sees it: no pair in two parts, no cold user or item in train, no empty
 part.
 """
@@ -356,7 +356,7 @@ def _checked(parts: Any, protocol: str, dataset: Dataset) -> dict[str, np.ndarra
     Raises:
         DataError: a part is missing, unknown, or not what its name says.
     """
-    if not isinstance(parts, Mapping) or "train" not in parts:
+    if not isinstance(parts, Mapping) or "train" not in parts or ("valid" in parts and "test" not in parts):
         raise DataError(f"split '{protocol}' must give a dict of row numbers with train, valid and test")
     if unknown := sorted(parts.keys() - {*PARTS, *POOLS}):
         raise DataError(

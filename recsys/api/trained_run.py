@@ -228,7 +228,7 @@ class TrainedRun:
         """
         from recsys.api.train import train_config
 
-        return train_config(refit_config(self._folder), self.dataset, folder)
+        return train_config(refit_config(self._run, self._folder), self.dataset, folder)
 
     def save(self, folder: str | Path) -> Path:
         """Write the run's files to a new folder, from which `recsys.load_run` and the command line take it up: the

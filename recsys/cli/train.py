@@ -225,6 +225,7 @@ def _refit(context: typer.Context, folder: Path, data_root: Path | None) -> RunC
     """The configuration of --refit; UserError for an option beside it that the run has decided already."""
     from recsys.errors import UserError
     from recsys.runs.refit import refit_config
+    from recsys.runs.run import load_run
 
     for name in context.params:
         source = context.get_parameter_source(name)
@@ -235,7 +236,7 @@ def _refit(context: typer.Context, folder: Path, data_root: Path | None) -> RunC
             raise UserError(
                 f"--{option.replace('_', '-')} and --refit: the tested run decides that; leave one of them out"
             )
-    return refit_config(folder, str(data_root) if data_root else None)
+    return refit_config(load_run(folder, str(data_root) if data_root else None), folder)
 
 
 def report_controls(

@@ -30,8 +30,9 @@ class AttentionMean(nn.Module):
     """mean_i sum_j softmax_j(W_q x_i . W_k x_j / sqrt d) x_j: one-head self-attention, and the mean of its output.
 
     There is no value and no output matrix, residual or feed-forward layer, as in the code published with CLHE
-    (WSDM 2024), which joins the slots of an item and the items of a bundle like this. What comes out is a weighted
-    mean of what goes in: a matrix in between would destroy what a content vector says of an item never trained on.
+    (WSDM 2024, arXiv 2310.18770), which joins the slots of an item and the items of a bundle like this. What comes out
+    is a weighted mean of what goes in: a matrix in between would destroy what a content vector says of an item never
+    trained on.
 
     Args:
         width: d.

@@ -10,18 +10,18 @@ from recsys.datasets.splits import EVERYTHING
 from recsys.errors import UserError
 from recsys.runs.artifacts import HISTORY_FILE, read_metrics
 from recsys.runs.config import Refit, RunConfig
-from recsys.runs.run import load_run
+from recsys.runs.run import Run
 from recsys.training.filenames import ONLY_STAGE
 
 
-def refit_config(folder: Path, data_root: str | None = None) -> RunConfig:
-    """The run in `folder` once more on split "none": same model, data, settings and seed; each of its trainings takes
+def refit_config(run: Run, folder: Path) -> RunConfig:
+    """The trained run of `folder` once more on split "none": same model, data, settings and seed; each of its trainings takes
     as many epochs as were best on validation, and what was calibrated there is kept. No test figure comes from it.
 
     Raises:
         UserError: the folder holds no finished run, or one that held nothing out itself.
     """
-    run, metrics = load_run(folder, data_root), read_metrics(folder)
+    metrics = read_metrics(folder)
     if metrics is None:
         raise UserError(f"{folder} holds no finished run; finish it with --resume")
     if not metrics["test"]:

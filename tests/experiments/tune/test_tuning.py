@@ -13,7 +13,8 @@ TINY = {"max_epochs": 2, "batch_size": 64}
 
 
 @pytest.mark.parametrize(
-    "protocol", [n for n in SPLITS.builtin if n != "predefined" and not n.startswith(OF_BUNDLES)]
+    "protocol",
+    [n for n in SPLITS.builtin if n not in ("predefined", "none") and not n.startswith(OF_BUNDLES)],
 )
 def test_no_test_row_reaches_a_trial(toy, protocol):
     split = make_split(toy, protocol, 0)
