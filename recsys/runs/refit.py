@@ -15,8 +15,10 @@ from recsys.training.filenames import ONLY_STAGE
 
 
 def refit_config(run: Run, folder: Path) -> RunConfig:
-    """The trained run of `folder` once more on split "none": same model, data, settings and seed; each of its trainings
-    takes as many epochs as were best on validation, and what was calibrated there is kept. No test figure comes from it.
+    """The trained run of `folder` once more on split "none": same model, data, settings and seed.
+
+    Each of its trainings takes as many epochs as were best on validation, and what was calibrated there is kept. No
+    test figure comes from it.
 
     Raises:
         UserError: the folder holds no finished run, or one that held nothing out itself.
