@@ -6,6 +6,7 @@ into one integer key, so that an ordinary top-k of keys puts ties in the order o
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -25,6 +26,7 @@ HIDDEN = torch.iinfo(torch.int64).min  # the key of what must not be found
 SPARE = 8  # candidates beyond k, so that rounding in the float32 product rarely leaves a row undecided
 GROUP = 64  # neighbouring columns whose maximum stands for them in the first round of the top-k
 DENSE_CELLS = 2**23  # float32 cells of one similarity block: 32 MiB, of which much stays in the cache
+ROWS = 256  # queries of a block at least: with fewer the product waits for memory
 SPARSE_CELLS = 2**22  # float64 cells of one block of the sparse search, and as many int64 keys: 64 MiB
 PAIR_CELLS = 2**22  # float64 cells of gathered candidate rows: 32 MiB
 FEW = 0.1  # dense features with a smaller share of non-zeros are searched as sparse ones
@@ -184,7 +186,8 @@ class DenseSearch:
     """A float32 product proposes k + SPARE candidates a row; float64 cosines decide.
 
     Where the last candidate is within the product's rounding error of the k-th best, others might belong:
-    such a row is searched again over everything within that error.
+    such a row is searched again over everything within that error. The product is made in blocks of queries by
+    chunks of the base, so that a block's similarities stay in the cache however large the base.
     """
 
     def __init__(self, queries: DenseRows, base: DenseRows, base_ids: np.ndarray, k: int) -> None:
@@ -193,35 +196,62 @@ class DenseSearch:
         self.k, self.candidates = min(k, n), min(k + SPARE, n)
         self.columns = base.unit(base_ids).T
         self.norms = torch.from_numpy(base.norms[base_ids])
-        self.default_block = min(max(16, DENSE_CELLS // n), queries.count)
+        self.default_block = min(max(ROWS, DENSE_CELLS // n), queries.count)
         # Sums of d float32 products of unit rows err by about sqrt(d) roundings of 2^-24; four times that.
         self.tolerance = 4 * 2**-24 * (queries.width**0.5 + 2)
         self.buffer = torch.empty(0)
 
     def best(self, ids: np.ndarray, own: np.ndarray | None) -> Tensor:
         """The k largest keys of queries `ids`, (b, k), descending; positions `own` (-1: none) are hidden."""
-        scores = self._scores(ids, own)
-        value, position = _grouped_topk(scores, self.candidates)
-        position.clamp_(max=len(self.base_ids) - 1)  # the padding may be proposed, hidden by its -inf
-        keys = self._rescore(ids, value, position).topk(self.k, dim=1).values
+        unit = self.queries.unit(ids)
+        value, position = self._proposed(unit, own)
+        keys = self.rescore(ids, value, position).topk(self.k, dim=1).values
         if self.candidates == len(self.base_ids):
             return keys
         bar = (keys[:, -1] >> 32).double().div_(GRID).sub_(self.tolerance)
-        for row in torch.nonzero(value.min(dim=1).values >= bar).ravel().tolist():
-            keys[row] = self._exact_keys(ids[row : row + 1], scores[row], float(bar[row]))
+        undecided = torch.nonzero(value.min(dim=1).values >= bar).ravel()
+        near: list[list[Tensor]] = [[] for _ in undecided]
+        for start, scores in self._chunks(unit[undecided], own if own is None else own[undecided.numpy()]):
+            for row, least in enumerate(bar[undecided].tolist()):
+                near[row].append(torch.nonzero(scores[row] >= least).ravel() + start)
+        for row, positions in zip(undecided.tolist(), near, strict=True):
+            keys[row] = self._exact_keys(ids[row : row + 1], torch.cat(positions))
         return keys
 
-    def _scores(self, ids: np.ndarray, own: np.ndarray | None) -> Tensor:
-        n = len(self.base_ids)
-        if len(self.buffer) < len(ids):
-            self.buffer = torch.full((len(ids), -(-n // GROUP) * GROUP), -torch.inf)
-        scores = self.buffer[: len(ids)]
-        torch.mm(self.queries.unit(ids), self.columns, out=scores[:, :n])
-        _hide(scores, own, -torch.inf)
-        return scores
+    def _proposed(self, unit: Tensor, own: np.ndarray | None) -> tuple[Tensor, Tensor]:
+        """Values and positions (b, candidates) of the largest products, in any order."""
+        values, positions = [], []
+        for start, scores in self._chunks(unit, own):
+            value, position = _grouped_topk(scores, min(self.candidates, scores.shape[1]))
+            values.append(value)
+            # The padding may be proposed, hidden by its -inf.
+            positions.append(position.add_(start).clamp_(max=len(self.base_ids) - 1))
+        if len(values) == 1:
+            return values[0], positions[0]
+        value, place = torch.cat(values, dim=1).topk(self.candidates, dim=1, sorted=False)
+        return value, torch.cat(positions, dim=1).gather(1, place)
 
-    def _rescore(self, ids: np.ndarray, value: Tensor, position: Tensor) -> Tensor:
-        """Keys of the candidates `position` (b, c) of queries `ids`, by float64 products of the raw rows."""
+    def _chunks(self, unit: Tensor, own: np.ndarray | None) -> Iterator[tuple[int, Tensor]]:
+        """First position and products (b, chunk), in one buffer, of each chunk of the base; padded with -inf to a
+        multiple of GROUP."""
+        rows, n = len(unit), len(self.base_ids)
+        if rows == 0:
+            return
+        chunk = min(_whole_groups(n), _whole_groups(max(DENSE_CELLS // rows, 1)))
+        if len(self.buffer) < rows * chunk:
+            self.buffer = torch.empty(rows * chunk)
+        for start in range(0, n, chunk):
+            width = min(chunk, n - start)
+            scores = self.buffer[: rows * _whole_groups(width)].view(rows, -1)
+            torch.mm(unit, self.columns[:, start : start + width], out=scores[:, :width])
+            scores[:, width:] = -torch.inf
+            if own is not None:
+                _hide(scores, np.where((own >= start) & (own < start + width), own - start, -1), -torch.inf)
+            yield start, scores
+
+    def rescore(self, ids: np.ndarray, value: Tensor, position: Tensor) -> Tensor:
+        """Keys of the candidates `position` (b, c) of queries `ids`, by float64 products of the raw rows; hidden where
+        `value` is -inf."""
         keys = torch.empty_like(position)
         step = max(1, PAIR_CELLS // (position.shape[1] * self.base.width))
         for start in range(0, len(ids), step):
@@ -232,10 +262,14 @@ class DenseSearch:
             keys[start : start + step] = encode(cosine.clamp_(-1, 1), near)
         return keys.masked_fill_(value == -torch.inf, HIDDEN)
 
-    def _exact_keys(self, query: np.ndarray, scores: Tensor, bar: float) -> Tensor:
-        near = torch.nonzero(scores >= bar).ravel()
-        keys = torch.cat([self._rescore(query, scores[p][None], p[None])[0] for p in near.split(2**14)])
+    def _exact_keys(self, query: np.ndarray, near: Tensor) -> Tensor:
+        seen = torch.zeros(1)
+        keys = torch.cat([self.rescore(query, seen, part[None])[0] for part in near.split(2**14)])
         return keys.topk(self.k).values
+
+
+def _whole_groups(width: int) -> int:
+    return -(-width // GROUP) * GROUP
 
 
 def _hide(block: Tensor, own: np.ndarray | None, value: float) -> None:

@@ -126,17 +126,21 @@ def test_queries_may_be_other_rows_than_the_base():
     np.testing.assert_array_equal(knn(sp.csr_matrix(queries), base, 3)[0], expected)
 
 
-def test_no_block_holds_all_pairs(monkeypatch):
-    """With room for 200 rows of 2000 cells a block, the similarity buffer has exactly that many rows."""
+def test_no_block_holds_all_pairs_and_chunks_of_the_base_change_no_bit(monkeypatch):
+    """With room for 150 cells of 256 queries a block, the products are 256 by 192 at most: whole groups of 64."""
+    features = np.random.default_rng(4).standard_normal((2000, 8)).astype(np.float32)
+    features[1000:1400] *= features[:400] > 0  # ties of rows without anything in common, on both sides of a chunk
+    whole = knn(features, features, 3, exclude_self=True)
     seen = []
     keep = similarity._grouped_topk
-    monkeypatch.setattr(similarity, "DENSE_CELLS", 200 * 2000)
+    monkeypatch.setattr(similarity, "DENSE_CELLS", 256 * 150)
     monkeypatch.setattr(
         similarity, "_grouped_topk", lambda scores, k: (seen.append(scores.shape), keep(scores, k))[1]
     )
-    features = np.random.default_rng(4).standard_normal((2000, 8)).astype(np.float32)
-    knn(features, features, 3)
-    assert max(rows for rows, _ in seen) == 200 and sum(rows for rows, _ in seen) == 2000
+    for got, expected in zip(knn(features, features, 3, exclude_self=True), whole, strict=True):
+        np.testing.assert_array_equal(got, expected)
+    assert max(rows for rows, _ in seen) == 256 and max(width for _, width in seen) <= 192
+    assert len(seen) == 8 * 11
 
 
 def test_renaming_items_renames_the_graph():
