@@ -50,7 +50,10 @@ def approximate(
     """
     rows = f"nearest neighbours of {len(ids):,} rows among {len(exact.base_ids):,}"
     if find_spec("faiss") is None:
-        return exact, f"{rows}: exact search, for FAISS is missing; pip install 'recsys[faiss]' for a faster one"
+        return (
+            exact,
+            f"{rows}: exact search, for FAISS is missing; pip install 'recsys[faiss]' for a faster one",
+        )
     search = CellSearch(exact)
     drawn = np.random.default_rng(SEED).permutation(len(ids))[: 2 * SAMPLE]
     tuning, testing = drawn[::2], drawn[1::2] if len(drawn) > 1 else drawn

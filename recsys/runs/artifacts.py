@@ -134,7 +134,7 @@ class Environment(BaseModel):
     """What environment.json holds: what a run's figures rest on besides its configuration, and what it took.
 
     Attributes:
-        notes: what should be known of the data and the split.
+        notes: what should be known of the data, the split and the graphs.
         content: modality -> how it came about.
         data_sha256, split_sha256: checksums of the data set and of the split's row numbers.
         usage: wall and CPU seconds, and peak memory in MiB.

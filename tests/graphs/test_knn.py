@@ -129,7 +129,9 @@ def test_queries_may_be_other_rows_than_the_base():
 def test_no_block_holds_all_pairs_and_chunks_of_the_base_change_no_bit(monkeypatch):
     """With room for 150 cells of 256 queries a block, the products are 256 by 192 at most: whole groups of 64."""
     features = np.random.default_rng(4).standard_normal((2000, 8)).astype(np.float32)
-    features[1000:1400] *= features[:400] > 0  # ties of rows without anything in common, on both sides of a chunk
+    features[1000:1400] *= (
+        features[:400] > 0
+    )  # ties of rows without anything in common, on both sides of a chunk
     whole = knn(features, features, 3, exclude_self=True)
     seen = []
     keep = similarity._grouped_topk
