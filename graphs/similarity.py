@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
@@ -27,7 +28,7 @@ SPARE = 8  # candidates beyond k, so that rounding in the float32 product rarely
 GROUP = 64  # neighbouring columns whose maximum stands for them in the first round of the top-k
 DENSE_CELLS = 2**23  # float32 cells of one similarity block: 32 MiB, of which much stays in the cache
 ROWS = 256  # queries of a block at least: with fewer the product waits for memory
-SPARSE_CELLS = 2**22  # float64 cells of one block of the sparse search, and as many int64 keys: 64 MiB
+SPARSE_CELLS = 2**19  # products of one piece of the sparse search, with their columns and keys: 10 MiB
 PAIR_CELLS = 2**22  # float64 cells of gathered candidate rows: 32 MiB
 FEW = 0.1  # dense features with a smaller share of non-zeros are searched as sparse ones
 
@@ -150,7 +151,10 @@ class DenseRows:
 
 
 class SparseSearch:
-    """Keys of a block's products, summed in float64 in the first place: all of them, or the non-zero ones."""
+    """Keys of products that are summed in float64 in the first place: of the non-zero ones, and of all of them for the
+    queries that have fewer than k positive ones."""
+
+    default_block = 4096
 
     def __init__(
         self, queries: SparseRows, base: SparseRows, base_ids: np.ndarray, k: int, positive_only: bool
@@ -158,28 +162,48 @@ class SparseSearch:
         self.queries, self.k, self.positive_only = queries, min(k, len(base_ids)), positive_only
         self.columns = base.unit(base_ids).T.tocsr()
         self.position = torch.arange(len(base_ids))
-        self.default_block = max(16, SPARSE_CELLS // len(base_ids))
+        held = np.diff(self.columns.indptr)[queries.matrix.indices]
+        ends = np.concatenate([[0], np.cumsum(held)])[queries.matrix.indptr]
+        self.reach = np.minimum(np.diff(ends), len(base_ids))
 
     def best(self, ids: np.ndarray, own: np.ndarray | None) -> Tensor:
         """The k largest keys of queries `ids`, (b, k), descending; positions `own` (-1: none) are hidden."""
+        # As many queries at a time as cannot have more non-zero products than there is room for.
+        piece = np.cumsum(self.reach[ids]) // SPARSE_CELLS
+        starts = np.r_[0, np.flatnonzero(np.diff(piece)) + 1, len(ids)]
+        parts = [slice(*ends) for ends in pairwise(starts)]
+        return torch.cat([self._best(ids[part], None if own is None else own[part]) for part in parts])
+
+    def _best(self, ids: np.ndarray, own: np.ndarray | None) -> Tensor:
         product = self.queries.unit(ids) @ self.columns
+        keys = self._best_of_nonzeros(product, own)
         if self.positive_only:
-            return self._best_of_nonzeros(product, own)
-        keys = encode(torch.from_numpy(product.toarray()), self.position)
-        _hide(keys, own, HIDDEN)
-        return keys.topk(self.k, dim=1).values
+            return keys
+        short = torch.nonzero(keys[:, -1] >> 32 <= 0).ravel()
+        for rows in short.split(max(1, SPARSE_CELLS // len(self.position))):
+            found = encode(torch.from_numpy(product[rows.numpy()].toarray()), self.position)
+            _hide(found, own if own is None else own[rows.numpy()], HIDDEN)
+            keys[rows] = found.topk(self.k, dim=1).values
+        return keys
 
     def _best_of_nonzeros(self, product: sp.csr_matrix, own: np.ndarray | None) -> Tensor:
-        """Rows pushed to the left and padded to the longest: a zero product cannot be a positive one."""
-        sizes = np.diff(product.indptr)
-        row = np.repeat(np.arange(len(sizes)), sizes)
-        place = np.arange(product.nnz) - product.indptr[row]
-        keys = encode(torch.from_numpy(product.data), torch.from_numpy(product.indices.astype(np.int64)))
+        """Rows of more than k non-zeros are cut to their k largest keys, others are padded to k."""
+        sizes, k = np.diff(product.indptr), self.k
+        keys = encode(
+            torch.from_numpy(product.data), torch.from_numpy(product.indices.astype(np.int64))
+        ).numpy()
         if own is not None:
-            keys[torch.from_numpy(product.indices == own[row])] = HIDDEN
-        padded = torch.full((len(sizes), max(int(sizes.max()), self.k)), HIDDEN)
-        padded[torch.from_numpy(row), torch.from_numpy(place)] = keys
-        return padded.topk(self.k, dim=1).values
+            keys[product.indices == np.repeat(own, sizes)] = HIDDEN
+        best = np.full((len(sizes), k), HIDDEN)
+        short = sizes <= k
+        place = np.arange(k) < sizes[:, None]
+        best[place & short[:, None]] = keys[np.repeat(short, sizes)]
+        for row in np.flatnonzero(~short):
+            part = keys[product.indptr[row] : product.indptr[row + 1]]
+            part.partition(len(part) - k)
+            best[row] = part[-k:]
+        best.sort(axis=1)
+        return torch.from_numpy(best[:, ::-1].copy())
 
 
 class DenseSearch:
