@@ -34,8 +34,8 @@ FEW = 0.1  # dense features with a smaller share of non-zeros are searched as sp
 
 
 def encode(similarity: Tensor, position: Tensor) -> Tensor:
-    """int64 keys of float64 similarities."""
-    return similarity.mul(GRID).round_().to(torch.int64).mul_(SHIFT).add_(SHIFT - 1 - position)
+    """int64 keys of float64 similarities at integer positions."""
+    return similarity.mul(GRID).round_().to(torch.int64).mul_(SHIFT).add_(SHIFT - 1).sub_(position)
 
 
 def decode(keys: Tensor, positive_only: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -189,9 +189,7 @@ class SparseSearch:
     def _best_of_nonzeros(self, product: sp.csr_matrix, own: np.ndarray | None) -> Tensor:
         """Rows of more than k non-zeros are cut to their k largest keys, others are padded to k."""
         sizes, k = np.diff(product.indptr), self.k
-        keys = encode(
-            torch.from_numpy(product.data), torch.from_numpy(product.indices.astype(np.int64))
-        ).numpy()
+        keys = encode(torch.from_numpy(product.data), torch.from_numpy(product.indices)).numpy()
         if own is not None:
             keys[product.indices == np.repeat(own, sizes)] = HIDDEN
         best = np.full((len(sizes), k), HIDDEN)
