@@ -65,7 +65,7 @@ def approximate(
     found = recall(_of_sample(search, ids, own, testing), _of_sample(exact, ids, own, testing))
     return search, (
         f"{rows}: approximate search, recall {found:.3f} on {len(testing):,} of them "
-        f"({search.probes} of {search.cells:,} cells)"
+        f"(FAISS {search.faiss.__version__}, {search.probes} of {search.cells:,} cells)"
     )
 
 
