@@ -152,8 +152,7 @@ def membership_graph(
 ) -> sp.csr_matrix:
     """(n, n) float32 CSR: row i marks the k items of largest positive cosine with item i, itself among them unless k
     copies of it come first. The columns are the hyperedges of MMHCL (arXiv 2504.16576)."""
-    masks = {"query_mask": mask, "base_mask": mask}
-    indices, _ = knn(features, features, k, **masks, positive_only=True, notes=notes)
+    indices, _ = knn(features, features, k, query_mask=mask, base_mask=mask, positive_only=True, notes=notes)
     return neighbour_graph(indices, None, len(indices))
 
 

@@ -66,8 +66,9 @@ def bench(name: str) -> None:
             f"  {what:8s} {ours:8.3f} s, reference {other:8.3f} s, ratio {ours / other:5.2f}; recall {found}"
         )
 
-    options = {"confidence": CONFIDENCE, "reg": REG, "sweeps": SWEEPS}
-    ours, vectors = timed(lambda: weighted_factors(train, WIDTH, **options))
+    ours, vectors = timed(
+        lambda: weighted_factors(train, WIDTH, confidence=CONFIDENCE, reg=REG, sweeps=SWEEPS)
+    )
 
     def als() -> Any:
         made = implicit.als.AlternatingLeastSquares(
@@ -103,7 +104,7 @@ def bench(name: str) -> None:
     def ease() -> np.ndarray:
         model = EASE(EASESettings(regularisation=RIDGE), data, 0)
         model.fit()
-        return model.weights.numpy()
+        return model.get_buffer("weights").numpy()
 
     (ours, weights), (other, reference) = timed(ease, 1), timed(numpy_ease, 1)
     line("EASE", ours, other, [train @ matrix for matrix in (weights, reference)])

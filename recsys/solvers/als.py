@@ -76,8 +76,9 @@ def _solve(
 
     def gathered(weights: Tensor) -> Tensor:
         """(n, width): each row's sum of its columns' vectors by these weights (nnz,)."""
-        options = {"mode": "sum", "include_last_offset": True}
-        return embedding_bag(columns, vectors, starts, per_sample_weights=weights, **options)
+        return embedding_bag(
+            columns, vectors, starts, mode="sum", per_sample_weights=weights, include_last_offset=True
+        )
 
     def times(x: Tensor) -> Tensor:
         # The products of the pairs that hold an entry, without a copy of their vectors.
