@@ -113,8 +113,10 @@ def _write(path: Path, graph: sp.csr_matrix, notes: list[str]) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             shape = np.asarray(graph.shape, dtype=np.int64)
-            extra = {"notes": np.array(notes)} if notes else {}
-            np.savez(file, data=graph.data, indices=graph.indices, indptr=graph.indptr, shape=shape, **extra)
+            text = np.array(notes, dtype=np.str_)
+            np.savez(
+                file, data=graph.data, indices=graph.indices, indptr=graph.indptr, shape=shape, notes=text
+            )
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
