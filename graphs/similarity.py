@@ -27,7 +27,10 @@ HIDDEN = torch.iinfo(torch.int64).min  # the key of what must not be found
 SPARE = 8  # candidates beyond k, so that rounding in the float32 product rarely leaves a row undecided
 GROUP = 64  # neighbouring columns whose maximum stands for them in the first round of the top-k
 DENSE_CELLS = 2**23  # float32 cells of one similarity block: 32 MiB, of which much stays in the cache
-ROWS = 256  # queries of a block at least: with fewer the product waits for memory
+FEWEST, ROWS = (
+    64,
+    256,
+)  # where a block over the whole base has fewer queries, it has ROWS, over chunks of the base
 SPARSE_CELLS = 2**19  # products of one piece of the sparse search, with their columns and keys: 10 MiB
 PAIR_CELLS = 2**22  # float64 cells of gathered candidate rows: 32 MiB
 FEW = 0.1  # dense features with a smaller share of non-zeros are searched as sparse ones
@@ -208,8 +211,8 @@ class DenseSearch:
     """A float32 product proposes k + SPARE candidates a row; float64 cosines decide.
 
     Where the last candidate is within the product's rounding error of the k-th best, others might belong:
-    such a row is searched again over everything within that error. The product is made in blocks of queries by
-    chunks of the base, so that a block's similarities stay in the cache however large the base.
+    such a row is searched again over everything within that error. For a large base the product is made in chunks of
+    it, or blocks that fit into the cache would hold so few queries that the product waits for memory.
     """
 
     def __init__(self, queries: DenseRows, base: DenseRows, base_ids: np.ndarray, k: int) -> None:
@@ -218,7 +221,8 @@ class DenseSearch:
         self.k, self.candidates = min(k, n), min(k + SPARE, n)
         self.columns = base.unit(base_ids).T
         self.norms = torch.from_numpy(base.norms[base_ids])
-        self.default_block = min(max(ROWS, DENSE_CELLS // n), queries.count)
+        whole = DENSE_CELLS // n
+        self.default_block = min(whole if whole >= FEWEST else ROWS, queries.count)
         # Sums of d float32 products of unit rows err by about sqrt(d) roundings of 2^-24; four times that.
         self.tolerance = 4 * 2**-24 * (queries.width**0.5 + 2)
         self.buffer = torch.empty(0)

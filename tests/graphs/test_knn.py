@@ -135,7 +135,7 @@ def test_no_block_holds_all_pairs_and_chunks_of_the_base_change_no_bit(monkeypat
     whole = knn(features, features, 3, exclude_self=True)
     seen = []
     keep = similarity._grouped_topk
-    monkeypatch.setattr(similarity, "DENSE_CELLS", 256 * 150)
+    monkeypatch.setattr(similarity, "DENSE_CELLS", 256 * 150)  # 19 queries by the whole base: too few
     monkeypatch.setattr(
         similarity, "_grouped_topk", lambda scores, k: (seen.append(scores.shape), keep(scores, k))[1]
     )
