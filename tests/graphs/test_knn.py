@@ -79,9 +79,11 @@ def test_equals_the_loop_over_pairs(data):
     np.testing.assert_array_equal(got, expected)
 
 
+@pytest.mark.parametrize("cells", [similarity.DENSE_CELLS, 256 * 300])
 @pytest.mark.parametrize("kind", ["few directions", "copies", "continuous"])
-def test_many_ties_fall_to_the_lower_index(kind):
-    """Rows wide enough for the two-round top-k, with ties far beyond the spare candidates."""
+def test_many_ties_fall_to_the_lower_index(kind, cells, monkeypatch):
+    """Rows wide enough for the two-round top-k, with ties far beyond the spare candidates; in one chunk and in many."""
+    monkeypatch.setattr(similarity, "DENSE_CELLS", cells)
     rng = np.random.default_rng(0)
     features = rng.standard_normal((1500, 3)).astype(np.float32)
     if kind == "few directions":
@@ -115,6 +117,11 @@ def test_dense_and_sparse_features_agree():
         two = knn(dense.toarray(), dense.toarray(), 6, positive_only=positive)
         np.testing.assert_array_equal(one[0], two[0])
         np.testing.assert_array_equal(one[1], two[1])
+
+
+def test_a_sparse_product_that_rounds_to_nothing_ties_with_none():
+    base = sp.csr_matrix([[0, 1, 0], [1e-9, 1, 0]])
+    assert knn(sp.csr_matrix([[1.0, 0, 0]]), base, 1)[0].tolist() == [[0]]
 
 
 def test_queries_may_be_other_rows_than_the_base():
