@@ -80,7 +80,7 @@ def test_equals_the_loop_over_pairs(data):
 
 
 @pytest.mark.parametrize("cells", [similarity.DENSE_CELLS, 256 * 300])
-@pytest.mark.parametrize("kind", ["few directions", "copies", "continuous"])
+@pytest.mark.parametrize("kind", ["few directions", "two directions", "copies", "continuous"])
 def test_many_ties_fall_to_the_lower_index(kind, cells, monkeypatch):
     """Rows wide enough for the two-round top-k, with ties far beyond the spare candidates; in one chunk and in many."""
     monkeypatch.setattr(similarity, "DENSE_CELLS", cells)
@@ -88,6 +88,9 @@ def test_many_ties_fall_to_the_lower_index(kind, cells, monkeypatch):
     features = rng.standard_normal((1500, 3)).astype(np.float32)
     if kind == "few directions":
         features = (rng.integers(-1, 2, (1500, 3)) * rng.integers(1, 6, (1500, 1))).astype(np.float32)
+    elif kind == "two directions":
+        features = np.zeros((1500, 3), np.float32)
+        features[np.arange(1500), np.arange(1500) // 1000] = rng.integers(1, 50, 1500)
     elif kind == "copies":
         features[rng.random(1500) < 0.6] = features[700]
     wide = features.astype(np.float64)
