@@ -19,7 +19,13 @@ from recsys.errors import GraphError
 VERSION = 1
 
 
-def cached(builder: Callable[..., sp.csr_matrix], *inputs, folder: Path | str | None = None, **parameters):
+def cached(
+    builder: Callable[..., sp.csr_matrix],
+    *inputs,
+    folder: Path | str | None = None,
+    notes: list[str] | None = None,
+    **parameters,
+):
     """`builder(*inputs, **parameters)`, read from disk where the same call was made before.
 
     Inputs and parameters may be arrays, sparse matrices, numbers, strings, None, and lists, tuples or
@@ -29,6 +35,7 @@ def cached(builder: Callable[..., sp.csr_matrix], *inputs, folder: Path | str | 
 
     Args:
         folder: where the files lie; `$RECSYS_CACHE/graphs`, or `~/.cache/recsys/graphs`, where None.
+        notes: takes what the builder noted, now or when the graph was built; the builder has a parameter of that name.
 
     Raises:
         GraphError: an input of a kind that cannot be hashed by content.
@@ -36,12 +43,15 @@ def cached(builder: Callable[..., sp.csr_matrix], *inputs, folder: Path | str | 
     key = content_key(builder, inputs, parameters)
     path = (Path(folder) if folder is not None else default_folder()) / f"{builder.__name__}-{key[:32]}.npz"
     kept = _read(path)
-    if kept is not None:
-        return kept
-    graph = sp.csr_matrix(builder(*inputs, **parameters))
-    with contextlib.suppress(OSError):
-        _write(path, graph)
-    return graph
+    if kept is None:
+        noted: list[str] = []
+        graph = sp.csr_matrix(builder(*inputs, **parameters, **({} if notes is None else {"notes": noted})))
+        kept = graph, noted
+        with contextlib.suppress(OSError):
+            _write(path, *kept)
+    if notes is not None:
+        notes += kept[1]
+    return kept[0]
 
 
 def default_folder() -> Path:
@@ -85,24 +95,28 @@ def _feed(digest, value) -> None:
         )
 
 
-def _read(path: Path) -> sp.csr_matrix | None:
+def _read(path: Path) -> tuple[sp.csr_matrix, list[str]] | None:
     try:
         with np.load(path, allow_pickle=False) as held:
             parts = (held["data"], held["indices"], held["indptr"])
             graph = sp.csr_matrix(parts, shape=tuple(held["shape"].tolist()))
+            notes = held["notes"].tolist() if "notes" in held else []
         graph.check_format(full_check=True)
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         return None
-    return graph
+    return graph, notes
 
 
-def _write(path: Path, graph: sp.csr_matrix) -> None:
+def _write(path: Path, graph: sp.csr_matrix, notes: list[str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".npz.part")
     try:
         with os.fdopen(handle, "wb") as file:
             shape = np.asarray(graph.shape, dtype=np.int64)
-            np.savez(file, data=graph.data, indices=graph.indices, indptr=graph.indptr, shape=shape)
+            text = np.array(notes, dtype=np.str_)
+            np.savez(
+                file, data=graph.data, indices=graph.indices, indptr=graph.indptr, shape=shape, notes=text
+            )
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Exact cosine k-nearest neighbours in row blocks, and the item graphs made of them.
+"""Cosine k-nearest neighbours in row blocks, exact up to a size, and the item graphs made of them.
 
 A block of queries is compared with the whole base by one matrix product; only k neighbours a row are kept, so
 memory is O(n k + block n + n d), never O(n^2). The float32 product only proposes candidates: what is returned
@@ -14,6 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from recsys.errors import GraphError
+from recsys.graphs.approximate import CellSearch, approximate, wanted
 from recsys.graphs.normalise import normalised
 from recsys.graphs.operator import canonical
 from recsys.graphs.similarity import DenseRows, DenseSearch, Features, SparseSearch, as_rows, decode
@@ -29,6 +30,8 @@ def knn(
     exclude_self: bool = False,
     positive_only: bool = False,
     block: int | None = None,
+    search: str = "auto",
+    notes: list[str] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k rows of `base` of largest cosine with each row of `queries`, best first, ties to the lower index.
 
@@ -42,14 +45,20 @@ def knn(
         exclude_self: queries and base are the same rows, and row i is not a neighbour of itself.
         positive_only: only similarities above 0.
         block: query rows a block; chosen so that a block takes 32 MiB where None.
+        search: "exact"; "approximate", by FAISS, of dense features; "auto": approximate where the exact search would
+            take more than about two minutes. The same inputs give the same neighbours, with values and ties as in the
+            exact search, which serves where FAISS is missing or no faster; see `recsys.graphs.approximate`.
+        notes: takes a line on how well an approximate search does: its measured recall.
 
     Returns:
         indices (n_q, k) int64, -1 where there is no further neighbour, and similarities (n_q, k) float32,
         0 there.
 
     Raises:
-        GraphError: k below 1, shapes that do not fit, or features that are not finite.
+        GraphError: k below 1, an unknown search, shapes that do not fit, or features that are not finite.
     """
+    if search not in ("auto", "exact", "approximate"):
+        raise GraphError(f"unknown search {search!r}: expected 'auto', 'exact' or 'approximate'")
     if k < 1:
         raise GraphError(f"k must be at least 1, got {k}")
     left = as_rows(queries, query_mask, "query")
@@ -63,16 +72,23 @@ def knn(
     query_ids, base_ids = np.flatnonzero(left.present), right.without_spare_copies(k + 1)
     if len(query_ids) == 0 or len(base_ids) == 0:
         return indices, similarities
-    if isinstance(left, DenseRows) and isinstance(right, DenseRows):
-        search: DenseSearch | SparseSearch = DenseSearch(left, right, base_ids, k)
-    else:
-        search = SparseSearch(left.sparse(), right.sparse(), base_ids, k, positive_only)
     position = np.full(right.count, -1, dtype=np.int64)
     position[base_ids] = np.arange(len(base_ids))
-    rows = block or search.default_block
+    own = position[query_ids] if exclude_self else None
+    finder: DenseSearch | SparseSearch | CellSearch
+    if isinstance(left, DenseRows) and isinstance(right, DenseRows):
+        finder = DenseSearch(left, right, base_ids, k)
+        if wanted(search, len(query_ids), len(base_ids), left.width):
+            finder, note = approximate(finder, query_ids, own)
+            if notes is not None:
+                notes.append(note)
+    else:
+        finder = SparseSearch(left.sparse(), right.sparse(), base_ids, k, positive_only)
+    rows = block or finder.default_block
     for start in range(0, len(query_ids), rows):
-        ids = query_ids[start : start + rows]
-        neighbours, score = decode(search.best(ids, position[ids] if exclude_self else None), positive_only)
+        part = slice(start, start + rows)
+        ids = query_ids[part]
+        neighbours, score = decode(finder.best(ids, None if own is None else own[part]), positive_only)
         indices[ids, : neighbours.shape[1]] = np.where(neighbours >= 0, base_ids[neighbours], -1)
         similarities[ids, : neighbours.shape[1]] = score
     return indices, similarities
@@ -88,6 +104,8 @@ def knn_graph(
     normalise: str | None = "symmetric-k",
     positive_only: bool = False,
     block: int | None = None,
+    search: str = "auto",
+    notes: list[str] | None = None,
 ) -> sp.csr_matrix:
     """The k-NN item graph of one modality, (n, n) float32 CSR; the row of an absent item is empty.
 
@@ -97,6 +115,7 @@ def knn_graph(
         weight: "binary", every edge 1 (FREEDOM, MMHCL), or "cosine", the similarity (LATTICE; positive only).
         normalise: "symmetric-k": D^-1/2 S D^-1/2 with the row sums on both sides (S is not symmetric);
             "symmetric": the same of max(S, S^T); "row": D^-1 S; None: S itself.
+        search, notes: as `knn`.
 
     Raises:
         GraphError: as `knn`, or an unknown weight or normalisation.
@@ -117,6 +136,8 @@ def knn_graph(
             exclude_self=True,
             positive_only=positive_only or weight == "cosine",
             block=block,
+            search=search,
+            notes=notes,
         )
     if include_self:
         own = np.where(as_rows(features, mask, "feature").present, np.arange(n), -1)
@@ -124,6 +145,15 @@ def knn_graph(
         similarities = np.column_stack([(own >= 0).astype(np.float32), similarities])
     graph = neighbour_graph(indices, None if weight == "binary" else similarities, n)
     return normalised(graph, normalise)
+
+
+def membership_graph(
+    features: Features, k: int, mask: np.ndarray | None = None, *, notes: list[str] | None = None
+) -> sp.csr_matrix:
+    """(n, n) float32 CSR: row i marks the k items of largest positive cosine with item i, itself among them unless k
+    copies of it come first. The columns are the hyperedges of MMHCL (arXiv 2504.16576)."""
+    indices, _ = knn(features, features, k, query_mask=mask, base_mask=mask, positive_only=True, notes=notes)
+    return neighbour_graph(indices, None, len(indices))
 
 
 def neighbour_graph(indices: np.ndarray, weights: np.ndarray | None, n_columns: int) -> sp.csr_matrix:

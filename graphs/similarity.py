@@ -6,7 +6,9 @@ into one integer key, so that an ordinary top-k of keys puts ties in the order o
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
@@ -25,14 +27,18 @@ HIDDEN = torch.iinfo(torch.int64).min  # the key of what must not be found
 SPARE = 8  # candidates beyond k, so that rounding in the float32 product rarely leaves a row undecided
 GROUP = 64  # neighbouring columns whose maximum stands for them in the first round of the top-k
 DENSE_CELLS = 2**23  # float32 cells of one similarity block: 32 MiB, of which much stays in the cache
-SPARSE_CELLS = 2**22  # float64 cells of one block of the sparse search, and as many int64 keys: 64 MiB
+FEWEST, ROWS = (
+    64,
+    256,
+)  # where a block over the whole base has fewer queries, it has ROWS, over chunks of the base
+SPARSE_CELLS = 2**19  # products of one piece of the sparse search, with their columns and keys: 10 MiB
 PAIR_CELLS = 2**22  # float64 cells of gathered candidate rows: 32 MiB
 FEW = 0.1  # dense features with a smaller share of non-zeros are searched as sparse ones
 
 
 def encode(similarity: Tensor, position: Tensor) -> Tensor:
-    """int64 keys of float64 similarities."""
-    return similarity.mul(GRID).round_().to(torch.int64).mul_(SHIFT).add_(SHIFT - 1 - position)
+    """int64 keys of float64 similarities at integer positions."""
+    return similarity.mul(GRID).round_().to(torch.int64).mul_(SHIFT).add_(SHIFT - 1).sub_(position)
 
 
 def decode(keys: Tensor, positive_only: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -148,7 +154,10 @@ class DenseRows:
 
 
 class SparseSearch:
-    """Keys of a block's products, summed in float64 in the first place: all of them, or the non-zero ones."""
+    """Keys of products that are summed in float64 in the first place: of the non-zero ones, and of all of them for the
+    queries that have fewer than k positive ones."""
+
+    default_block = 4096
 
     def __init__(
         self, queries: SparseRows, base: SparseRows, base_ids: np.ndarray, k: int, positive_only: bool
@@ -156,35 +165,54 @@ class SparseSearch:
         self.queries, self.k, self.positive_only = queries, min(k, len(base_ids)), positive_only
         self.columns = base.unit(base_ids).T.tocsr()
         self.position = torch.arange(len(base_ids))
-        self.default_block = max(16, SPARSE_CELLS // len(base_ids))
+        held = np.diff(self.columns.indptr)[queries.matrix.indices]
+        ends = np.concatenate([[0], np.cumsum(held)])[queries.matrix.indptr]
+        self.reach = np.minimum(np.diff(ends), len(base_ids))
 
     def best(self, ids: np.ndarray, own: np.ndarray | None) -> Tensor:
         """The k largest keys of queries `ids`, (b, k), descending; positions `own` (-1: none) are hidden."""
+        # As many queries at a time as cannot have more non-zero products than there is room for.
+        piece = np.cumsum(self.reach[ids]) // SPARSE_CELLS
+        starts = np.r_[0, np.flatnonzero(np.diff(piece)) + 1, len(ids)]
+        parts = [slice(*ends) for ends in pairwise(starts)]
+        return torch.cat([self._best(ids[part], None if own is None else own[part]) for part in parts])
+
+    def _best(self, ids: np.ndarray, own: np.ndarray | None) -> Tensor:
         product = self.queries.unit(ids) @ self.columns
+        keys = self._best_of_nonzeros(product, own)
         if self.positive_only:
-            return self._best_of_nonzeros(product, own)
-        keys = encode(torch.from_numpy(product.toarray()), self.position)
-        _hide(keys, own, HIDDEN)
-        return keys.topk(self.k, dim=1).values
+            return keys
+        short = torch.nonzero(keys[:, -1] >> 32 <= 0).ravel()
+        for rows in short.split(max(1, SPARSE_CELLS // len(self.position))):
+            found = encode(torch.from_numpy(product[rows.numpy()].toarray()), self.position)
+            _hide(found, own if own is None else own[rows.numpy()], HIDDEN)
+            keys[rows] = found.topk(self.k, dim=1).values
+        return keys
 
     def _best_of_nonzeros(self, product: sp.csr_matrix, own: np.ndarray | None) -> Tensor:
-        """Rows pushed to the left and padded to the longest: a zero product cannot be a positive one."""
-        sizes = np.diff(product.indptr)
-        row = np.repeat(np.arange(len(sizes)), sizes)
-        place = np.arange(product.nnz) - product.indptr[row]
-        keys = encode(torch.from_numpy(product.data), torch.from_numpy(product.indices.astype(np.int64)))
+        """Rows of more than k non-zeros are cut to their k largest keys, others are padded to k."""
+        sizes, k = np.diff(product.indptr), self.k
+        keys = encode(torch.from_numpy(product.data), torch.from_numpy(product.indices)).numpy()
         if own is not None:
-            keys[torch.from_numpy(product.indices == own[row])] = HIDDEN
-        padded = torch.full((len(sizes), max(int(sizes.max()), self.k)), HIDDEN)
-        padded[torch.from_numpy(row), torch.from_numpy(place)] = keys
-        return padded.topk(self.k, dim=1).values
+            keys[product.indices == np.repeat(own, sizes)] = HIDDEN
+        best = np.full((len(sizes), k), HIDDEN)
+        short = sizes <= k
+        place = np.arange(k) < sizes[:, None]
+        best[place & short[:, None]] = keys[np.repeat(short, sizes)]
+        for row in np.flatnonzero(~short):
+            part = keys[product.indptr[row] : product.indptr[row + 1]]
+            part.partition(len(part) - k)
+            best[row] = part[-k:]
+        best.sort(axis=1)
+        return torch.from_numpy(best[:, ::-1].copy())
 
 
 class DenseSearch:
     """A float32 product proposes k + SPARE candidates a row; float64 cosines decide.
 
     Where the last candidate is within the product's rounding error of the k-th best, others might belong:
-    such a row is searched again over everything within that error.
+    such a row is searched again over everything within that error. For a large base the product is made in chunks of
+    it, or blocks that fit into the cache would hold so few queries that the product waits for memory.
     """
 
     def __init__(self, queries: DenseRows, base: DenseRows, base_ids: np.ndarray, k: int) -> None:
@@ -193,35 +221,63 @@ class DenseSearch:
         self.k, self.candidates = min(k, n), min(k + SPARE, n)
         self.columns = base.unit(base_ids).T
         self.norms = torch.from_numpy(base.norms[base_ids])
-        self.default_block = min(max(16, DENSE_CELLS // n), queries.count)
+        whole = DENSE_CELLS // n
+        self.default_block = min(whole if whole >= FEWEST else ROWS, queries.count)
         # Sums of d float32 products of unit rows err by about sqrt(d) roundings of 2^-24; four times that.
         self.tolerance = 4 * 2**-24 * (queries.width**0.5 + 2)
         self.buffer = torch.empty(0)
 
     def best(self, ids: np.ndarray, own: np.ndarray | None) -> Tensor:
         """The k largest keys of queries `ids`, (b, k), descending; positions `own` (-1: none) are hidden."""
-        scores = self._scores(ids, own)
-        value, position = _grouped_topk(scores, self.candidates)
-        position.clamp_(max=len(self.base_ids) - 1)  # the padding may be proposed, hidden by its -inf
-        keys = self._rescore(ids, value, position).topk(self.k, dim=1).values
+        unit = self.queries.unit(ids)
+        value, position = self._proposed(unit, own)
+        keys = self.rescore(ids, value, position).topk(self.k, dim=1).values
         if self.candidates == len(self.base_ids):
             return keys
         bar = (keys[:, -1] >> 32).double().div_(GRID).sub_(self.tolerance)
-        for row in torch.nonzero(value.min(dim=1).values >= bar).ravel().tolist():
-            keys[row] = self._exact_keys(ids[row : row + 1], scores[row], float(bar[row]))
+        undecided = torch.nonzero(value.min(dim=1).values >= bar).ravel()
+        near: list[list[Tensor]] = [[] for _ in undecided]
+        for start, scores in self._chunks(unit[undecided], own if own is None else own[undecided.numpy()]):
+            for row, least in enumerate(bar[undecided].tolist()):
+                near[row].append(torch.nonzero(scores[row] >= least).ravel() + start)
+        for row, positions in zip(undecided.tolist(), near, strict=True):
+            keys[row] = self._exact_keys(ids[row : row + 1], torch.cat(positions))
         return keys
 
-    def _scores(self, ids: np.ndarray, own: np.ndarray | None) -> Tensor:
-        n = len(self.base_ids)
-        if len(self.buffer) < len(ids):
-            self.buffer = torch.full((len(ids), -(-n // GROUP) * GROUP), -torch.inf)
-        scores = self.buffer[: len(ids)]
-        torch.mm(self.queries.unit(ids), self.columns, out=scores[:, :n])
-        _hide(scores, own, -torch.inf)
-        return scores
+    def _proposed(self, unit: Tensor, own: np.ndarray | None) -> tuple[Tensor, Tensor]:
+        """Values and positions (b, candidates) of the largest products, in any order."""
+        values, positions = [], []
+        for start, scores in self._chunks(unit, own):
+            value, position = _grouped_topk(scores, min(self.candidates, scores.shape[1]))
+            values.append(value)
+            # The padding may be proposed, hidden by its -inf.
+            positions.append(position.add_(start).clamp_(max=len(self.base_ids) - 1))
+        if len(values) == 1:
+            return values[0], positions[0]
+        value, place = torch.cat(values, dim=1).topk(self.candidates, dim=1, sorted=False)
+        return value, torch.cat(positions, dim=1).gather(1, place)
 
-    def _rescore(self, ids: np.ndarray, value: Tensor, position: Tensor) -> Tensor:
-        """Keys of the candidates `position` (b, c) of queries `ids`, by float64 products of the raw rows."""
+    def _chunks(self, unit: Tensor, own: np.ndarray | None) -> Iterator[tuple[int, Tensor]]:
+        """First position and products (b, chunk), in one buffer, of each chunk of the base; padded with -inf to a
+        multiple of GROUP."""
+        rows, n = len(unit), len(self.base_ids)
+        if rows == 0:
+            return
+        chunk = min(_whole_groups(n), _whole_groups(max(DENSE_CELLS // rows, 1)))
+        if len(self.buffer) < rows * chunk:
+            self.buffer = torch.empty(rows * chunk)
+        for start in range(0, n, chunk):
+            width = min(chunk, n - start)
+            scores = self.buffer[: rows * _whole_groups(width)].view(rows, -1)
+            torch.mm(unit, self.columns[:, start : start + width], out=scores[:, :width])
+            scores[:, width:] = -torch.inf
+            if own is not None:
+                _hide(scores, np.where((own >= start) & (own < start + width), own - start, -1), -torch.inf)
+            yield start, scores
+
+    def rescore(self, ids: np.ndarray, value: Tensor, position: Tensor) -> Tensor:
+        """Keys of the candidates `position` (b, c) of queries `ids`, by float64 products of the raw rows; hidden where
+        `value` is -inf."""
         keys = torch.empty_like(position)
         step = max(1, PAIR_CELLS // (position.shape[1] * self.base.width))
         for start in range(0, len(ids), step):
@@ -232,10 +288,14 @@ class DenseSearch:
             keys[start : start + step] = encode(cosine.clamp_(-1, 1), near)
         return keys.masked_fill_(value == -torch.inf, HIDDEN)
 
-    def _exact_keys(self, query: np.ndarray, scores: Tensor, bar: float) -> Tensor:
-        near = torch.nonzero(scores >= bar).ravel()
-        keys = torch.cat([self._rescore(query, scores[p][None], p[None])[0] for p in near.split(2**14)])
+    def _exact_keys(self, query: np.ndarray, near: Tensor) -> Tensor:
+        seen = torch.zeros(1)
+        keys = torch.cat([self.rescore(query, seen, part[None])[0] for part in near.split(2**14)])
         return keys.topk(self.k).values
+
+
+def _whole_groups(width: int) -> int:
+    return -(-width // GROUP) * GROUP
 
 
 def _hide(block: Tensor, own: np.ndarray | None, value: float) -> None:

@@ -135,7 +135,10 @@ def neighbours(folder: Path) -> dict[str, float]:
 
     features = np.load(folder / "image_feat.npy", mmap_mode="r")
     start = time.perf_counter()
-    knn_graph(np.asarray(features), 10)
+    notes: list[str] = []
+    knn_graph(features, 10, notes=notes)
+    for note in notes:
+        print(note)
     return {"seconds": time.perf_counter() - start}
 
 
@@ -166,13 +169,16 @@ def measure(folders: list[Path], what: list[str]) -> None:
                     f"{name:10s} {folder.name:16s} failed: {done.stderr.strip().splitlines()[-1]}", flush=True
                 )
                 continue
-            found = json.loads(done.stdout.splitlines()[-1])
+            *said, last = done.stdout.splitlines()
+            found = json.loads(last)
             n = len(pd.read_parquet(folder / "interactions.parquet", columns=["user"]))
             points.append((n, found["seconds"]))
             rest = "  ".join(f"{key} {value:.2f}" for key, value in found.items() if key != "seconds")
             print(
                 f"{name:10s} {folder.name:16s} {n:>12,} pairs {found['seconds']:10.2f} s  {rest}", flush=True
             )
+            for line in said if name == "knn" else ():
+                print(f"{name:10s} {line}", flush=True)
         if len(points) > 1:
             (low, fast), (high, slow) = points[0], points[-1]
             print(

@@ -196,7 +196,7 @@ def train(
 
         check_explainable(run.model, asked.model)
     tell_of_settings(run, asked, screen)
-    for note in (*run.dataset.notes, *run.split.notes):
+    for note in run.notes:
         screen.print(f"note: {note}", markup=False)
     name = f"{asked.model.replace(':', '-')}-seed{asked.seed}"
     folder = out or new_folder(Path("runs") / run.dataset.name / run.config.split, name)

@@ -24,19 +24,21 @@ Lists = tuple[np.ndarray, np.ndarray]
 _cached: WeakKeyDictionary[Modality, list[tuple[Modality, np.ndarray, Lists]]] = WeakKeyDictionary()
 
 
-def nearest(queries: Modality, bank: Modality, warm: np.ndarray, k: int) -> Lists:
+def nearest(
+    queries: Modality, bank: Modality, warm: np.ndarray, k: int, notes: list[str] | None = None
+) -> Lists:
     """(n, k) int64 numbers and float32 cosines of each query's k nearest warm items, as `knn` gives them; an item
     that has nothing in common with the query is not near it.
 
     The search is nearly all that placing a new item costs, and a model's parts ask for the same one: it is done once
-    for these objects, none of which changes.
+    for these objects, none of which changes. `notes` as in `knn`.
     """
     known = _cached.setdefault(queries, [])
     for base, mask, lists in known:
         if base is bank and mask is warm and lists[0].shape[1] >= k:
             return lists[0][:, :k], lists[1][:, :k]
     masks = {"query_mask": queries.mask, "base_mask": bank.mask & warm}
-    lists = knn(queries.features, bank.features, k, **masks, positive_only=True)
+    lists = knn(queries.features, bank.features, k, **masks, positive_only=True, notes=notes)
     known.append((bank, warm, lists))
     return lists
 
@@ -59,6 +61,7 @@ class ContentNeighbours:
         weights: Mapping[str, float] | None = None,
     ):
         self.k, self.n_items, self._warm = k, data.n_items, data.warm_items
+        self._data = data
         self._weights = weights or dict.fromkeys(modalities, 1.0)
         self._bank = dict(modalities)
         for name, bank in self._bank.items():
@@ -71,7 +74,9 @@ class ContentNeighbours:
         total = sp.csr_array((len(next(iter(features.values())).mask), self.n_items), dtype=np.float32)
         weight = np.zeros(total.shape[0], dtype=np.float32)
         for name, bank in self._bank.items():
-            indices, _ = nearest(features[name], bank, self._warm, self.k)
+            notes: list[str] = []
+            indices, _ = nearest(features[name], bank, self._warm, self.k, notes)
+            self._data.add_notes(f"{name}: {note}" for note in notes)
             total = total + neighbour_graph(indices, None, self.n_items) * np.float32(
                 self._weights[name] / self.k
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from recsys.datasets.splits import Split
 from recsys.errors import LeakError
 from recsys.graphs.bipartite import normalised_interactions
 from recsys.graphs.cache import cached
-from recsys.graphs.knn import item_graph, knn_graph
+from recsys.graphs.knn import item_graph, knn_graph, membership_graph
 from recsys.inputs.requests import QueryUsers
 
 
@@ -84,6 +84,7 @@ class TrainingData:
         timestamps: (nnz,) float64 seconds, one for each training interaction in the order of the CSR's entries; read
             them through `use_timestamps`. None where there are none.
         ledger: the record that the leak audit reads.
+        notes: what should be known of the graphs that were made of it, such as the recall of an approximate search.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class TrainingData:
         self.feedback = feedback
         self.timestamps = timestamps
         self.ledger = Ledger()
+        self.notes: list[str] = []
         self.ledger.record("interactions", "train", self.warm_users, self.warm_items)
 
     @classmethod
@@ -189,6 +191,22 @@ class TrainingData:
 
         Built once for the same content and kept on disk: the search is the dearest step before training.
         """
-        modality = self.modalities[name]
-        graph = cached(knn_graph, modality.features, k, modality.mask & self.warm_items, **how)
+        graph = self._searched(knn_graph, name, k, **how)
         return self.graph(f"{name} neighbours", graph, "items", "items")
+
+    def membership_graph(self, name: str, k: int) -> sp.csr_array:
+        """`membership_graph` of modality `name` over warm items, recorded and kept as `neighbour_graph` is."""
+        return self.graph(f"{name} memberships", self._searched(membership_graph, name, k), "items", "items")
+
+    def _searched(
+        self, builder: Callable[..., sp.csr_matrix], name: str, k: int, **how: Any
+    ) -> sp.csr_matrix:
+        modality = self.modalities[name]
+        notes: list[str] = []
+        graph = cached(builder, modality.features, k, modality.mask & self.warm_items, notes=notes, **how)
+        self.add_notes(f"{name}: {note}" for note in notes)
+        return graph
+
+    def add_notes(self, notes: Iterable[str]) -> None:
+        """Keep these notes, each once."""
+        self.notes += [note for note in dict.fromkeys(notes) if note not in self.notes]

@@ -134,7 +134,7 @@ class Environment(BaseModel):
     """What environment.json holds: what a run's figures rest on besides its configuration, and what it took.
 
     Attributes:
-        notes: what should be known of the data and the split.
+        notes: what should be known of the data, the split and the graphs.
         content: modality -> how it came about.
         data_sha256, split_sha256, config_sha256: checksums of the data set, of the split's row numbers, and of what
             config.yaml says but for places; the last is empty of runs that did not record it.

@@ -80,6 +80,11 @@ class Run:
     graph_seconds: float
     begun: Usage = field(default_factory=Usage.now)
 
+    @property
+    def notes(self) -> list[str]:
+        """What should be known of the data, the split and the graphs, as far as they are built."""
+        return [*self.dataset.notes, *self.split.notes, *self.data.notes]
+
     def support(self, part: str) -> sp.csr_array | None:
         """(n_users, n_items) CSR, what cold users bring along to "valid" or "test"; None where they bring nothing."""
         return support_of(self.dataset, self.split, part)
@@ -185,7 +190,7 @@ def execute(
     if leads:
         about = environment(run.dataset, run.split) | {
             "processes": distributed.processes,
-            "notes": [*run.dataset.notes, *run.split.notes],
+            "notes": run.notes,
         }
         save_config(run.config, folder)
         about["config_sha256"] = config_checksum(run.config.model_dump())
@@ -198,7 +203,9 @@ def execute(
         timing = {"graph": run.graph_seconds, "train_epoch_median": trained.pop("train_epoch_median")}
         timing["total"] = run.graph_seconds + time.perf_counter() - start
         reported = _names(run) | {"test_opened": 0} | trained | {"timing": timing, "leak_audit": checked}
-        write_json(Environment(**about, usage=usage(run.begun)), folder / ENVIRONMENT_FILE)
+        write_json(
+            Environment(**about | {"notes": run.notes, "usage": usage(run.begun)}), folder / ENVIRONMENT_FILE
+        )
         return _close(folder, reported)
     scored = time.perf_counter()
     config, drawn = run.config, run.config.evaluate_users or None
@@ -217,7 +224,9 @@ def execute(
     answering = np.count_nonzero(np.diff(run.dataset.matrix(run.split.test).indptr))
     if drawn and drawn < answering:
         reported |= {"drawn": answering, "standard_error": standard_errors(evaluation, drawn / answering)}
-    write_json(Environment(**about, usage=usage(run.begun)), folder / ENVIRONMENT_FILE)
+    write_json(
+        Environment(**about | {"notes": run.notes, "usage": usage(run.begun)}), folder / ENVIRONMENT_FILE
+    )
     with atomic(folder / USERS_FILE) as temporary:
         with_ids(evaluation.per_user, run.dataset).to_parquet(temporary, index=False)
     return _close(folder, reported)

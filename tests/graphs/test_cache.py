@@ -110,3 +110,18 @@ def test_what_cannot_be_hashed_is_refused():
         cached(double, {1})
     with pytest.raises(GraphError, match="cannot hash a ndarray"):
         cached(double, np.array([object()]))
+
+
+def test_what_a_builder_noted_is_told_again_from_disk(tmp_path):
+    def noting(n, notes=None):
+        if notes is not None:
+            notes.append(f"recall of {n}")
+        return sp.csr_matrix(np.eye(n))
+
+    first, again = [], []
+    cached(noting, 3, folder=tmp_path, notes=first)
+    cached(noting, 3, folder=tmp_path, notes=again)
+    assert first == again == ["recall of 3"]
+    assert content_key(noting, (3,), {}) == content_key(noting, (3,), {})
+    cached(knn_graph, np.eye(4, dtype=np.float32), 2, folder=tmp_path, notes=(none := []))
+    assert none == []

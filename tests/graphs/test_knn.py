@@ -79,13 +79,18 @@ def test_equals_the_loop_over_pairs(data):
     np.testing.assert_array_equal(got, expected)
 
 
-@pytest.mark.parametrize("kind", ["few directions", "copies", "continuous"])
-def test_many_ties_fall_to_the_lower_index(kind):
-    """Rows wide enough for the two-round top-k, with ties far beyond the spare candidates."""
+@pytest.mark.parametrize("cells", [similarity.DENSE_CELLS, 256 * 300])
+@pytest.mark.parametrize("kind", ["few directions", "two directions", "copies", "continuous"])
+def test_many_ties_fall_to_the_lower_index(kind, cells, monkeypatch):
+    """Rows wide enough for the two-round top-k, with ties far beyond the spare candidates; in one chunk and in many."""
+    monkeypatch.setattr(similarity, "DENSE_CELLS", cells)
     rng = np.random.default_rng(0)
     features = rng.standard_normal((1500, 3)).astype(np.float32)
     if kind == "few directions":
         features = (rng.integers(-1, 2, (1500, 3)) * rng.integers(1, 6, (1500, 1))).astype(np.float32)
+    elif kind == "two directions":
+        features = np.zeros((1500, 3), np.float32)
+        features[np.arange(1500), np.arange(1500) // 1000] = rng.uniform(1, 2, 1500)
     elif kind == "copies":
         features[rng.random(1500) < 0.6] = features[700]
     wide = features.astype(np.float64)
@@ -117,6 +122,11 @@ def test_dense_and_sparse_features_agree():
         np.testing.assert_array_equal(one[1], two[1])
 
 
+def test_a_sparse_product_that_rounds_to_nothing_ties_with_none():
+    base = sp.csr_matrix([[0, 1, 0], [1e-9, 1, 0]])
+    assert knn(sp.csr_matrix([[1.0, 0, 0]]), base, 1)[0].tolist() == [[0]]
+
+
 def test_queries_may_be_other_rows_than_the_base():
     rng = np.random.default_rng(3)
     queries, base = rng.standard_normal((7, 4)), rng.standard_normal((20, 4))
@@ -126,17 +136,23 @@ def test_queries_may_be_other_rows_than_the_base():
     np.testing.assert_array_equal(knn(sp.csr_matrix(queries), base, 3)[0], expected)
 
 
-def test_no_block_holds_all_pairs(monkeypatch):
-    """With room for 200 rows of 2000 cells a block, the similarity buffer has exactly that many rows."""
+def test_no_block_holds_all_pairs_and_chunks_of_the_base_change_no_bit(monkeypatch):
+    """With room for 150 cells of 256 queries a block, the products are 256 by 192 at most: whole groups of 64."""
+    features = np.random.default_rng(4).standard_normal((2000, 8)).astype(np.float32)
+    features[1000:1400] *= (
+        features[:400] > 0
+    )  # ties of rows without anything in common, on both sides of a chunk
+    whole = knn(features, features, 3, exclude_self=True)
     seen = []
     keep = similarity._grouped_topk
-    monkeypatch.setattr(similarity, "DENSE_CELLS", 200 * 2000)
+    monkeypatch.setattr(similarity, "DENSE_CELLS", 256 * 150)  # 19 queries by the whole base: too few
     monkeypatch.setattr(
         similarity, "_grouped_topk", lambda scores, k: (seen.append(scores.shape), keep(scores, k))[1]
     )
-    features = np.random.default_rng(4).standard_normal((2000, 8)).astype(np.float32)
-    knn(features, features, 3)
-    assert max(rows for rows, _ in seen) == 200 and sum(rows for rows, _ in seen) == 2000
+    for got, expected in zip(knn(features, features, 3, exclude_self=True), whole, strict=True):
+        np.testing.assert_array_equal(got, expected)
+    assert max(rows for rows, _ in seen) == 256 and max(width for _, width in seen) <= 192
+    assert len(seen) == 8 * 11
 
 
 def test_renaming_items_renames_the_graph():

@@ -128,10 +128,8 @@ class MMHCL(Model):
         data, form = self.data, self.settings.form
         users = data.graph("user hypergraph", user_hypergraph(data.interactions), "users", "items")
         self.user_graph = propagation(users, normalise="random-walk", zero_diagonal=True, form=form)
-        everyone = {
-            name: Modality(m.features, m.mask & data.warm_items) for name, m in self.modalities.items()
-        }
-        self.incidence = data.graph("item hypergraph", self._memberships(everyone), "items", "other")
+        parts = [data.membership_graph(name, self.settings.k) for name in self.modalities]
+        self.incidence = data.graph("item hypergraph", join_hyperedges(parts), "items", "other")
         self.item_graph = propagation(self.incidence, normalise="symmetric", zero_diagonal=False, form=form)
         degree = self.incidence @ (self.incidence.T @ np.ones(data.n_items))
         self.half_degree = inverse_power(degree, 0.5).astype(np.float32)[:, None]

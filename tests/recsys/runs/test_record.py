@@ -92,3 +92,19 @@ def test_a_run_records_itself(toy, tmp_path, monkeypatch):
     used = record["usage"]
     assert used["wall_seconds"] >= metrics["timing"]["total"] * 0.5 and used["cpu_seconds"] > 0
     assert used["peak_memory_mib"] == pytest.approx(peak_memory(), rel=0.2)
+
+
+@pytest.mark.parametrize("model", ["freedom", "mmhcl"])
+def test_a_run_keeps_the_recall_of_its_approximate_searches(model, recsys, toy, tmp_path, monkeypatch):
+    pytest.importorskip("faiss", reason="faiss-cpu is not installed: pip install recsys[faiss]")
+    monkeypatch.setenv("RECSYS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("recsys.graphs.approximate.EXACT_WORK", 0)
+    monkeypatch.setattr("recsys.graphs.approximate.MOST", 1)  # toy has a few cells only
+    train = ["train", "--dataset", "toy", "--model", model, "--split", "random", "--set", "max_epochs=1"]
+    for folder in ("built", "cached"):
+        status, out, err = recsys(*train, "--out", folder)
+        assert status == 0, err
+        notes = json.loads((tmp_path / folder / ENVIRONMENT_FILE).read_text())["notes"]
+        told = [note for note in notes if "approximate search, recall" in note]
+        assert {note.partition(":")[0] for note in told} >= set(toy.modalities)
+        assert all(f"note: {note}" in " ".join(out.split()) for note in told)

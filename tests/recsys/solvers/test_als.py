@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import scipy.sparse as sp
 
-from recsys.solvers.als import weighted_factors
+from recsys.solvers.als import folded_in, weighted_factors
 
 
 def interactions(seed=0):
@@ -47,9 +47,16 @@ def test_more_sweeps_never_raise_the_objective_and_empty_rows_stay_zero():
     assert u.dtype == v.dtype == np.float32
 
 
-def test_blocks_of_edges_and_the_seed_decide_nothing_else(monkeypatch):
+def test_a_row_depends_on_no_other_row_and_repeats():
     r = interactions()
-    first = weighted_factors(r, 3, reg=0.5, seed=5)
-    monkeypatch.setattr("recsys.solvers.als.EDGES", 4)
-    for a, b in zip(first, weighted_factors(r, 3, reg=0.5, seed=5), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-6)
+    users, items = weighted_factors(r, 3, reg=0.5, seed=5)
+    for a, b in zip((users, items), weighted_factors(r, 3, reg=0.5, seed=5), strict=True):
+        np.testing.assert_array_equal(a, b)
+    alone = [folded_in(r[[row]], items, confidence=10.0, reg=0.5)[0] for row in range(r.shape[0])]
+    np.testing.assert_allclose(folded_in(r, items, confidence=10.0, reg=0.5), alone, atol=1e-6)
+
+
+def test_nobody_has_anything():
+    empty = sp.csr_array((3, 4), dtype=np.float32)
+    assert not any(x.any() for x in weighted_factors(empty, 2, seed=0))
+    assert folded_in(empty[:0], np.ones((4, 2), np.float32), confidence=1.0, reg=1.0).shape == (0, 2)
