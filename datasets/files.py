@@ -153,9 +153,9 @@ def read_parquet(path: Path, columns: Iterable[str] = ()) -> pd.DataFrame:
         wanted = list(columns)
         if not set(wanted) <= set(read_schema(path).names):
             wanted = []
-        # A large file is not held twice.
-        frugal = {"self_destruct": True, "split_blocks": True}
-        frame = pd.read_parquet(path, columns=wanted or None, to_pandas_kwargs=frugal)
+        # A large file is not held twice; and what pandas noted of a column's type gives way to the type it has.
+        how = {"self_destruct": True, "split_blocks": True, "ignore_metadata": True}
+        frame = pd.read_parquet(path, columns=wanted or None, to_pandas_kwargs=how)
     except Exception as error:  # a damaged file raises ArrowException, OSError, TypeError, KeyError ...
         raise DataError(f"{path}: cannot be read as Parquet ({one_line(error)})") from None
     frame.index = pd.RangeIndex(len(frame), name="row")

@@ -28,7 +28,7 @@ def check_join(
         DataError: fewer are; names examples of both sides, and what would join them where a simple rule would.
     """
     ids = pd.unique(tokens)
-    missing = ids[positions(known, ids) < 0]
+    missing = ids[positions(pd.unique(known), ids) < 0]
     if not len(missing):
         return []
     counted = f"{len(missing):,} of {len(ids):,} {noun}s of {PurePath(source).name} are not in {PurePath(file).name}"

@@ -180,3 +180,15 @@ def test_rows_of_zero_are_no_interactions(tmp_path, column):
     )
     assert sorted(pairs) == [("u", "a"), ("v", "b")] and data.n_items == 3
     assert any("2 rows" in note and "no interactions" in note for note in data.notes)
+
+
+def test_the_type_of_a_parquet_column_counts_and_not_what_pandas_noted_of_it(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from recsys.datasets.files import read_parquet
+
+    noted = pa.Table.from_pandas(pd.DataFrame({"user": ["a", "b"]})).schema.metadata
+    table = pa.table({"user": pa.array([np.inf, 1.0])}).replace_schema_metadata(noted)
+    pq.write_table(table, tmp_path / "x.parquet")
+    assert read_parquet(tmp_path / "x.parquet")["user"].dtype == np.float64
