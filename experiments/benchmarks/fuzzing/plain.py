@@ -234,7 +234,7 @@ def clhe(folder: Path, options: dict) -> Plain:
         else:
             lines = [
                 re.split(r"[,\s]+", x.strip())
-                for x in text_of(folder / f"{stem}.txt").rstrip("\n").split("\n")
+                for x in re.split(r"\r\n|\r|\n", text_of(folder / f"{stem}.txt").rstrip("\r\n"))
             ]
             made = [(whole(t[0]), whole(i)) for t in lines for i in t[1:] if i]
         need(all(a < rows and b < n_items for a, b in made), "a number beyond the counts")
