@@ -3,10 +3,13 @@
     python -m recsys.experiments.benchmarks.scale make --users 100000 --items 100000 --interactions 2000000 --out DIR
     python -m recsys.experiments.benchmarks.scale measure DIR [DIR ...] [--what load lightgcn freedom mmhcl ...]
     python -m recsys.experiments.benchmarks.scale run DIR
+    python -m recsys.experiments.benchmarks.scale accuracy CARD [--model lightgcn] [--epochs 60] [--steps 32 0]
 
 `make` writes a data set; `measure` prints seconds and peak memory of each step on each set, every step in a process of
 its own, and for steps measured on two sets or more the exponent by which the seconds grow with the interactions. `run`
 is a whole run: load, split, graphs, one epoch, a test on 10,000 users, recommendations for 1,000 and a report.
+`accuracy` trains a model on a data set with at most so many steps an epoch (0: batches of the usual size), and prints the
+best validation figure and the processor's seconds.
 """
 
 from __future__ import annotations
@@ -229,6 +232,26 @@ def whole_run(folder: Path, model: str) -> None:
                 sys.exit(done.stderr)
 
 
+def accuracy(card: str, model: str, epochs: int, steps: list[int], rates: list[float]) -> None:
+    """Print what a model reaches with each largest number of steps and each learning rate."""
+    from recsys.runs.config import RunConfig
+    from recsys.runs.run import execute, prepare
+
+    for most in steps:
+        for rate in rates:
+            settings = {"max_epochs": epochs, "max_steps": most, "learning_rate": rate}
+            config = RunConfig(model=model, dataset=card, evaluate_users=EVALUATED, settings=settings)
+            start = time.process_time()
+            with tempfile.TemporaryDirectory() as out:
+                metrics = execute(prepare(config), Path(out) / "run")
+            print(
+                f"{model} on {card}: at most {most or 'any number of'} steps, batches of {metrics['batch_size']:,}, "
+                f"learning rate {metrics['learning_rate']:.4g}: best {metrics['best']:.4f} in epoch "
+                f"{metrics['best_epoch'] + 1} of {metrics['epochs']}, {time.process_time() - start:,.0f} CPU s",
+                flush=True,
+            )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -245,11 +268,19 @@ def main() -> None:
     whole = commands.add_parser("run")
     whole.add_argument("folder", type=Path)
     whole.add_argument("--model", default="lightgcn")
+    tried = commands.add_parser("accuracy")
+    tried.add_argument("card")
+    tried.add_argument("--model", default="lightgcn")
+    tried.add_argument("--epochs", type=int, default=60)
+    tried.add_argument("--steps", type=int, nargs="+", default=[32, 0])
+    tried.add_argument("--rates", type=float, nargs="+", default=[1e-3])
     options = parser.parse_args()
     if options.command == "make":
         make(options.out, options.users, options.items, options.interactions)
     elif options.command == "measure":
         measure([folder.resolve() for folder in options.folders], options.what)
+    elif options.command == "accuracy":
+        accuracy(options.card, options.model, options.epochs, options.steps, options.rates)
     elif options.command == "step":
         print(json.dumps(step(options.what, options.folder)))
     else:

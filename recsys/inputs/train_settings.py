@@ -49,8 +49,8 @@ class TrainSettings(Settings):
 
         A step that propagates over the whole graph costs the same whatever its batch, so that an epoch in batches of
         one size costs the square of the interactions; in a bounded number of steps it costs as much as they are many.
-        The learning rate grows with the batch to the power RATE_POWER, RATE_MOST times at most: measured by
-        `python -m recsys.experiments.benchmarks.scale accuracy`.
+        The learning rate grows with the batch to the power RATE_POWER, RATE_MOST times at most;
+        `python -m recsys.experiments.benchmarks.scale accuracy` measures what that reaches.
 
         Args:
             visited: what an epoch visits: pairs, or rows.
