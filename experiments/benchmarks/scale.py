@@ -8,8 +8,8 @@
 `make` writes a data set; `measure` prints seconds and peak memory of each step on each set, every step in a process of
 its own, and for steps measured on two sets or more the exponent by which the seconds grow with the interactions. `run`
 is a whole run: load, split, graphs, one epoch, a test on 10,000 users, recommendations for 1,000 and a report.
-`accuracy` trains a model on a data set with at most so many steps an epoch (0: batches of the usual size), and prints the
-best validation figure and the processor's seconds.
+`accuracy` trains a model on a data set with at most so many steps an epoch (0: batches of the usual size), and prints
+the best validation figure and the processor's seconds.
 """
 
 from __future__ import annotations
