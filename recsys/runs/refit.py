@@ -45,5 +45,10 @@ def best_epochs(folder: Path, best_epoch: int | None, monitor: str) -> dict[str,
     history = pd.read_csv(folder / HISTORY_FILE)
     if "stage" not in history:
         return {ONLY_STAGE: best_epoch + 1}
-    stages = history.groupby("stage", sort=False)
-    return {str(stage): int(rows[monitor].reset_index(drop=True).idxmax()) + 1 for stage, rows in stages}
+    epochs = {}
+    for stage, rows in history.groupby("stage", sort=False):
+        # A stage may go by a metric of its own.
+        metrics = [name for name in rows if "@" in name and rows[name].notna().any()]
+        by = monitor if monitor in metrics else metrics[0]
+        epochs[str(stage)] = int(rows[by].reset_index(drop=True).idxmax()) + 1
+    return epochs

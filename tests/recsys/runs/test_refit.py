@@ -69,6 +69,8 @@ def test_best_epochs_are_each_stages_own(tmp_path):
     )
     assert best_epochs(tmp_path, 4, "ndcg@20") == {"a": 2, "b": 2}
     assert best_epochs(tmp_path, None, "ndcg@20") == {}
+    (tmp_path / "history.csv").write_text("epoch,ndcg@20,recall@5,stage\n0,0.1,,a\n1,,0.2,b\n2,,0.3,b\n")
+    assert best_epochs(tmp_path, 2, "ndcg@20") == {"a": 1, "b": 2}, "a stage with a metric of its own"
 
 
 def test_command_line(recsys, tmp_path):
