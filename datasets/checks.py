@@ -84,13 +84,32 @@ def check_ids(column: pd.Series, source: str) -> None:
         )
 
 
+def floats(column: pd.Series) -> np.ndarray:
+    """(n,) float64, NaN where an entry is no number, infinity where it is beyond all floats.
+
+    Raises:
+        TypeError: the column holds lists or other objects.
+    """
+    try:
+        return np.asarray(pd.to_numeric(column, errors="coerce"), dtype=np.float64)
+    except OverflowError:  # whole numbers of hundreds of digits
+        return np.array([_float(value) for value in column])
+
+
+def _float(value: object) -> float:
+    try:
+        return float(str(value))
+    except ValueError:
+        return float("nan")
+
+
 def to_numbers(column: pd.Series, source: str) -> np.ndarray:
     """(n,) float64; DataError names the first entry that is not a finite number. Truth values, complex numbers,
     moments and lists are none."""
     if column.dtype.kind in "bcMm":
         raise DataError(f"{source}: column {column.name} holds {column.dtype} values, expected numbers")
     try:
-        numeric = np.asarray(pd.to_numeric(column, errors="coerce"), dtype=np.float64)
+        numeric = floats(column)
     except TypeError:
         raise DataError(
             f"{source}: column {column.name} holds lists or other objects, expected numbers"
@@ -112,7 +131,7 @@ def row_numbers(column: pd.Series, source: str, catalogue: Catalogue | None = No
     if column.dtype.kind in "iu":
         ids = column.to_numpy().astype(np.int64)
     else:
-        numeric = np.asarray(pd.to_numeric(column, errors="coerce"), dtype=np.float64)
+        numeric = floats(column)
         bad = ~(np.abs(numeric) < 2**53) | (np.floor(numeric) != numeric)
         if bad.any():
             value = column.iloc[int(np.argmax(bad))]

@@ -7,7 +7,7 @@ from pathlib import PurePath
 import numpy as np
 import pandas as pd
 
-from recsys.datasets.checks import place, to_numbers
+from recsys.datasets.checks import floats, place, to_numbers
 from recsys.errors import DataError
 
 UNITS = {"seconds": 1.0, "milliseconds": 1e3, "microseconds": 1e6, "nanoseconds": 1e9}
@@ -28,7 +28,7 @@ def to_timestamps(column: pd.Series, source: str) -> tuple[np.ndarray, list[str]
     """
     name = PurePath(source).name
     if not pd.api.types.is_datetime64_any_dtype(column):
-        numeric = np.asarray(pd.to_numeric(column, errors="coerce"), dtype=np.float64)
+        numeric = floats(column)
         if not len(column) or np.isfinite(numeric).mean() > 0.5:
             seconds = to_numbers(column, source)
             for unit, factor in UNITS.items():

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from recsys.datasets.checks import whole_numbers
+from recsys.datasets.checks import floats, whole_numbers
 from recsys.datasets.content.features import reduced
 from recsys.datasets.dataset import Modality
 from recsys.errors import DataError
@@ -92,7 +92,7 @@ def number(
 
 def _numbers(texts: Sequence[str], source: str) -> np.ndarray:
     """(n,) float64, NaN for an empty cell."""
-    values = pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce").to_numpy(np.float64)
+    values = floats(pd.Series(texts, dtype=object))
     bad = ~np.isfinite(values) & np.array([text.strip() != "" for text in texts], dtype=bool)
     if bad.any():
         raise DataError(f"{source}: '{texts[int(np.argmax(bad))]}' is not a finite number")

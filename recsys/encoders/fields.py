@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from recsys.datasets.checks import floats
 from recsys.datasets.dataset import Modality
 from recsys.errors import UserError, nearest
 from recsys.inputs.training_data import TrainingData
@@ -45,7 +46,7 @@ class Numbers:
     """A number as its place between the two nearest of at most 16 knots, which are quantiles of `column`."""
 
     def __init__(self, column: pd.Series):
-        values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
+        values = floats(column)
         values = values[np.isfinite(values)]
         self.knots = np.unique(np.quantile(values, np.linspace(0, 1, KNOTS)))
 
@@ -54,7 +55,7 @@ class Numbers:
 
     def __call__(self, column: pd.Series) -> Modality:
         """Numbers beyond the outer knots count as these; a row without a number lacks the field."""
-        values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
+        values = floats(column)
         known = np.isfinite(values)
         place = np.interp(np.where(known, values, self.knots[0]), self.knots, np.arange(len(self)))
         rows = np.maximum(0, 1 - np.abs(place[:, None] - np.arange(len(self)))) * known[:, None]
@@ -99,8 +100,8 @@ class AttributeFields:
 
 def _coder(column: pd.Series) -> Words | Numbers:
     filled = column[column.notna() & (column.astype(str) != "")]
-    numeric = pd.to_numeric(filled, errors="coerce")
-    number = len(filled) > 0 and numeric.notna().all() and numeric.nunique() > CATEGORIES
+    numeric = floats(filled)
+    number = len(filled) > 0 and not np.isnan(numeric).any() and len(np.unique(numeric)) > CATEGORIES
     return Numbers(filled) if number else Words(filled)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from recsys.datasets.checks import check_ids, make_modality, need_columns, place, positions
+from recsys.datasets.checks import check_ids, floats, make_modality, need_columns, place, positions
 from recsys.datasets.content.columns import cells
 from recsys.datasets.content.encode import encode
 from recsys.datasets.dataset import Dataset, Modality
@@ -159,7 +159,7 @@ def columns_of(
 def _spread(table: pd.DataFrame, name: str, parts: list[str], source: str) -> tuple[np.ndarray, np.ndarray]:
     wanted = [f"{name}.{number}" for number in range(len(parts))]
     need_columns(parts, wanted, source)
-    values = np.column_stack([pd.to_numeric(table[c], errors="coerce").to_numpy(np.float64) for c in wanted])
+    values = np.column_stack([floats(table[c]) for c in wanted])
     empty = table[wanted].isna().to_numpy()
     bad = (np.isnan(values) & ~empty.all(axis=1, keepdims=True)).any(axis=1)
     if bad.any():
@@ -275,5 +275,5 @@ def _attributes(
             )
         else:
             column = pd.Series(given[name]).reset_index(drop=True)
-            frame[name] = pd.to_numeric(column, errors="coerce") if numeric else _texts(column)
+            frame[name] = floats(column) if numeric else _texts(column)
     return frame

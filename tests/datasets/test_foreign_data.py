@@ -192,3 +192,16 @@ def test_the_type_of_a_parquet_column_counts_and_not_what_pandas_noted_of_it(tmp
     table = pa.table({"user": pa.array([np.inf, 1.0])}).replace_schema_metadata(noted)
     pq.write_table(table, tmp_path / "x.parquet")
     assert read_parquet(tmp_path / "x.parquet")["user"].dtype == np.float64
+
+
+def test_whole_numbers_beyond_all_floats_are_no_numbers(tmp_path):
+    from recsys.datasets.checks import floats, row_numbers, to_numbers
+    from recsys.datasets.times import to_timestamps
+
+    column = pd.Series([1, int("9" * 400), "x"], dtype=object, name="n")
+    assert floats(column)[:2].tolist() == [1.0, np.inf] and np.isnan(floats(column)[2])
+    for read in (row_numbers, to_numbers):
+        with pytest.raises(DataError, match="n is '9"):
+            read(column.iloc[:2], "log.inter")
+    with pytest.raises(DataError, match="expected seconds since 1970"):
+        to_timestamps(column.iloc[:2], "log.inter")

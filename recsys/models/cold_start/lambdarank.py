@@ -11,6 +11,7 @@ import pandas as pd
 import scipy.sparse as sp
 import torch
 
+from recsys.datasets.checks import floats
 from recsys.encoders.fields import AttributeFields, Numbers, context_fields
 from recsys.errors import UserError
 from recsys.evaluation.scorers import Scorer
@@ -223,7 +224,7 @@ def _table(columns: AttributeFields, frame: pd.DataFrame, n: int) -> np.ndarray:
     for name, coder in columns.coders.items():
         column = frame[name].reset_index(drop=True) if name in frame else pd.Series([""] * n)
         if isinstance(coder, Numbers):
-            parts.append(pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)[:, None])
+            parts.append(floats(column)[:, None])
         else:
             words = coder(column)
             parts.append(np.where(words.mask[:, None], sp.csr_array(words.features).toarray(), np.nan))

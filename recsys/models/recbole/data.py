@@ -15,6 +15,7 @@ from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 from torch import Tensor
 
+from recsys.datasets.checks import floats
 from recsys.errors import UserError, nearest
 from recsys.inputs.training_data import TrainingData
 
@@ -85,7 +86,7 @@ def _number(column: pd.Series) -> Attribute | None:
         return None
 
     def code(column: pd.Series) -> Tensor:
-        values = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
+        values = floats(column)
         pair = np.column_stack([(values - low) / (high - low), np.ones_like(values)])
         return torch.from_numpy(np.where(np.isfinite(values)[:, None], pair, 0).astype(np.float32))
 
