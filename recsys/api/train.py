@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from recsys.api.models import ModelMaker, ModelSpec, spec_of
-from recsys.api.trained_run import TrainedRun, keep_data
+from recsys.api.trained_run import TrainedRun, train_config
 from recsys.datasets.cards import load_dataset
 from recsys.datasets.dataset import Dataset
 from recsys.errors import UserError
-from recsys.runs.artifacts import MASK, make_folder
+from recsys.runs.artifacts import MASK
 from recsys.runs.config import RunConfig
-from recsys.runs.run import execute, load_run, prepare
 from recsys.settings import build, merge
-from recsys.terminal import PlainConsole
 
 
 def train(
@@ -98,32 +95,6 @@ def train(
     }
     config: RunConfig = build(RunConfig, values, "train")
     return train_config(config, dataset, folder, resume=resume, progress=progress)
-
-
-def train_config(
-    config: RunConfig,
-    dataset: Dataset,
-    folder: str | Path | None = None,
-    *,
-    resume: bool = False,
-    progress: bool = False,
-) -> TrainedRun:
-    """What `train` makes of a configuration."""
-    console = PlainConsole(stderr=True) if progress else None
-    if folder is None:
-        if resume:
-            raise UserError("resume=True goes on with the run of a folder; name it with folder=")
-        temporary = TemporaryDirectory(prefix="recsys-")
-        run = prepare(config, dataset)
-        execute(run, Path(temporary.name), resume=True, console=console)
-        return TrainedRun(run, Path(temporary.name), temporary)
-    path = Path(folder)
-    run = prepare(config, dataset)
-    make_folder(path, resume)
-    if dataset.origin is None:
-        run.config = run.config.model_copy(update={"dataset": keep_data(dataset, path)})
-    execute(run, path, resume=True, console=console)
-    return TrainedRun(load_run(path) if resume else run, path)
 
 
 def dataset_of(data: Dataset | str) -> Dataset:

@@ -24,9 +24,10 @@ from recsys.runs.export import export_vectors
 from recsys.runs.new_data import new_items_of_frame, new_users_of
 from recsys.runs.recommend import Recipients, catalogue_users, new_users, recommend_to, top_k
 from recsys.runs.refit import refit_config
-from recsys.runs.run import Run
+from recsys.runs.run import Run, execute, prepare
 from recsys.runs.run import load_run as load
 from recsys.runs.versions import data_checksum
+from recsys.terminal import PlainConsole
 
 if TYPE_CHECKING:
     from narwhals.typing import IntoDataFrame
@@ -226,8 +227,6 @@ class TrainedRun:
             >>> served.config.split, served.config.refit.epochs["model"] == tested.metrics.values["best_epoch"] + 1
             ('none', True)
         """
-        from recsys.api.train import train_config
-
         return train_config(refit_config(self._run, self._folder), self.dataset, folder)
 
     def save(self, folder: str | Path) -> Path:
@@ -257,6 +256,32 @@ class TrainedRun:
         shown = ", ".join(f"{name} {test[name]:.4f}" for name in ("recall@20", "ndcg@20") if name in test)
         shown = f": {shown}" if shown else ""
         return f"<{config.model} on {self.dataset.name}, split {config.split}, seed {config.seed}{shown}>"
+
+
+def train_config(
+    config: RunConfig,
+    dataset: Dataset,
+    folder: str | Path | None = None,
+    *,
+    resume: bool = False,
+    progress: bool = False,
+) -> TrainedRun:
+    """What `recsys.train` makes of a configuration."""
+    console = PlainConsole(stderr=True) if progress else None
+    if folder is None:
+        if resume:
+            raise UserError("resume=True goes on with the run of a folder; name it with folder=")
+        temporary = TemporaryDirectory(prefix="recsys-")
+        run = prepare(config, dataset)
+        execute(run, Path(temporary.name), resume=True, console=console)
+        return TrainedRun(run, Path(temporary.name), temporary)
+    path = Path(folder)
+    run = prepare(config, dataset)
+    make_folder(path, resume)
+    if dataset.origin is None:
+        run.config = run.config.model_copy(update={"dataset": keep_data(dataset, path)})
+    execute(run, path, resume=True, console=console)
+    return TrainedRun(load(path) if resume else run, path)
 
 
 def keep_data(dataset: Dataset, folder: Path) -> str:
