@@ -17,6 +17,7 @@ SPLITS = Registry(
         "cold-item": "recsys.datasets.splits:cold_item",
         "cold-user": "recsys.datasets.splits:cold_user",
         "bundle:predefined": "recsys.datasets.bundle_splits:predefined",
+        "bundle:none": "recsys.datasets.splits:none",
         "bundle:random": "recsys.datasets.bundle_splits:random",
         "bundle:cold-item": "recsys.datasets.bundle_splits:cold_item",
     },

@@ -262,7 +262,7 @@ def report_training(run: Run, metrics: dict[str, Any], folder: Path, screen: Con
     screen.print(metrics_table(metrics))
     if run.config.metrics and metrics["test"]:
         screen.print(asked_table(metrics, run.config.metrics))
-    if run.config.task == "bundle":
+    if run.config.task == "bundle" and metrics["test"]:
         from recsys.runs.complete import examples_table
 
         screen.print(examples_table(run))

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from recsys.errors import UserError, nearest
 from recsys.evaluation.ranking import LOWEST
+from recsys.inputs.requests import QueryUsers
 from recsys.runs.run import Run
 from recsys.runs.tables import make_table
 
@@ -37,11 +38,10 @@ def complete(run: Run, items: Sequence[str], k: int = 10) -> pd.DataFrame:
         unknown = wanted[int(np.argmax(numbers < 0))]
         raise UserError(f"'{dataset.name}' has no item '{unknown}'{nearest(unknown, dataset.item_ids)}")
     numbers = np.unique(numbers)
-    # The bundle takes the place of one that training has not seen.
-    place = np.flatnonzero(~run.data.warm_users)[:1]
-    entries = np.ones(len(numbers), dtype=np.float32), (np.repeat(place, len(numbers)), numbers)
-    support = sp.csr_array(sp.coo_array(entries, shape=(dataset.n_users, dataset.n_items)))
-    scores = run.model.scorer(run.data.query_users(support))(place)[0].cpu().numpy()
+    entries = np.ones(len(numbers), dtype=np.float32), (np.zeros_like(numbers), numbers)
+    given = sp.csr_array(sp.coo_array(entries, shape=(1, dataset.n_items)))
+    bundle = QueryUsers(np.array([-1]), given, run.data.user_attributes.iloc[:0])
+    scores = run.model.scorer(bundle)(np.array([0]))[0].cpu().numpy()
     scores[numbers] = -np.inf
     order = np.argsort(-scores, kind="stable")[:k]
     order = order[scores[order] > LOWEST]

@@ -136,6 +136,7 @@ def test_bundles_have_protocols_of_their_own():
         "predefined",
         "random",
         "cold-item",
+        "none",
     }
     with pytest.raises(DataError, match="no split of bundles 'leave-one-out'"):
         make_split(view, "leave-one-out")

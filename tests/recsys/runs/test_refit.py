@@ -126,3 +126,13 @@ def test_a_resumed_training_on_everything_ends_alike(recsys, tmp_path):
     ours, theirs = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
     assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
     assert json.loads((tmp_path / "cut" / "metrics.json").read_text())["epochs"] == 3
+
+
+def test_bundles_are_refitted_too(shared_data, recsys):
+    root = ["--data-root", str(shared_data)]
+    bundles = ["--task", "bundle", "--dataset", "bundle-clothing", *root]
+    assert recsys("train", "--model", "cooccurrence", *bundles, "--out", "tested")[0] == 0
+    assert recsys("train", "--refit", "tested", "--out", "served", *root)[0] == 0
+    for name in ("tested", "served"):
+        status, out, _ = recsys("complete", "--run", name, "--items", "209740", "--k", "2", *root)
+        assert status == 0 and "to complete 209740" in out
