@@ -124,7 +124,7 @@ def completed(line, root):
         ("recsys train --model light", {"lightgcn"}),
         ("recsys train --dataset to", {"toy"}),
         ("recsys train --split cold", {"cold-item", "cold-user"}),
-        ("recsys train --task bundle --split ", {"predefined", "random", "cold-item"}),
+        ("recsys train --task bundle --split ", {"predefined", "random", "cold-item", "none"}),
         ("recsys train --metric ndcg@", {"ndcg@5", "ndcg@10", "ndcg@20", "ndcg@50"}),
         ("recsys train --model mmhcl --set item_", {"item_layers=", "item_contrast="}),
         ("recsys train --model mmhcl --set learn", {"learning_rate="}),
