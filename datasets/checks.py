@@ -29,7 +29,7 @@ DTYPES = {
 }
 """The columns of a Dataset's interactions."""
 
-NO_IDS = (bool, np.bool_, list, tuple, set, dict, np.ndarray)
+NO_IDS = (bool, np.bool_, bytes, list, tuple, set, dict, np.ndarray)
 MAX_GAP = 100
 """Row-number ids may leave gaps; ids this many times sparser than the rows are no row numbers."""
 
@@ -64,7 +64,7 @@ def need_columns(columns: Iterable[str], expected: Iterable[str], source: str) -
 
 
 def check_ids(column: pd.Series, source: str) -> None:
-    """DataError for truth values, fractions, lists and mappings, which are no ids, and for text that holds a NUL, which
+    """DataError for truth values, fractions, bytes, lists and mappings, no ids, and for text that holds a NUL, which
     arrays of text would cut off."""
     if pd.api.types.is_bool_dtype(column):
         raise DataError(f"{source}: column {column.name} holds truth values, expected ids")

@@ -205,3 +205,15 @@ def test_whole_numbers_beyond_all_floats_are_no_numbers(tmp_path):
             read(column.iloc[:2], "log.inter")
     with pytest.raises(DataError, match="expected seconds since 1970"):
         to_timestamps(column.iloc[:2], "log.inter")
+
+
+def test_bytes_are_no_ids(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from recsys.datasets.checks import to_codes
+    from recsys.datasets.files import read_parquet
+
+    pq.write_table(pa.table({"user": pa.array([b"a", b"b"])}), tmp_path / "x.parquet")
+    with pytest.raises(DataError, match="expected an id"):
+        to_codes(read_parquet(tmp_path / "x.parquet")["user"], "x.parquet")
