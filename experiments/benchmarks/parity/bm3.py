@@ -8,11 +8,12 @@ from unittest import mock
 import torch
 
 from recsys.experiments.benchmarks.parity.compare import (
+    UNTRAINED_FEATURES,
     Comparison,
     Source,
     gradients,
     matrix,
-    put,
+    put_id_tables,
     put_linear,
 )
 from recsys.experiments.benchmarks.parity.foreign import mmrec
@@ -38,8 +39,7 @@ def compare(folder: Path, given: Material) -> Comparison:
     ours = given.ours(BM3, layers=1, dropout=dropped, contrast=2.0, reg=0.1, features="trained")
     how = {"n_layers": 1, "reg_weight": 0.1, "cl_weight": 2.0, "dropout": dropped}
     with mmrec(folder, "BM3", given.interactions, given.features, **how) as theirs:
-        put(ours.user_table, theirs.user_embedding.weight)
-        put(ours.item_table, theirs.item_id_embedding.weight)
+        put_id_tables(ours, theirs)
         put_linear(ours.predict, theirs.predictor)
         put_linear(ours.project[0], theirs.image_trs)
         put_linear(ours.project[1], theirs.text_trs)
@@ -65,11 +65,6 @@ def compare(folder: Path, given: Material) -> Comparison:
             own_loss = sum(ours.loss(batch).values())
         found.loss("all terms, same entries dropped", own_loss, loss)
         expected, got = gradients(theirs, loss), gradients(ours, own_loss)
-        for name, other in SAME.items():
-            found.gradients(name, got[name], expected[other])
-    found.depart(
-        "raw features are unit rows and are not trained",
-        "an item that arrives later has no trained features",
-        "`features: trained` (compared above)",
-    )
+        found.parameters(SAME, got, expected)
+    found.depart(*UNTRAINED_FEATURES)
     return found

@@ -78,8 +78,7 @@ def compare(folder: Path, given: Material) -> Comparison:
         of_users = [expected[f"{name}_preference"] for name in ("v", "t", "id")]
         found.gradients("user_table", got["user_table"], torch.cat(of_users, 1))
         found.gradients("user_logits", got["user_logits"], expected["theta"][:, :, 0])
-        for name, other in SAME.items():
-            found.gradients(name, got[name], expected[other])
+        found.parameters(SAME, got, expected)
     found.depart(
         "scores take s = 1/2",
         "the code ranks with the s that the last training step drew: the same weights give other scores",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,12 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
+UNTRAINED_FEATURES = (
+    "raw features are unit rows and are not trained",
+    "an item that arrives later has no trained features",
+    "`features: trained` (compared above)",
+)
+"""A departure of several models, as `Comparison.depart` takes it."""
 KINDS = ("graphs", "vectors", "loss", "gradients")
 BOUND = 1e-6
 """A model agrees where no difference that is not a named departure is larger."""
@@ -70,6 +77,17 @@ class Comparison:
         """Compare two gradients of one shape."""
         self.rows.append(("gradients", what, difference(ours, theirs)))
 
+    def parameters(
+        self,
+        same: Mapping[str, str],
+        ours: Mapping[str, Tensor],
+        theirs: Mapping[str, Tensor],
+        when: str = "",
+    ) -> None:
+        """Compare the gradients of parameters: our name -> theirs; `when` stands behind the name."""
+        for name, other in same.items():
+            self.gradients(name + when, ours[name], theirs[other])
+
     def depart(self, what: str, reason: str, option: str, measured: float | None = None) -> None:
         """Note a departure."""
         self.departures.append(Departure(what, reason, option, measured))
@@ -113,6 +131,12 @@ def put_linear(ours: nn.Linear, theirs: nn.Linear) -> None:
     put(ours.weight, theirs.weight)
     if ours.bias is not None:
         put(ours.bias, theirs.bias)
+
+
+def put_id_tables(ours: Any, theirs: nn.Module) -> None:
+    """Overwrite a model's ID tables with those of a model of MMRec's form."""
+    put(ours.user_table, theirs.user_embedding.weight)
+    put(ours.item_table, theirs.item_id_embedding.weight)
 
 
 @torch.no_grad()

@@ -8,11 +8,12 @@ from unittest import mock
 import torch
 
 from recsys.experiments.benchmarks.parity.compare import (
+    UNTRAINED_FEATURES,
     Comparison,
     Source,
     gradients,
     matrix,
-    put,
+    put_id_tables,
     put_linear,
 )
 from recsys.experiments.benchmarks.parity.foreign import mmrec
@@ -46,8 +47,7 @@ def compare(folder: Path, given: Material) -> Comparison:
     )
     how = {"n_mm_layers": 1, "n_ui_layers": 2, "reg_weight": 1e-3, "dropout": 0.8, "mm_image_weight": 0.1}
     with mmrec(folder, "FREEDOM", given.interactions, given.features, lambda_coeff=0.9, **how) as theirs:
-        put(ours.user_table, theirs.user_embedding.weight)
-        put(ours.item_table, theirs.item_id_embedding.weight)
+        put_id_tables(ours, theirs)
         put_linear(ours.projections[0], theirs.image_trs)
         put_linear(ours.projections[1], theirs.text_trs)
         ours.start_epoch(0, torch.Generator().manual_seed(0))
@@ -66,12 +66,7 @@ def compare(folder: Path, given: Material) -> Comparison:
         loss, own_loss = theirs.calculate_loss(triple(batch)), sum(ours.loss(batch).values())
         found.loss("all terms", own_loss, loss)
         expected, got = gradients(theirs, loss), gradients(ours, own_loss)
-        for name, other in SAME.items():
-            found.gradients(name, got[name], expected[other])
-    found.depart(
-        "raw features are unit rows and are not trained",
-        "an item that arrives later has no trained features",
-        "`features: trained` (compared above)",
-    )
+        found.parameters(SAME, got, expected)
+    found.depart(*UNTRAINED_FEATURES)
     found.depart("modalities weigh the same in the item graph", "no reason to prefer one", "`weights`")
     return found

@@ -11,12 +11,14 @@ from pathlib import Path
 import torch
 
 from recsys.experiments.benchmarks.parity.compare import (
+    UNTRAINED_FEATURES,
     Comparison,
     Source,
     difference,
     gradients,
     matrix,
     put,
+    put_id_tables,
     put_linear,
 )
 from recsys.experiments.benchmarks.parity.foreign import foreign, widened
@@ -49,8 +51,7 @@ def compare(folder: Path, given: Material) -> Comparison:
         torch.manual_seed(0)
         model = importlib.import_module("Models").LATTICE
         theirs = widened(model(*given.shape, WIDTH, [WIDTH, WIDTH], [0.1, 0.1], *features))
-        put(ours.user_table, theirs.user_embedding.weight)
-        put(ours.item_table, theirs.item_id_embedding.weight)
+        put_id_tables(ours, theirs)
         put(ours.logits, theirs.modal_weight)
         put_linear(ours.projections[0], theirs.image_trs)
         put_linear(ours.projections[1], theirs.text_trs)
@@ -87,11 +88,7 @@ def compare(folder: Path, given: Material) -> Comparison:
         "`interactions: self-loops` (compared above)",
         apart,
     )
-    found.depart(
-        "raw features are unit rows and are not trained",
-        "an item that arrives later has no trained features",
-        "`features: trained` (compared above)",
-    )
+    found.depart(*UNTRAINED_FEATURES)
     found.depart(
         "learned edges have positive cosines", "a negative weight has no square root of a degree", "none"
     )

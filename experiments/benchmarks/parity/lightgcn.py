@@ -46,6 +46,5 @@ def compare(folder: Path, given: Material) -> Comparison:
         loss, own_loss = bpr + 1e-4 * penalty, sum(ours.loss(batch).values())
         found.loss("all terms", own_loss, loss)
         expected, got = gradients(theirs, loss), gradients(ours, own_loss)
-        for name, other in SAME.items():
-            found.gradients(name, got[name], expected[other])
+        found.parameters(SAME, got, expected)
     return found

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from recsys.experiments.benchmarks.parity.compare import (
+    UNTRAINED_FEATURES,
     Comparison,
     Source,
     gradients,
     matrix,
-    put,
+    put_id_tables,
     put_linear,
 )
 from recsys.experiments.benchmarks.parity.foreign import mmrec
@@ -36,8 +37,7 @@ def compare(folder: Path, given: Material) -> Comparison:
     ours = given.ours(MGCN, layers=2, item_layers=1, k=5, contrast=0.01, reg=1e-4, features="trained")
     how = {"cl_loss": 0.01, "n_ui_layers": 2, "n_layers": 1, "reg_weight": 1e-4}
     with mmrec(folder, "MGCN", given.interactions, given.features, **how) as theirs:
-        put(ours.user_table, theirs.user_embedding.weight)
-        put(ours.item_table, theirs.item_id_embedding.weight)
+        put_id_tables(ours, theirs)
         for layers, modules in (
             (ours.project, (theirs.image_trs, theirs.text_trs)),
             (ours.purify, (theirs.gate_v[0], theirs.gate_t[0])),
@@ -56,11 +56,6 @@ def compare(folder: Path, given: Material) -> Comparison:
         loss, own_loss = theirs.calculate_loss(triple(batch)), sum(ours.loss(batch).values())
         found.loss("all terms", own_loss, loss)
         expected, got = gradients(theirs, loss), gradients(ours, own_loss)
-        for name, other in SAME.items():
-            found.gradients(name, got[name], expected[other])
-    found.depart(
-        "raw features are unit rows and are not trained",
-        "an item that arrives later has no trained features",
-        "`features: trained` (compared above)",
-    )
+        found.parameters(SAME, got, expected)
+    found.depart(*UNTRAINED_FEATURES)
     return found

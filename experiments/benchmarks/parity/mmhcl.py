@@ -75,8 +75,7 @@ def _with(backbone: str, folder: Path, given: Material, found: Comparison) -> No
         loss, own_loss = bpr + penalty + contrast, sum(ours.loss(batch).values())
         found.loss(f"all terms, {backbone}", own_loss, loss)
         expected, got = gradients(theirs, loss), gradients(ours, own_loss)
-        for name, other in SAME.items():
-            found.gradients(f"{name}, {backbone}", got[name], expected[other])
+        found.parameters(SAME, got, expected, f", {backbone}")
 
 
 def _write_data(work: Path, given: Material) -> None:

@@ -84,8 +84,7 @@ def compare(folder: Path | None, given: Material) -> Comparison:
     for name, value in own.items():
         found.loss(name, value, terms[name])
     expected, got = gradients(ours, sum(terms.values())), gradients(ours, sum(own.values()))
-    for name in SAME:
-        found.gradients(name, got[name], expected[name])
+    found.parameters({name: name for name in SAME}, got, expected)
     return found
 
 
