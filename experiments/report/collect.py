@@ -17,9 +17,8 @@ from recsys.experiments.bench.config import Job
 from recsys.experiments.bench.jobs import ERROR_FILE, JOB_FILE
 from recsys.experiments.bench.results import RESULTS_FILE, Draw, Scored, read_json, read_scored
 from recsys.experiments.bench.sweep import config_title
-from recsys.files import check_regular
 from recsys.inputs.corruption import CONTROLS, ContentCorruption
-from recsys.runs.artifacts import CONFIG_FILE, HISTORY_FILE, METRICS_FILE, read_environment, read_metrics
+from recsys.runs.artifacts import CONFIG_FILE, METRICS_FILE, read_environment, read_history, read_metrics
 from recsys.runs.config import RunConfig, load_config
 
 NAMED_SETTINGS = 3
@@ -177,7 +176,7 @@ def _read(folder: Path, name: str) -> StoredRun:
     scored = read_scored(folder, label, (config.split_seed, config.seed))
     environment = read_environment(folder)
     title = _name(label, config)
-    return StoredRun(name, title, config, scored, job, environment, _history(folder))
+    return StoredRun(name, title, config, scored, job, environment, read_history(folder))
 
 
 def _name(label: str, config: RunConfig) -> str:
@@ -192,18 +191,6 @@ def _title(folder: Path) -> str:
         return title if isinstance(title, str) else _name(label, load_config(folder)) if label else ""
     except UserError:
         return ""
-
-
-def _history(folder: Path) -> pd.DataFrame | None:
-    path = folder / HISTORY_FILE
-    if not path.exists():
-        return None
-    check_regular(path)
-    try:
-        return pd.read_csv(path).apply(pd.to_numeric)
-    except (OSError, ValueError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path} is not readable ({reason}); delete the folder and run again") from None
 
 
 def _labelled(runs: Sequence[StoredRun]) -> list[StoredRun]:

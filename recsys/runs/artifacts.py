@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from recsys.datasets.cards import CARD_FILE
 from recsys.datasets.dataset import Provenance
 from recsys.errors import UserError
-from recsys.files import cannot_write, parse_json, write_text
+from recsys.files import cannot_write, check_regular, parse_json, write_text
 from recsys.training.filenames import HISTORY_FILE, MODEL_FILE, RESUME_FILE
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "CONFIG_FILE",
@@ -180,6 +183,28 @@ def read_metrics(folder: Path) -> dict[str, Any] | None:
         raise UserError(
             f"{path} is not from a finished run ({reason}delete the folder and run again)"
         ) from None
+
+
+def read_history(folder: Path) -> pd.DataFrame | None:
+    """A row for each epoch of the run in `folder`, with numbers and, where it was trained in stages, text in `stage`;
+    None where it leaves no history.
+
+    Raises:
+        UserError: its history.csv is damaged.
+    """
+    import pandas as pd
+
+    path = folder / HISTORY_FILE
+    if not path.exists():
+        return None
+    check_regular(path)
+    try:
+        frame = pd.read_csv(path)
+        numbers = [name for name in frame if name != "stage"]
+        return frame.assign(**frame[numbers].apply(pd.to_numeric))
+    except (OSError, ValueError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path} is not readable ({reason}); delete the folder and run again") from None
 
 
 def read_environment(folder: Path) -> dict[str, Any]:

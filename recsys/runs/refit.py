@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
-
 from recsys.datasets.splits import EVERYTHING
 from recsys.errors import UserError
-from recsys.runs.artifacts import HISTORY_FILE, read_metrics
+from recsys.runs.artifacts import read_history, read_metrics
 from recsys.runs.config import Refit, RunConfig
 from recsys.runs.run import Run
 from recsys.training.filenames import ONLY_STAGE
@@ -42,8 +40,8 @@ def best_epochs(folder: Path, best_epoch: int | None, monitor: str) -> dict[str,
     closed form."""
     if best_epoch is None:
         return {}
-    history = pd.read_csv(folder / HISTORY_FILE)
-    if "stage" not in history:
+    history = read_history(folder)
+    if history is None or "stage" not in history:
         return {ONLY_STAGE: best_epoch + 1}
     epochs = {}
     for stage, rows in history.groupby("stage", sort=False):

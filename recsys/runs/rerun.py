@@ -11,7 +11,8 @@ from rich.console import Console
 
 from recsys.errors import UserError
 from recsys.files import parse_json
-from recsys.runs.artifacts import ENVIRONMENT_FILE, METRICS_FILE, MODEL_FILE, new_folder, read_metrics
+from recsys.models.base import Model
+from recsys.runs.artifacts import ENVIRONMENT_FILE, METRICS_FILE, new_folder, read_metrics
 from recsys.runs.config import load_config
 from recsys.runs.run import execute, prepare
 from recsys.runs.tables import make_table
@@ -47,7 +48,11 @@ def run_again(
         console.print(line, markup=False, soft_wrap=True)
     old, new = dict(figures(before)), dict(figures(now))
     if not before["test"]:
-        old, new = old | weight_sums(folder), new | weight_sums(target)
+        from recsys.training.weights import load_model
+
+        new |= weight_sums(run.model)
+        load_model(run.model, folder)
+        old |= weight_sums(run.model)
     differing = {
         name: (old.get(name, math.nan), new.get(name, math.nan))
         for name in sorted(old.keys() | new.keys())
@@ -70,12 +75,9 @@ def figures(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
             yield name, value
 
 
-def weight_sums(folder: Path) -> dict[str, float]:
-    """Of a run without test figures: each array's sum of magnitudes."""
-    from safetensors.torch import load_file
-
-    arrays = load_file(folder / MODEL_FILE)
-    return {f"sum of |{name}|": float(array.double().abs().sum()) for name, array in arrays.items()}
+def weight_sums(model: Model) -> dict[str, float]:
+    """Each array's sum of magnitudes, which stand for the figures of a run without a test."""
+    return {f"sum of |{name}|": float(array.double().abs().sum()) for name, array in model.arrays().items()}
 
 
 def _tell(differing: Mapping[str, tuple[float, float]], total: int, console: Console) -> None:

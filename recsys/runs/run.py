@@ -199,37 +199,37 @@ def execute(
     if not leads:
         return {}
     checked = run.data.ledger.audit(run.split.cold_users, run.split.cold_items)
-    if not len(run.split.test):
-        timing = {"graph": run.graph_seconds, "train_epoch_median": trained.pop("train_epoch_median")}
-        timing["total"] = run.graph_seconds + time.perf_counter() - start
-        reported = _names(run) | {"test_opened": 0} | trained | {"timing": timing, "leak_audit": checked}
-        write_json(
-            Environment(**about | {"notes": run.notes, "usage": usage(run.begun)}), folder / ENVIRONMENT_FILE
-        )
-        return _close(folder, reported)
     scored = time.perf_counter()
-    config, drawn = run.config, run.config.evaluate_users or None
-    evaluator = make_evaluator(
-        run.dataset, run.split, run.data, "test", drawn, metrics=config.wanted_metrics(), mask=config.mask
-    )
-    evaluation = evaluator.evaluate(run.model.scorer(run.data.query_users(run.support("test"))))
+    evaluation, figures = _tested(run) if len(run.split.test) else (None, {"test_opened": 0})
     timing = {
         "graph": run.graph_seconds,
         "train_epoch_median": trained.pop("train_epoch_median"),
         "evaluate": time.perf_counter() - scored,
         "total": run.graph_seconds + time.perf_counter() - start,
     }
-    reported = _names(run) | reported_figures(evaluation) | {"test_opened": 1} | trained
-    reported |= {"timing": timing, "leak_audit": checked}
-    answering = np.count_nonzero(np.diff(run.dataset.matrix(run.split.test).indptr))
-    if drawn and drawn < answering:
-        reported |= {"drawn": answering, "standard_error": standard_errors(evaluation, drawn / answering)}
-    write_json(
-        Environment(**about | {"notes": run.notes, "usage": usage(run.begun)}), folder / ENVIRONMENT_FILE
-    )
-    with atomic(folder / USERS_FILE) as temporary:
-        with_ids(evaluation.per_user, run.dataset).to_parquet(temporary, index=False)
+    reported = _names(run) | figures | trained | {"timing": timing, "leak_audit": checked}
+    about |= {"notes": run.notes, "usage": usage(run.begun)}
+    write_json(Environment(**about), folder / ENVIRONMENT_FILE)
+    if evaluation is not None:
+        with atomic(folder / USERS_FILE) as temporary:
+            with_ids(evaluation.per_user, run.dataset).to_parquet(temporary, index=False)
     return _close(folder, reported)
+
+
+def _tested(run: Run) -> tuple[Evaluation, dict[str, Any]]:
+    """The test of a trained run, and its figures under the names of metrics.json."""
+    config, drawn = run.config, run.config.evaluate_users or None
+    evaluator = make_evaluator(
+        run.dataset, run.split, run.data, "test", drawn, metrics=config.wanted_metrics(), mask=config.mask
+    )
+    evaluation = evaluator.evaluate(run.model.scorer(run.data.query_users(run.support("test"))))
+    figures = reported_figures(evaluation) | {"test_opened": 1}
+    if drawn:
+        answering = np.count_nonzero(np.diff(run.dataset.matrix(run.split.test).indptr))
+        if drawn < answering:
+            errors = standard_errors(evaluation, drawn / answering)
+            figures |= {"drawn": answering, "standard_error": errors}
+    return evaluation, figures
 
 
 def _close(folder: Path, reported: dict[str, Any]) -> dict[str, Any]:

@@ -56,3 +56,13 @@ def test_the_epoch_is_said_to_be_chosen_on_validation_where_it_was(recsys, tmp_p
     recsys("train", "--model", "lightgcn", "--dataset", "toy", "--out", "all/lightgcn", *small)
     page, _ = page_of(recsys, tmp_path)
     assert "Of 1 of 2 runs the epoch was chosen on the validation part." in page
+
+
+def test_a_run_in_stages_is_reported_with_a_curve_for_each(recsys, tmp_path):
+    components = "components={lightgcn: {}, cm3: {settings: {k: 3}}, pop: {}}"
+    small = ["--set", "max_epochs=2", "--set", components]
+    assert (
+        recsys("train", "--model", "confluence", "--dataset", "toy", "--out", "all/flagship", *small)[0] == 0
+    )
+    page, _ = page_of(recsys, tmp_path)
+    assert "Learning curves of confluence" in page and '"#missing"' not in page
