@@ -3,7 +3,7 @@
     python -m recsys.experiments.benchmarks.scale make --users 100000 --items 100000 --interactions 2000000 --out DIR
     python -m recsys.experiments.benchmarks.scale measure DIR [DIR ...] [--what load lightgcn freedom mmhcl ...]
     python -m recsys.experiments.benchmarks.scale run DIR
-    python -m recsys.experiments.benchmarks.scale accuracy CARD [--model lightgcn] [--epochs 60] [--steps 32 0]
+    python -m recsys.experiments.benchmarks.scale accuracy CARD [--model M] [--epochs 60] [--steps 32 0] [--seeds 0]
 
 `make` writes a data set; `measure` prints seconds and peak memory of each step on each set, every step in a process of
 its own, and for steps measured on two sets or more the exponent by which the seconds grow with the interactions. `run`
@@ -15,6 +15,7 @@ the best validation figure and the processor's seconds.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import subprocess
@@ -232,24 +233,26 @@ def whole_run(folder: Path, model: str) -> None:
                 sys.exit(done.stderr)
 
 
-def accuracy(card: str, model: str, epochs: int, steps: list[int], rates: list[float]) -> None:
-    """Print what a model reaches with each largest number of steps and each learning rate."""
+def accuracy(
+    card: str, model: str, epochs: int, steps: list[int], rates: list[float] | None, seeds: list[int]
+) -> None:
+    """Print what a model reaches with each largest number of steps, each learning rate and each seed."""
     from recsys.runs.config import RunConfig
     from recsys.runs.run import execute, prepare
 
-    for most in steps:
-        for rate in rates:
-            settings = {"max_epochs": epochs, "max_steps": most, "learning_rate": rate}
-            config = RunConfig(model=model, dataset=card, evaluate_users=EVALUATED, settings=settings)
-            start = time.process_time()
-            with tempfile.TemporaryDirectory() as out:
-                metrics = execute(prepare(config), Path(out) / "run")
-            print(
-                f"{model} on {card}: at most {most or 'any number of'} steps, batches of {metrics['batch_size']:,}, "
-                f"learning rate {metrics['learning_rate']:.4g}: best {metrics['best']:.4f} in epoch "
-                f"{metrics['best_epoch'] + 1} of {metrics['epochs']}, {time.process_time() - start:,.0f} CPU s",
-                flush=True,
-            )
+    for most, rate, seed in itertools.product(steps, rates or [None], seeds):
+        settings = {"max_epochs": epochs, "max_steps": most} | ({"learning_rate": rate} if rate else {})
+        config = RunConfig(model=model, dataset=card, seed=seed, evaluate_users=EVALUATED, settings=settings)
+        start = time.process_time()
+        with tempfile.TemporaryDirectory() as out:
+            metrics = execute(prepare(config), Path(out) / "run")
+        print(
+            f"{model} on {card}: at most {most or 'any number of'} steps, batches of {metrics['batch_size']:,}, "
+            f"learning rate {metrics['learning_rate']:.4g}, seed {seed}: best {metrics['best']:.4f} in epoch "
+            f"{metrics['best_epoch'] + 1} of {metrics['epochs']}, test NDCG@20 "
+            f"{metrics['test']['ndcg@20']:.4f}, {time.process_time() - start:,.0f} CPU s",
+            flush=True,
+        )
 
 
 def main() -> None:
@@ -273,14 +276,15 @@ def main() -> None:
     tried.add_argument("--model", default="lightgcn")
     tried.add_argument("--epochs", type=int, default=60)
     tried.add_argument("--steps", type=int, nargs="+", default=[32, 0])
-    tried.add_argument("--rates", type=float, nargs="+", default=[1e-3])
+    tried.add_argument("--rates", type=float, nargs="+")
+    tried.add_argument("--seeds", type=int, nargs="+", default=[0])
     options = parser.parse_args()
     if options.command == "make":
         make(options.out, options.users, options.items, options.interactions)
     elif options.command == "measure":
         measure([folder.resolve() for folder in options.folders], options.what)
     elif options.command == "accuracy":
-        accuracy(options.card, options.model, options.epochs, options.steps, options.rates)
+        accuracy(options.card, options.model, options.epochs, options.steps, options.rates, options.seeds)
     elif options.command == "step":
         print(json.dumps(step(options.what, options.folder)))
     else:
