@@ -2,12 +2,14 @@
 
     python -m recsys.experiments.benchmarks.scale make --users 100000 --items 100000 --interactions 2000000 --out DIR
     python -m recsys.experiments.benchmarks.scale measure DIR [DIR ...] [--what load lightgcn freedom mmhcl ...]
+    python -m recsys.experiments.benchmarks.scale forecast DIR [DIR ...] [--models lightgcn freedom mmhcl]
     python -m recsys.experiments.benchmarks.scale run DIR
     python -m recsys.experiments.benchmarks.scale accuracy CARD [--model M] [--epochs 60] [--steps 32 0] [--seeds 0]
 
 `make` writes a data set; `measure` prints seconds and peak memory of each step on each set, every step in a process of
 its own, and for steps measured on two sets or more the exponent by which the seconds grow with the interactions. `run`
 is a whole run: load, split, graphs, one epoch, a test on 10,000 users, recommendations for 1,000 and a report.
+`forecast` forecasts one epoch of each model on each set, carries it out, and prints both.
 `accuracy` trains a model on a data set with at most so many steps an epoch (0: batches of the usual size), and prints
 the best validation figure and the processor's seconds.
 """
@@ -18,6 +20,7 @@ import argparse
 import itertools
 import json
 import math
+import os
 import subprocess
 import sys
 import tempfile
@@ -102,9 +105,13 @@ def epoch(model: str, folder: Path, out: Path) -> dict[str, float]:
         evaluate_users=EVALUATED,
         settings={"max_epochs": 1},
     )
-    metrics = execute(prepare(config, dataset), out)
+    metrics = execute(prepare(config, dataset, forecasts=False), out)
     timing = metrics["timing"]
-    return {"seconds": timing["train_epoch_median"], "graphs": timing["graph"]}
+    return {
+        "seconds": timing["train_epoch_median"],
+        "graphs": timing["graph"],
+        "ranking": timing["evaluate"],
+    }
 
 
 def evaluate(folder: Path) -> dict[str, float]:
@@ -190,6 +197,35 @@ def measure(folders: list[Path], what: list[str]) -> None:
             )
 
 
+def forecasts(folders: list[Path], models: list[str]) -> None:
+    """Print what each run was forecast to take and what it took: memory, and seconds of the graphs, an epoch and the
+    test."""
+    from recsys.runs.config import RunConfig
+    from recsys.runs.forecast import forecast
+
+    for folder, model in itertools.product(folders, models):
+        card = str(folder / "card.yaml")
+        start = time.perf_counter()
+        expected = forecast(RunConfig(model=model, dataset=card, split="random", evaluate_users=EVALUATED))
+        took = time.perf_counter() - start
+        command = [sys.executable, "-m", "recsys.experiments.benchmarks.scale", "step", model, str(folder)]
+        with tempfile.TemporaryDirectory() as cache:
+            env = os.environ | {"RECSYS_CACHE": cache}
+            done = subprocess.run(command, capture_output=True, text=True, env=env)
+        if done.returncode:
+            print(f"{model:10s} {folder.name:10s} failed: {done.stderr.strip().splitlines()[-1]}", flush=True)
+            continue
+        found = json.loads(done.stdout.splitlines()[-1])
+        pairs = {
+            "memory GiB": (expected.memory / 2**30, found["GiB"]),
+            "graphs s": (expected.graphs, found["graphs"]),
+            "epoch s": (expected.epoch, found["seconds"]),
+            "test s": (expected.ranking, found["ranking"]),
+        }
+        said = "  ".join(f"{name} {a:.2f} for {b:.2f} ({a / b:.2f})" for name, (a, b) in pairs.items())
+        print(f"{model:10s} {folder.name:10s} {said}  (forecast in {took:.0f} s)", flush=True)
+
+
 def whole_run(folder: Path, model: str) -> None:
     """A run as its user starts it, command by command, with the seconds and the memory of each."""
     with tempfile.TemporaryDirectory() as temporary:
@@ -265,6 +301,9 @@ def main() -> None:
     measuring = commands.add_parser("measure")
     measuring.add_argument("folders", type=Path, nargs="+")
     measuring.add_argument("--what", nargs="+", default=[*STEPS, *MODELS])
+    told = commands.add_parser("forecast")
+    told.add_argument("folders", type=Path, nargs="+")
+    told.add_argument("--models", nargs="+", default=list(MODELS))
     one = commands.add_parser("step")
     one.add_argument("what")
     one.add_argument("folder", type=Path)
@@ -283,6 +322,8 @@ def main() -> None:
         make(options.out, options.users, options.items, options.interactions)
     elif options.command == "measure":
         measure([folder.resolve() for folder in options.folders], options.what)
+    elif options.command == "forecast":
+        forecasts([folder.resolve() for folder in options.folders], options.models)
     elif options.command == "accuracy":
         accuracy(options.card, options.model, options.epochs, options.steps, options.rates, options.seeds)
     elif options.command == "step":

@@ -119,6 +119,14 @@ def train(
             "epochs as were best; model, data, settings and seed are the run's."
         ),
     ] = None,
+    plan: Annotated[
+        bool,
+        typer.Option(
+            "--plan",
+            help="Print what the run will take, in seconds and memory, from a trial on small copies of the data, and "
+            "stop.",
+        ),
+    ] = False,
     help_settings: Annotated[
         bool, typer.Option("--help-settings", help="Print the model's settings and stop.")
     ] = False,
@@ -189,7 +197,12 @@ def train(
     distributed.check(asked.model)
     leads = distributed.rank(device) == 0
     screen = console(quiet=not leads)
+    if plan:
+        print_plan(asked, screen)
+        return
     run = prepare(asked)
+    if run.expected:
+        screen.print(str(run.expected), markup=False)
     beside = controls_of(asked, run) if controls else {}
     if explain:
         from recsys.runs.explain import check_explainable
@@ -219,6 +232,26 @@ def train(
             report_gates(run, folder, screen)
         if beside:
             report_controls(run, figures, beside, folder, resume, screen)
+
+
+def print_plan(asked: RunConfig, screen: Console) -> None:
+    """Print what a run is forecast to take; UserError where it does not fit into memory."""
+    from recsys.runs.config import resolve
+    from recsys.runs.forecast import check_forecast, forecast
+    from recsys.runs.tables import plan_table
+
+    resolved = resolve(asked)
+    expected = forecast(asked, resolved.dataset)
+    data, training = resolved.dataset, resolved.train_settings
+    screen.print(plan_table(expected, resolved))
+    screen.print(
+        f"{data.n_users:,} users, {data.n_items:,} items, {len(data.interactions):,} interactions; measured on "
+        f"{' and '.join(f'{n:,}' for n in expected.measured_on)} of them"
+        + (f"; at most {training.max_epochs:,} epochs" if training else ""),
+        markup=False,
+        soft_wrap=True,
+    )
+    check_forecast(expected, asked, resolved.dataset)
 
 
 def _refit(context: typer.Context, folder: Path, data_root: Path | None) -> RunConfig:

@@ -142,6 +142,7 @@ class Environment(BaseModel):
         data_sha256, split_sha256, config_sha256: checksums of the data set, of the split's row numbers, and of what
             config.yaml says but for places; the last is empty of runs that did not record it.
         usage: wall and CPU seconds, and peak memory in MiB.
+        forecast: what a run on large data was forecast to take; see `recsys.runs.forecast.Forecast`.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -158,6 +159,7 @@ class Environment(BaseModel):
     notes: list[str] = []
     content: dict[str, Provenance] = {}
     usage: dict[str, float | None] = {}
+    forecast: dict[str, Any] | None = None
 
 
 def write_json(values: BaseModel | dict[str, Any], path: Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +44,7 @@ from recsys.runs.config import (
     resolve,
     save_config,
 )
+from recsys.runs.forecast import FORECAST_FROM, Forecast, check_forecast, forecast
 from recsys.runs.record import Usage, checksums, environment, usage
 from recsys.runs.tasks import task_of
 from recsys.training.distributed import Distributed
@@ -69,6 +70,7 @@ class Run:
         train_settings: how to train it; None for a closed-form model.
         graph_seconds: time to build the model and its graphs.
         begun: the clocks when its making began.
+        expected: what it was forecast to take, where the data are large.
     """
 
     config: RunConfig
@@ -79,6 +81,7 @@ class Run:
     train_settings: Any
     graph_seconds: float
     begun: Usage = field(default_factory=Usage.now)
+    expected: Forecast | None = None
 
     @property
     def notes(self) -> list[str]:
@@ -96,11 +99,13 @@ def support_of(dataset: Dataset, split: Split, part: str) -> sp.csr_array | None
     return dataset.matrix(rows) if len(rows) else None
 
 
-def prepare(config: RunConfig, dataset: Dataset | None = None) -> Run:
+def prepare(config: RunConfig, dataset: Dataset | None = None, *, forecasts: bool = True) -> Run:
     """Resolve the configuration, load and split the data, build the model.
 
     Args:
         dataset: the data set, where the caller has it already.
+        forecasts: with `FORECAST_FROM` interactions and more, first forecast what the run takes, and refuse it where
+            it does not fit into memory.
 
     Raises:
         UserError, DataError: anything in the configuration or data that cannot be.
@@ -116,13 +121,17 @@ def prepare(config: RunConfig, dataset: Dataset | None = None) -> Run:
             f"split '{config.split}' has no validation part to choose the epoch by; give the epochs with --set "
             "max_epochs=N, or a tested run that says how many, with --refit RUN"
         )
+    expected = None
+    if forecasts and len(dataset.interactions) >= FORECAST_FROM:
+        expected = forecast(config, dataset)
+        check_forecast(expected, config, dataset)
     data = training_data(config, dataset, split)
     start = time.perf_counter()
     model = resolved.model_class(resolved.settings, data, config.seed)
     if config.refit:
         keep_calibration(model, config.refit)
     seconds = time.perf_counter() - start
-    return Run(config, dataset, split, data, model, resolved.train_settings, seconds, begun)
+    return Run(config, dataset, split, data, model, resolved.train_settings, seconds, begun, expected)
 
 
 def keep_calibration(model: Model, refit: Refit) -> None:
@@ -191,6 +200,7 @@ def execute(
         about = environment(run.dataset, run.split) | {
             "processes": distributed.processes,
             "notes": run.notes,
+            "forecast": run.expected and asdict(run.expected),
         }
         save_config(run.config, folder)
         about["config_sha256"] = config_checksum(run.config.model_dump())
@@ -419,7 +429,7 @@ def load_run(folder: Path, data_root: str | None = None) -> Run:
         config = config.model_copy(update={"data_root": data_root})
     if not (folder / MODEL_FILE).exists():
         raise UserError(f"{folder} holds no trained model; finish it with --resume")
-    run = prepare(config)
+    run = prepare(config, forecasts=False)
     check_same_data(folder, run)
     load_model(run.model, folder)
     run.model.eval()

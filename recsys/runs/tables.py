@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.table import Table
@@ -12,6 +12,10 @@ from rich.text import Text
 
 from recsys.runs.artifacts import GROUP_NAMES, MASK
 from recsys.terminal import bold
+
+if TYPE_CHECKING:
+    from recsys.runs.config import Resolved
+    from recsys.runs.forecast import Forecast
 
 SHOWN = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")
 
@@ -42,6 +46,14 @@ def times_chance(metrics: Mapping[str, Any], group: str, metric: str) -> str:
     """How many times the chance level a metric is."""
     value, chance = (m.get(group, {}).get(metric) for m in (metrics, metrics["chance"]))
     return f"{value / chance:.1f}x" if value is not None and chance else ""
+
+
+def plan_table(expected: Forecast, resolved: Resolved) -> Table:
+    """What a run is forecast to take."""
+    table = make_table(f"{resolved.config.model} on {resolved.dataset.name}", ["step", "forecast"])
+    for row in expected.rows():
+        table.add_row(*row)
+    return table
 
 
 def metrics_table(metrics: Mapping[str, Any]) -> Table:

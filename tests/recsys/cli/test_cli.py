@@ -40,6 +40,19 @@ def test_train_prints_a_table_and_keeps_the_run(recsys, tmp_path):
     assert {"test_warm", "test_cold", "test_cold_pool"} <= metrics.keys()
 
 
+def test_a_plan_is_printed_and_nothing_is_trained(recsys, tmp_path, monkeypatch):
+    from recsys.runs import forecast
+
+    status, out, _ = recsys("train", "--model", "lightgcn", "--dataset", "toy", "--plan", *TINY)
+    assert status == 0 and "an epoch" in out and "measured on 384 of them; at most 2 epochs" in out
+    assert not (tmp_path / "runs").exists()
+    monkeypatch.setattr(forecast, "available", lambda: 0)
+    monkeypatch.setattr(forecast, "resident", lambda: 0)
+    status, _, err = recsys("train", "--model", "pop", "--dataset", "toy", "--plan")
+    assert status == 2
+    one_line(err, "pop on toy needs about", "are left; use a machine with more")
+
+
 def test_ctrl_c_says_how_to_go_on(recsys, monkeypatch):
     from recsys.runs import run
 
