@@ -2,7 +2,8 @@
 
 CPU seconds, the least of a few fits, of ours and of the reference with equal settings in the same process, and the
 recall at 20 on a tenth of the interactions. WMF is its alternations from random rows, as implicit's; what the model
-adds, a start from singular vectors and all users folded in, is told apart. Needs `pip install "recsys[benchmarks]"`.
+adds, a start from singular vectors and all users folded in, is told apart. The reference of ease-sparse, scores of all
+users included, is EASE. Needs `pip install "recsys[benchmarks]"`.
 Set OMP_NUM_THREADS=1 for ratios that the load of the machine does not move.
 """
 
@@ -20,6 +21,7 @@ from recsys.datasets.cards import load_dataset
 from recsys.graphs.cooccurrence import cooccurrence_graph
 from recsys.inputs.training_data import TrainingData
 from recsys.models.closed_form.ease import EASE, EASESettings
+from recsys.models.closed_form.ease_sparse import SparseEASESettings, inverse_factor
 from recsys.models.closed_form.wmf import WMF, WMFSettings
 from recsys.optional_imports import require
 from recsys.solvers.als import weighted_factors
@@ -108,6 +110,14 @@ def bench(name: str) -> None:
 
     (ours, weights), (other, reference) = timed(ease, 1), timed(numpy_ease, 1)
     line("EASE", ours, other, [train @ matrix for matrix in (weights, reference)])
+
+    def sparse() -> np.ndarray:
+        factor = inverse_factor(train, RIDGE, SparseEASESettings().k)
+        diagonal = np.asarray(factor.multiply(factor).sum(axis=0)).ravel()
+        return train - ((train @ factor.T) @ factor).toarray() / diagonal
+
+    took, scores = timed(sparse, 1)
+    line("sparse", took, ours, [scores, train @ weights])
 
 
 def main(arguments: list[str] | None = None) -> None:

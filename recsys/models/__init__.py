@@ -20,6 +20,7 @@ MODELS = Registry(
         "contentknn": "recsys.models.closed_form.contentknn:ContentKNN",
         "contentridge": "recsys.models.closed_form.contentridge:ContentRidge",
         "ease": "recsys.models.closed_form.ease:EASE",
+        "ease-sparse": "recsys.models.closed_form.ease_sparse:SparseEASE",
         "wmf": "recsys.models.closed_form.wmf:WMF",
         "hyperwalk": "recsys.models.closed_form.hyperwalk:HyperWalk",
         "bpr": "recsys.models.collaborative.bpr:BPR",

@@ -110,7 +110,7 @@ BLOCK = 1024
 def check_dense(model: str, fitted: int, n_items: int) -> None:
     """UserError where a float64 matrix of the fitted items and a float32 one of all items do not fit into memory."""
     needed = 8 * fitted**2 + 4 * n_items**2
-    remedy = "use a model that does not hold every pair of items, such as itemknn or wmf"
+    remedy = "use a model that does not hold every pair of items, such as ease-sparse, itemknn or wmf"
     check_fits(needed, f"{model} on {n_items:,} items", remedy)
 
 
