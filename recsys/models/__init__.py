@@ -35,6 +35,7 @@ MODELS = Registry(
         "mgcn": "recsys.models.multimodal.mgcn:MGCN",
         "sige": "recsys.models.multimodal.sige:SIGE",
         "confluence": "recsys.models.confluence:Confluence",
+        "student": "recsys.models.student:Student",
         "dropoutnet": "recsys.models.cold_start.dropoutnet:DropoutNet",
         "clcrec": "recsys.models.cold_start.clcrec:CLCRec",
         "twotower": "recsys.models.cold_start.twotower:TwoTower",

@@ -51,6 +51,7 @@ SETTINGS = {
     "autorec": {"width": 16, "learning_rate": 0.01, "batch_size": 8, "reg": 0.01},
     "averaged": {"options": {"width": 8}},
     "multvae": {"hidden": 16},
+    "student": {"teacher": "mmhcl", "teacher_settings": {"width": 8}, "width": 32},
 }
 """Settings of models that do not pass on the toy data with their defaults, width 8 and FAST."""
 
@@ -102,8 +103,9 @@ def test_the_paper_is_one_line_with_a_year(name):
 
 @pytest.mark.parametrize("name", ALL)
 def test_closed_form_models_have_nothing_to_train_and_others_do(name, toy):
-    model = started(name, toy, "random").model
-    assert model.closed_form != any(parameter.requires_grad for parameter in model.parameters())
+    run = started(name, toy, "random")
+    parts = [run.model, *(part for part, _ in run.model.stages(run.train_settings).values())]
+    assert run.model.closed_form != any(p.requires_grad for part in parts for p in part.parameters())
 
 
 @pytest.mark.parametrize("name", ALL)

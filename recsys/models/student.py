@@ -1,0 +1,243 @@
+"""Student: one model of vectors that ranks as a trained teacher does, by default an ensemble, Confluence; ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recsys.datasets.dataset import Modality
+from recsys.errors import UserError
+from recsys.evaluation.scorers import Scorer, StandardScorer
+from recsys.inputs.content import unit_rows, without_content
+from recsys.inputs.requests import NewItems, QueryUsers
+from recsys.inputs.train_settings import TrainSettings
+from recsys.inputs.training_data import TrainingData
+from recsys.models import MODELS
+from recsys.models.base import Model, Vectors
+from recsys.settings import Settings, build, divide, setting
+
+BLOCK_CELLS = 2**23
+"""float32 cells of the teacher's scores that are held at once: 32 MiB."""
+SPARE = 16
+"""Columns beyond the width in which the space of the scores is looked for."""
+RIDGES, SHARPNESS = (1e-4, 1e-3, 1e-2, 1e-1), (1.0, 4.0, 16.0)
+"""Ridges and kernels of the map from content, of which a tenth of the items chooses."""
+
+
+class StudentSettings(Settings):
+    teacher: str = setting("confluence", "name of the trained model whose rankings are learned")
+    teacher_settings: dict[str, Any] = setting({}, "its settings and its training's by name")
+    width: int = setting(256, "width of the vectors", low=1, high=4096, search=[64, 128, 256])
+    passes: int = setting(
+        2, "times that all of the teacher's scores are gone through in search of their space", low=1, high=20
+    )
+    references: int = setting(
+        4000,
+        "items, drawn at random, that an item's content is compared with to place it",
+        low=10,
+        high=100_000,
+    )
+
+
+class Student(Model):
+    """Users' and items' vectors U, V = argmin ||S - U V^T||, S the teacher's scores, each user's standardised over the
+    warm items that the teacher ranks: the truncated singular value decomposition of S, which is never held as a whole.
+
+    Subspace iteration ("Finding Structure with Randomness", Halko et al., SIAM Review 2011, algorithm 4.4): an
+    orthonormal basis Q of `width` + 16 columns is multiplied by S^T S, block of users by block, `passes` times; then
+    U V^T = (S Q) Q^T, cut to its largest singular values. The teacher, any model that is trained or made of such, is
+    trained and calibrated first, in the same run, on the same split. It is not kept.
+
+    A cold item's vector comes from content alone, and a new item's in the same way: for all items of the catalogue the
+    teacher is asked what it would score them if they were new, the least-squares vectors of these scores are found
+    beside U, and a kernel ridge regression with `references` centres maps content to them. Its kernel is
+    exp(-c ||x - y||^2 / 2) per modality, x and y of unit length, added up; c and the ridge are chosen on a tenth of the
+    items. A new user's vector is mapped from the items of the history (`Model.encode_users`).
+    """
+
+    Settings = StudentSettings
+    paper = (
+        "None: this engine's distillation of a teacher's scores, by truncated singular value decomposition"
+    )
+    settings: StudentSettings
+    reads_content = True
+    ranks_cold_items = True
+    users: Tensor
+    items: Tensor
+    centres: Tensor
+    weights: Tensor
+    sharpness: Tensor
+
+    def __init__(self, settings: StudentSettings, data: TrainingData, seed: int):
+        super().__init__(settings, data, seed)
+        kind = MODELS.get(settings.teacher)
+        if kind is Student or kind.closed_form:
+            raise UserError(f"student: the teacher {settings.teacher} is not trained; name a model that is")
+        self.reads_content = self.ranks_cold_items = bool(kind.ranks_cold_items and data.modalities)
+        self.modalities = dict(data.modalities) if self.reads_content else {}
+        # Not a module of this one: what is kept of a trained student are vectors.
+        self._teacher: list[Model] = []
+
+    @property
+    def distilled(self) -> bool:
+        """Whether there are vectors; before, the teacher scores."""
+        return hasattr(self, "items")
+
+    def teacher(self) -> Model:
+        """The teacher, made when it is first needed."""
+        if not self._teacher:
+            settings, _ = self._divided()
+            self._teacher.append(MODELS.get(self.settings.teacher)(settings, self.data, self.seed))
+        return self._teacher[0]
+
+    def _divided(self) -> tuple[Any, dict[str, Any]]:
+        """The teacher's settings, and its training's by name."""
+        kind, where = MODELS.get(self.settings.teacher), "teacher_settings"
+        parts = divide(self.settings.teacher_settings, model=kind.Settings, train=TrainSettings)
+        return build(kind.Settings, parts["model"], where), {**kind.train_defaults, **parts["train"]}
+
+    @classmethod
+    def source_modules(cls, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        own = build(
+            cls.Settings, {k: v for k, v in settings.items() if k in cls.Settings.model_fields}, "student"
+        )
+        return (
+            *super().source_modules(settings),
+            *MODELS.get(own.teacher).source_modules(own.teacher_settings),
+        )
+
+    def stages(self, settings: Any) -> Mapping[str, tuple[Model, Any]]:
+        given = settings.model_dump(exclude_defaults=True)
+        training = build(TrainSettings, {**self._divided()[1], **given}, "teacher_settings")
+        teacher = self.teacher()
+        return teacher.stages(training) or {"teacher": (teacher, training)}
+
+    def calibrate(self, validate: Callable[[str], float]) -> None:
+        """The teacher's calibration, then the vectors."""
+        self.teacher().calibrate(validate)
+        self.distil()
+
+    def calibration(self) -> dict[str, Tensor]:
+        """The teacher's, which is kept beside the vectors."""
+        of_teacher = self.teacher().calibration()
+        return {name: self.get_buffer(_kept(name)) for name in of_teacher} if self.distilled else of_teacher
+
+    def arrays(self) -> dict[str, Tensor]:
+        if not self.distilled:
+            self.distil()
+        return super().arrays()
+
+    @torch.no_grad()
+    def distil(self) -> None:
+        """Make the vectors, and the map of content, of the teacher's scores."""
+        teacher = self.teacher().eval()
+        for name, buffer in teacher.calibration().items():
+            self.register_buffer(_kept(name), buffer.clone())
+        n, warm = self.data.n_items, np.flatnonzero(self.data.warm_users)
+        width = min(self.settings.width, n, len(warm))
+        generator = torch.Generator().manual_seed(self.seed)
+        basis = torch.randn(n, min(width + SPARE, n), generator=generator)
+        scorer = self._standardised(None)
+        for _ in range(self.settings.passes):
+            basis = torch.linalg.qr(basis).Q
+            basis = sum((block.T @ (block @ basis) for _, block in _blocks(scorer, warm)), torch.zeros(()))
+        basis = torch.linalg.qr(basis).Q
+        rows = torch.cat([block @ basis for _, block in _blocks(scorer, warm)])
+        squares, turn = torch.linalg.eigh((rows.T @ rows).double())
+        turn, root = turn.flip(1)[:, :width].float(), squares.flip(0)[:width].clamp_min(1e-12).float() ** 0.25
+        users = torch.zeros(self.data.n_users, width)
+        users[torch.from_numpy(warm)] = rows @ turn / root
+        self.register_buffer("users", users)
+        self.register_buffer("items", basis @ turn * root)
+        self.register_buffer("centres", torch.empty(0, dtype=torch.int64))
+        self.register_buffer("weights", torch.empty(0, width))
+        self.register_buffer("sharpness", torch.ones(1))
+        if self.reads_content:
+            self._map_content(users, warm)
+
+    def _standardised(self, new_items: NewItems | None) -> Scorer:
+        teacher = self.teacher()
+        counted = self.data.warm_items & ~teacher.cannot_score()
+        return StandardScorer([teacher.scorer(self.data.query_users(), new_items)], counted)
+
+    def _map_content(self, users: Tensor, warm: np.ndarray) -> None:
+        """Fit the map from content to the vectors of items that the teacher takes for new, and put the cold ones."""
+        n = self.data.n_items
+        every = NewItems(np.arange(n).astype(str), self.modalities, self.data.item_attributes)
+        scorer, own = self._standardised(every), users[torch.from_numpy(warm)]
+        wanted = torch.zeros(n, own.shape[1])
+        for rows, block in _blocks(scorer, warm):
+            wanted += block[:, n:].T @ users[torch.from_numpy(rows)]
+        gram = (own.T @ own).double()
+        wanted = torch.linalg.solve(
+            gram + 1e-6 * gram.trace() / len(gram) * torch.eye(len(gram)), wanted.T.double()
+        ).T
+        known = np.flatnonzero(~without_content(self.modalities, n))
+        drawn = np.random.default_rng(self.seed).permutation(known)
+        centres = np.sort(drawn[: self.settings.references])
+        self.centres = torch.from_numpy(centres)
+        held, rest = np.split(drawn, [max(1, len(drawn) // 10)])
+        best = np.inf
+        for sharpness in SHARPNESS:
+            kernel = self._kernel(self.modalities, sharpness)
+            for ridge in RIDGES:
+                weights = _ridge(kernel[rest], kernel[centres], wanted[rest], ridge)
+                if (error := float((kernel[held] @ weights - wanted[held]).square().sum())) < best:
+                    best, chosen = error, (sharpness, ridge)
+        self.sharpness.fill_(chosen[0])
+        kernel = self._kernel(self.modalities)
+        self.weights = _ridge(kernel[known], kernel[centres], wanted[known], chosen[1]).float()
+        cold = torch.from_numpy(~self.data.warm_items)
+        self.items[cold] = (kernel[cold] @ self.weights.double()).float()
+        self.data.ledger.record("content map", "references", items=self.data.warm_items)
+
+    def _kernel(self, content: Mapping[str, Modality], sharpness: float | None = None) -> Tensor:
+        """(n, c) float64: similarities of items by their content to the centres; 0 where one of them lacks it."""
+        centres, total = self.centres.numpy(), 0.0
+        sharpness = float(self.sharpness) if sharpness is None else sharpness
+        for name, modality in self.modalities.items():
+            base = unit_rows(modality.features[centres])
+            product = unit_rows(content[name].features) @ base.T
+            product = product.toarray() if hasattr(product, "toarray") else product
+            present = content[name].mask[:, None] & modality.mask[centres]
+            total = total + np.exp(sharpness * (product.astype(np.float64) - 1)) * present
+        return torch.from_numpy(np.asarray(total))
+
+    def forward(self) -> Vectors:
+        return Vectors(self.users, self.items)
+
+    @torch.no_grad()
+    def scorer(self, users: QueryUsers | None = None, new_items: NewItems | None = None) -> Scorer:
+        return super().scorer(users, new_items) if self.distilled else self.teacher().scorer(users, new_items)
+
+    def cannot_score(self) -> np.ndarray:
+        return super().cannot_score() if self.distilled else self.teacher().cannot_score()
+
+    @torch.no_grad()
+    def encode_items(self, content: Mapping[str, Modality], attributes: Any = None) -> Tensor:
+        return (self._kernel(content) @ self.weights.double()).float()
+
+
+def _kept(name: str) -> str:
+    """What a calibrated buffer of the teacher is called beside the vectors."""
+    return f"calibrated_{name.replace('.', '_')}"
+
+
+def _blocks(scorer: Scorer, users: np.ndarray) -> Iterator[tuple[np.ndarray, Tensor]]:
+    """The users in blocks, with their scores."""
+    size = max(16, BLOCK_CELLS // scorer.n_items)
+    for start in range(0, len(users), size):
+        rows = users[start : start + size]
+        yield rows, scorer(rows)
+
+
+def _ridge(rows: Tensor, centres: Tensor, wanted: Tensor, ridge: float) -> Tensor:
+    """(c, d) float64: argmin ||rows w - wanted||^2 + ridge mean(K) n tr(w^T K w) with K of the centres."""
+    scale = ridge * float(centres.diagonal().mean()) * len(rows) / len(centres)
+    system = rows.T @ rows + scale * centres
+    system.diagonal().add_(1e-8 * float(system.diagonal().mean()))
+    return torch.linalg.solve(system, rows.T @ wanted.double())

@@ -1,0 +1,78 @@
+"""Vectors that rank as a trained teacher does."""
+
+import numpy as np
+import pytest
+import torch
+
+import recsys
+from recsys.errors import UserError
+from recsys.inputs.requests import NewItems
+from recsys.models import student
+
+TEACHER = {"teacher": "mmhcl", "teacher_settings": {"width": 8, "learning_rate": 0.03}, "max_epochs": 3}
+
+
+def train(split="random", folder=None, **settings):
+    return recsys.train("student", recsys.toy_data(), split=split, folder=folder, **TEACHER | settings)
+
+
+def test_vectors_of_full_width_rank_warm_items_as_the_teacher_does():
+    learned = train(width=60)
+    teacher = recsys.train(
+        "mmhcl", recsys.toy_data(), split="random", width=8, learning_rate=0.03, max_epochs=3
+    )
+    assert learned.metrics.test == pytest.approx(teacher.metrics.test, abs=1e-9)
+
+
+def test_it_is_the_truncated_singular_value_decomposition_of_the_standardised_scores():
+    made = train(width=10, passes=20).model
+    data, teacher = made.data, made.teacher()
+    warm = np.flatnonzero(data.warm_users)
+    scores = teacher.scorer()(warm).double()
+    among = scores[:, torch.from_numpy(data.warm_items)]
+    scores = (scores - among.mean(1, keepdim=True)) / among.std(1, keepdim=True, correction=0)
+    u, s, v = torch.linalg.svd(scores, full_matrices=False)
+    expected = u[:, :10] * s[:10] @ v[:10]
+    found = (made.users[torch.from_numpy(warm)] @ made.items.T).double()
+    kept = torch.from_numpy(data.warm_items)
+    torch.testing.assert_close(found[:, kept], expected[:, kept], atol=1e-3, rtol=1e-3)
+
+
+def test_blocks_do_not_change_the_vectors(monkeypatch):
+    whole = train(width=6)
+    monkeypatch.setattr(student, "BLOCK_CELLS", 60 * 17)
+    parts = train(width=6)
+    pairs = [run.model.users @ run.model.items.T for run in (whole, parts)]
+    torch.testing.assert_close(*pairs, atol=1e-4, rtol=1e-3)
+
+
+def test_a_cold_item_of_the_catalogue_is_placed_as_a_new_one_is():
+    made = train("cold-item", width=16).model
+    cold = np.flatnonzero(~made.data.warm_items)
+    content = {n: type(m)(m.features[cold], m.mask[cold]) for n, m in made.data.modalities.items()}
+    new = NewItems(cold.astype(str), content, made.data.item_attributes.iloc[cold])
+    scores = made.scorer(new_items=new)(np.arange(10))
+    torch.testing.assert_close(scores[:, made.data.n_items :], scores[:, cold], atol=1e-5, rtol=1e-4)
+
+
+def test_only_vectors_and_maps_are_kept(tmp_path):
+    run = train("cold-item", folder=tmp_path / "run", width=8)
+    assert set(run.model.arrays()) == {"users", "items", "centres", "weights", "sharpness"}
+    again = recsys.load_run(tmp_path / "run")
+    users = list(recsys.toy_data().user_ids[:5])
+    assert again.recommend(users).equals(run.recommend(users))
+
+
+def test_what_the_teacher_calibrated_is_kept_for_a_refit():
+    components = {"mmhcl": {"settings": {"width": 4}}, "pop": {}}
+    run = train(teacher="confluence", teacher_settings={"components": components}, max_epochs=2, width=8)
+    kept = run.model.calibration()
+    assert set(kept) == {"weights", "cold_weights", "cold_offset"}
+    assert "calibrated_weights" in run.model.arrays()
+    again = run.refit()
+    torch.testing.assert_close(again.model.calibration()["weights"], kept["weights"])
+
+
+def test_a_teacher_without_training_is_refused():
+    with pytest.raises(UserError, match="the teacher ease is not trained"):
+        train(teacher="ease", teacher_settings={})
