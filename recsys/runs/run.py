@@ -16,6 +16,8 @@ from recsys.datasets.dataset import Dataset
 from recsys.datasets.splits import Split, head_items, make_split
 from recsys.errors import UserError
 from recsys.evaluation.evaluator import OVERALL, Evaluation, Evaluator
+from recsys.evaluation.facts import Facts
+from recsys.evaluation.metrics import check_metrics
 from recsys.files import atomic, read_yaml
 from recsys.inputs.corruption import corrupt
 from recsys.inputs.training_data import TrainingData
@@ -117,6 +119,7 @@ def prepare(config: RunConfig, dataset: Dataset | None = None) -> Run:
             "max_epochs=N, or a tested run that says how many, with --refit RUN"
         )
     data = training_data(config, dataset, split)
+    check_metrics(config.wanted_metrics(), facts_of(dataset, data))
     start = time.perf_counter()
     model = resolved.model_class(resolved.settings, data, config.seed)
     if config.refit:
@@ -360,8 +363,19 @@ def make_evaluator(
         groups={name: mask for name, mask in groups.items() if mask[answers].any()},
         user_groups=users if tested_cold else None,
         pool=pool if pool[answers].any() else None,
-        item_counts=counts,
+        facts=facts_of(dataset, data),
         metrics=metrics or task.metrics,
+    )
+
+
+def facts_of(dataset: Dataset, data: TrainingData) -> Facts:
+    """What metrics read of users and items: counts of the training part, and content and attributes as they are."""
+    return Facts(
+        data.item_counts(),
+        np.diff(data.interactions.indptr),
+        dataset.modalities,
+        dataset.item_attributes,
+        dataset.user_attributes,
     )
 
 
