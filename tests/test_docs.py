@@ -113,6 +113,23 @@ def test_new_items_and_users(shop, capsys):
     assert (shop / "vectors" / "item_vectors.npy").exists()
 
 
+def test_commands_of_the_page_on_metrics_work(recsys):
+    pytest.importorskip("recbole", reason="the embedded data set comes inside the recbole wheel")
+    lines = [a for kind, _, text in blocks("docs/metrics.md") if kind == "sh" for a in command_lines(text)]
+    assert [arguments[0] for arguments in lines] == ["train", "show"]
+    for arguments in lines:
+        status, out, err = recsys(*arguments)
+        assert status == 0, err
+        assert "ild" in out
+
+
+def test_the_page_on_metrics_names_all_that_is_listed():
+    from recsys.evaluation import OF_ALL_LISTS, OF_EACH_LIST
+
+    page = (ROOT / "docs/metrics.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `(\w+)[.@]", page, re.MULTILINE)) == {*OF_ALL_LISTS, *OF_EACH_LIST}
+
+
 def test_the_readme_example_prints_what_it_shows(capsys):
     pytest.importorskip("recbole", reason="the embedded data set comes inside the recbole wheel")
     run_python("README.md")

@@ -37,8 +37,8 @@ def popularity_lift(lists: ListStatistics, k: int) -> float:
 
 @of_all_lists
 def gini(lists: ListStatistics, k: int) -> float:
-    """sum_j (2 j - n - 1) e_(j) / (n sum e), e_(1) <= ... <= e_(n) over the whole catalogue: 0 where all items are
-    listed alike, near 1 where few items take all lists.
+    """Gini index of how often items are listed: 0 where all are listed alike, near 1 where few take all lists.
+    sum_j (2 j - n - 1) e_(j) / (n sum e), e_(1) <= ... <= e_(n) over the whole catalogue.
     Fleder and Hosanagar, Blockbuster culture's next rise or fall, Management Science 55 (2009)."""
     exposure = np.sort(lists.exposure(k))
     n = len(exposure)
@@ -47,8 +47,9 @@ def gini(lists: ListStatistics, k: int) -> float:
 
 @of_all_lists
 def entropy(lists: ListStatistics, k: int) -> float:
-    """-sum p_i log2 p_i of the shares p_i = e_i / sum e, in bits: 0 where one item takes all lists, log2 n where all
-    items are listed alike. Shannon entropy as in Szlavik, Kowalczyk and Schut, Diversity measurement of recommender
+    """Shannon entropy of how often items are listed, in bits: 0 where one item takes all lists, log2 n where all are
+    listed alike. -sum p_i log2 p_i of the shares p_i = e_i / sum e, as in
+    Szlavik, Kowalczyk and Schut, Diversity measurement of recommender
     systems under different user choice models, ICWSM 2011."""
     exposure = lists.exposure(k)
     share = exposure[exposure > 0] / exposure.sum()

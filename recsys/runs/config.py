@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import yaml
 from pydantic import Field, field_validator
 
@@ -21,7 +22,8 @@ from recsys.datasets.cards import load_dataset
 from recsys.datasets.dataset import Dataset
 from recsys.datasets.splits import SplitOption, default_protocol
 from recsys.errors import UserError
-from recsys.evaluation.metrics import parse_metric
+from recsys.evaluation.facts import Facts
+from recsys.evaluation.metrics import check_metrics, parse_metric
 from recsys.files import read_yaml, write_text
 from recsys.inputs.corruption import ContentCorruption
 from recsys.models import MODELS
@@ -148,6 +150,10 @@ def resolve(config: RunConfig, dataset: Dataset | None = None) -> Resolved:
     """
     model_class = MODELS.get(config.model)
     dataset = TASKS[config.task].view(dataset or load_dataset(config.dataset, config.data_root))
+    content = dataset.modalities, dataset.item_attributes, dataset.user_attributes
+    check_metrics(
+        config.wanted_metrics(), Facts(np.zeros(dataset.n_items), np.zeros(dataset.n_users), *content)
+    )
     split = config.split or default_protocol(dataset)
     path = tuned_path(config, dataset.name, split)
     start = read_yaml(path) if path else published_settings(config, model_class)

@@ -17,7 +17,6 @@ from recsys.datasets.splits import Split, head_items, make_split
 from recsys.errors import UserError
 from recsys.evaluation.evaluator import OVERALL, Evaluation, Evaluator
 from recsys.evaluation.facts import Facts
-from recsys.evaluation.metrics import check_metrics
 from recsys.files import atomic, read_yaml
 from recsys.inputs.corruption import corrupt
 from recsys.inputs.training_data import TrainingData
@@ -119,7 +118,6 @@ def prepare(config: RunConfig, dataset: Dataset | None = None) -> Run:
             "max_epochs=N, or a tested run that says how many, with --refit RUN"
         )
     data = training_data(config, dataset, split)
-    check_metrics(config.wanted_metrics(), facts_of(dataset, data))
     start = time.perf_counter()
     model = resolved.model_class(resolved.settings, data, config.seed)
     if config.refit:

@@ -157,7 +157,9 @@ def _metric(name: str, metric: Callable) -> Iterator[RenderableType]:
     yield _facts(
         {"value": "one for all lists together" if of_lists else "one for each user's list, then the mean"}
     )
-    yield _facts({"ask for it": f"--metric {name}@20, at any cut-off"})
+    kind = getattr(metric, "takes", "")
+    asked = f"{name}.NAME@20, NAME being that of the {kind}" if kind else f"{name}@20"
+    yield _facts({"ask for it": f"--metric {asked}, at any cut-off"})
     yield from _documented(name, metric)
 
 
