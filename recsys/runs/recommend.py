@@ -19,6 +19,7 @@ from recsys.evaluation.ranking import LOWEST
 from recsys.evaluation.scorers import Scorer
 from recsys.files import atomic
 from recsys.inputs.requests import NewItems, QueryUsers
+from recsys.runs.artifacts import MASK
 from recsys.runs.new_files import read_new_items, read_new_users
 from recsys.runs.run import Run
 from recsys.runs.tables import make_table
@@ -76,12 +77,15 @@ class Recommendations(NamedTuple):
     notes: list[str]
 
 
-def catalogue_users(run: Run, ids: np.ndarray | None = None, held_out: bool = False) -> Recipients:
+def catalogue_users(
+    run: Run, ids: np.ndarray | None = None, held_out: bool = False, mask: str = MASK
+) -> Recipients:
     """Users of the run's data set, all of them where `ids` is None.
 
     Args:
         held_out: whether what the split kept for the test may be recommended, as in the test; otherwise nobody is
             recommended what they have.
+        mask: with `held_out`, whose items are left out: as in RunConfig.
 
     Raises:
         UserError: the data set has no such user.
@@ -92,7 +96,9 @@ def catalogue_users(run: Run, ids: np.ndarray | None = None, held_out: bool = Fa
         unknown = str(ids[np.argmax(rows < 0)])
         raise UserError(f"'{dataset.name}' has no user '{unknown}'{nearest(unknown, dataset.user_ids)}")
     query_users = data.query_users(run.support("test")).rows(rows)
-    had = split.known if held_out else np.arange(len(dataset.interactions))
+    had = np.arange(len(dataset.interactions))
+    if held_out:
+        had = split.known if mask == MASK else np.setdiff1d(split.known, split.valid)
     tested = dataset.matrix(split.test)[rows] if held_out else None
     return Recipients(dataset.user_ids[rows], query_users, dataset.matrix(had)[rows], tested, rows)
 
