@@ -137,6 +137,19 @@ def test_commands_of_the_page_on_evaluate_work(recsys, toy, tmp_path):
     assert "the shop today" in (tmp_path / "runs/compared/report/tables.md").read_text()
 
 
+def test_the_page_on_reranking_works(recsys, tmp_path, capsys):
+    pytest.importorskip("recbole", reason="the embedded data set comes inside the recbole wheel")
+    page = "docs/reranking.md"
+    write_files(tmp_path, page)
+    run_python(page)
+    assert capsys.readouterr().out == "True\n"
+    lines = [a for kind, _, text in blocks(page) if kind == "sh" for a in command_lines(text)]
+    assert [arguments[0] for arguments in lines] == ["train", "recommend", "recommend", "show", "bench"]
+    for arguments in lines:
+        status, _, err = recsys(*arguments)
+        assert status == 0, err
+
+
 def test_the_page_on_metrics_names_all_that_is_listed():
     from recsys.evaluation import OF_ALL_LISTS, OF_EACH_LIST
 

@@ -54,13 +54,12 @@ class Facts:
             return [POPULARITY, *map(str, self.item_attributes)]
         return [*([] if self.user_counts is None else [ACTIVITY]), *map(str, self.user_attributes)]
 
-    def check(self, kind: str, name: str, metric: str) -> None:
-        """UserError where there is no such thing."""
+    def check(self, kind: str, name: str, reader: str) -> None:
+        """UserError where there is no such thing for `reader` to read."""
         if name not in self.known(kind):
             there_is = "there is none" if not self.known(kind) else f"there is {', '.join(self.known(kind))}"
             raise UserError(
-                f"metric '{metric}': the data set has no {kind} '{name}'"
-                f"{nearest(name, self.known(kind))}; {there_is}"
+                f"{reader}: the data set has no {kind} '{name}'{nearest(name, self.known(kind))}; {there_is}"
             )
 
     def directions(self, modality: str) -> tuple[np.ndarray | sp.csr_array, np.ndarray]:

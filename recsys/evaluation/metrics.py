@@ -79,7 +79,7 @@ def check_metrics(metrics: Iterable[str], facts: Facts) -> None:
     """UserError where a metric is of a modality or a group that `facts` do not have."""
     for metric in map(parse_metric, metrics):
         if metric.argument:
-            facts.check(getattr(METRICS.get(metric.name), "takes", ""), metric.argument, str(metric))
+            facts.check(getattr(METRICS.get(metric.name), "takes", ""), metric.argument, f"metric '{metric}'")
 
 
 def _weighted(values: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from recsys.errors import UserError
 from recsys.files import atomic, cannot_write, write_text
 from recsys.runs.artifacts import make_folder
 from recsys.runs.lists_files import write_qrels, write_run
-from recsys.runs.recommend import catalogue_users, recommend_to
+from recsys.runs.recommend import catalogue_users, recommend_to, rerank_of
 from recsys.runs.run import Run
 
 
@@ -30,8 +30,11 @@ def export_trec(run: Run, folder: Path, k: int) -> None:
     make_folder(folder, resume=True)
     tested = dataset.user_ids[np.unique(dataset.interactions["user"].to_numpy()[split.test])]
     recipients = catalogue_users(run, tested, held_out=True, mask=run.config.mask)
-    made = recommend_to(run, recipients, None, k=k)
-    write_run(made.frame, folder / "lists.run", run.config.model)
+    step = rerank_of(run, None)
+    frame = recommend_to(run, recipients, None, k=k, reranker=step).frame
+    if step is not None:  # tools sort by score, which is not the order of a re-ranked list
+        frame = frame.assign(score=k + 1 - frame["rank"])
+    write_run(frame, folder / "lists.run", run.config.model)
     write_qrels(dataset, split, folder / "test.qrels")
 
 

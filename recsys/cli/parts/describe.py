@@ -163,6 +163,12 @@ def _metric(name: str, metric: Callable) -> Iterator[RenderableType]:
     yield from _documented(name, metric)
 
 
+def _reranker(name: str, step: Any) -> Iterator[RenderableType]:
+    yield _facts({"ask for it": f"--rerank {name}, settings by --rerank-set KEY=VALUE"})
+    yield from _documented(name, step)
+    yield from settings_tables(step.Settings, f"settings of {name}")
+
+
 def _function(name: str, function: Callable) -> Iterator[RenderableType]:
     yield _facts({"call": f"{name}{inspect.signature(function)}"})
     yield from _documented(name, function)
@@ -204,6 +210,7 @@ DESCRIBED: dict[str, Callable[[str, Any], Iterator[RenderableType]]] = {
     "models": _model,
     "splits": _split,
     "metrics": _metric,
+    "reranking": _reranker,
     "readers": _reader,
     "datasets": _dataset,
     "commands": _command,
