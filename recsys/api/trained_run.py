@@ -100,6 +100,7 @@ class TrainedRun:
         held_out: bool = False,
         rerank: str = "",
         rerank_options: Mapping[str, Any] | None = None,
+        because: int = 0,
     ) -> pd.DataFrame:
         """The `k` best items for each user, without those that the user has.
 
@@ -115,6 +116,10 @@ class TrainedRun:
             rerank: step that puts the best items in another order: "mmr", "calibrated" or "caps"; "none" for none
                 where the run has one. Empty: the run's own.
             rerank_options: its settings, such as {"modality": "title", "relevance": 0.5}.
+            because: name so many items that the user took and that weigh most, heaviest first, in the columns
+                `because` and `because_weights`. They are the terms of the score, exactly, of a model whose scores are
+                sums over the history (`ease`, `itemknn`, `contentknn`, ...), and similarities of another, which the
+                notes say.
 
         Returns:
             Frame with `user`, `rank` (from 1), `item`, `score`, `new` (a new item) and, with `held_out`, whether the
@@ -140,7 +145,9 @@ class TrainedRun:
         items, notes = (None, []) if new_items is None else new_items_of_frame(new_items, self.dataset)
         recipients = self._recipients(users, new_users, held_out)
         step = rerank_of(self._run, items, rerank, rerank_options)
-        made = recommend_to(self._run, recipients, items, new_only=pool == "new", k=k, reranker=step)
+        made = recommend_to(
+            self._run, recipients, items, new_only=pool == "new", k=k, reranker=step, because=because
+        )
         made.frame.attrs["notes"] = [*notes, *made.notes]
         return made.frame
 

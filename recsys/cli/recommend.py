@@ -51,6 +51,9 @@ def recommend(
             "--rerank-set", metavar="KEY=VALUE", help="Set a setting of the re-ranking step; may be repeated."
         ),
     ] = None,
+    because: Annotated[
+        int, typer.Option(min=0, help="Name so many of the items that the user took and that weigh most.")
+    ] = 0,
     k: Annotated[int, typer.Option("-k", "--k", min=1, help="How many items.")] = 10,
     data_root: DataRoot = None,
 ) -> None:
@@ -61,7 +64,7 @@ def recommend(
 
     options = parse_assignments(rerank_options or [], "--rerank-set")
     asked = recommending.RecommendRequest(
-        user, users, new_items, new_users, pool or "", k, held_out, rerank, options
+        user, users, new_items, new_users, pool or "", k, held_out, rerank, options, because
     )
     trained = load_run(run, str(data_root) if data_root else None)
     answer = recommending.recommend(trained, asked)

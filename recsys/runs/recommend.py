@@ -26,6 +26,7 @@ from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.reranking.base import Reranker, make_reranker
 from recsys.runs.artifacts import MASK
 from recsys.runs.new_files import read_new_items, read_new_users
+from recsys.runs.reasons import BECAUSE, WEIGHTS, add_reasons
 from recsys.runs.run import Run, facts_of, known_rows
 from recsys.runs.tables import make_table
 from recsys.terminal import for_spreadsheets
@@ -49,6 +50,7 @@ class RecommendRequest:
     held_out: bool = False
     rerank: str = ""
     rerank_options: Mapping[str, Any] = field(default_factory=dict)
+    because: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,7 +216,10 @@ def recommend(run: Run, asked: RecommendRequest) -> Recommendations:
     new_items, notes = (None, []) if asked.new_items is None else read_new_items(asked.new_items, run.dataset)
     recipients = recipients_of(run, asked)
     step = rerank_of(run, new_items, asked.rerank, asked.rerank_options)
-    made = recommend_to(run, recipients, new_items, new_only=asked.pool != "all", k=asked.k, reranker=step)
+    only = asked.pool != "all"
+    made = recommend_to(
+        run, recipients, new_items, new_only=only, k=asked.k, reranker=step, because=asked.because
+    )
     return made._replace(notes=notes + made.notes)
 
 
@@ -261,12 +266,14 @@ def recommend_to(
     new_only: bool = True,
     k: int = 10,
     reranker: Reranker | None = None,
+    because: int = 0,
 ) -> Recommendations:
     """The `k` best items for each of the recipients.
 
     Args:
         new_items: ranked beside the catalogue, or alone with `new_only`; None: the catalogue is ranked.
         reranker: puts the best items in another order; see `rerank_of`.
+        because: name so many items of the user's history that weigh most; see `add_reasons`.
 
     Raises:
         UserError: the model cannot rank new items, or not by this content.
@@ -292,6 +299,10 @@ def recommend_to(
         notes.append(f"{strangers:,} of {len(recipients.ids):,} users have no interactions: they get {which}")
     only = new_items is not None and new_only
     ranked = rank(scorer, recipients, ids, new_only=only, k=k, reranker=reranker)
+    if because:
+        asked = recipients.ids, recipients.query_users
+        ranked, note = add_reasons(ranked, run, asked, ids, new_items, because)
+        notes.append(note)
     return Recommendations(ranked, attributes, notes)
 
 
@@ -347,6 +358,10 @@ def write_frame(frame: pd.DataFrame, path: Path) -> None:
         raise UserError(f"{path}: recommendations are written as .csv or .parquet; name such a file")
     with atomic(path) as temporary:
         if path.suffix == ".csv":
+            lists = {
+                c: frame[c].map(lambda v: "|".join(map(str, v))) for c in (BECAUSE, WEIGHTS) if c in frame
+            }
+            frame = frame.assign(**lists)
             for_spreadsheets(frame).to_csv(temporary, index=False)
         else:
             frame.to_parquet(temporary, index=False)
@@ -367,11 +382,15 @@ def tables(run: Run, answer: Recommendations) -> list[Table]:
         name = f"{run.config.model} on {run.dataset.name}, user {user}"
         marks = {"held_out": "* held out for the test", "new": "+ new"}
         caption = "   ".join(text for column, text in marks.items() if column in rows and rows[column].any())
-        table = make_table(name, ["rank", "item", "score", "", *shown], caption or None)
+        reasons = ["because of"] if BECAUSE in rows else []
+        table = make_table(name, ["rank", "item", "score", "", *shown, *reasons], caption or None)
         for column in table.columns[3:]:
             column.justify = "left"
         for row in rows.to_dict("records"):
             cells = [str(attributes.at[row["item"], c]) for c in shown]
+            if reasons:
+                titled = [attributes.at[i, "title"] if "title" in shown else i for i in row[BECAUSE]]
+                cells.append("; ".join(map(str, titled)))
             mark = "+" if row["new"] else "*" if row.get("held_out") else ""
             table.add_row(str(row["rank"]), row["item"], f"{row['score']:.4f}", mark, *cells)
         made.append(table)

@@ -23,6 +23,7 @@ CAPABILITIES = {
     "exports_vectors": "exports vectors",
     "personal": "ranks for each user",
     "serves_new_users": "serves new users",
+    "linear_in_history": "scores are sums over the history",
     "trains_in_shares": "trains on several processes",
     "closed_form": "closed form",
 }
