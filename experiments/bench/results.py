@@ -295,7 +295,7 @@ def default_columns(protocol: str, scored: Sequence[Scored] = ()) -> list[str]:
 
 def asked_for(scored: Sequence[Scored]) -> list[str]:
     """The metrics that runs report beside their task's own."""
-    found = {}
+    found: dict[str, None] = {}
     for one in scored:
         usual = TASKS[one.metrics.get("task", "recommend")].metrics
         found |= dict.fromkeys(m for m in one.metrics.get("test", {}) if m not in usual)
@@ -339,8 +339,8 @@ def _column(rows: dict, scored: Sequence[Scored], draws: Sequence[Draw], column:
     for one in scored if not table else ():
         if (value := one.metrics.get("test", {}).get(column)) is not None:
             whole.setdefault(one.label, []).append(value)
-    for label, values in whole.items():
-        rows[label]["columns"][column] = {"mean": float(np.mean(values)), "per_seed": values}
+    for label, by_seed in whole.items():
+        rows[label]["columns"][column] = {"mean": float(np.mean(by_seed)), "per_seed": by_seed}
     return bool(table or whole)
 
 

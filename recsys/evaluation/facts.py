@@ -90,10 +90,10 @@ class Facts:
         interactions."""
         key = "user", name
         if key not in self._read:
-            by_activity = name == ACTIVITY and self.user_counts is not None
-            self._read[key] = (
-                parts_of(self.user_counts) if by_activity else groups_of(self.user_attributes[name])
-            )
+            if name == ACTIVITY and self.user_counts is not None:
+                self._read[key] = parts_of(self.user_counts)
+            else:
+                self._read[key] = groups_of(self.user_attributes[name])
         return self._read[key]
 
     @cached_property

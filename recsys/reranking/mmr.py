@@ -40,7 +40,7 @@ class MMR(Reranker):
 
     def begin(self, items: np.ndarray, history: sp.csr_array) -> None:
         self._items = items
-        self._likeness = np.zeros(items.shape)
+        self._likeness: np.ndarray = np.zeros(items.shape)
         self._begun = False
         self._candidates = self.vectors[items.ravel()]
 

@@ -34,8 +34,8 @@ class RerankedScorer:
     def __call__(self, users: np.ndarray) -> torch.Tensor:
         scores = self.scorer(users).float()
         masked = scores.clone()
-        rows, columns = (torch.from_numpy(part).to(scores.device) for part in self.known[users].nonzero())
-        masked[rows, columns] = -torch.inf
+        mask = tuple(torch.from_numpy(part).to(scores.device) for part in self.known[users].nonzero())
+        masked[mask] = -torch.inf
         items, values = ordered_top_k(masked, self.reranker.settings.candidates)
         values = np.where(values > LOWEST, values, -np.inf)
         order = self.reranker.order(items, values, self.history[users], self.k)
