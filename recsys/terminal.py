@@ -72,6 +72,16 @@ def for_spreadsheets(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**changed)
 
 
+def without_apostrophe(text: str) -> str:
+    """A text as it was before `for_spreadsheets`.
+
+    Example:
+        >>> without_apostrophe("'-5"), without_apostrophe("'tis")
+        ('-5', "'tis")
+    """
+    return text[1:] if text.startswith("'") and text[1:].startswith(FORMULA) else text
+
+
 def bold(text: str) -> Text:
     """A cell in bold."""
     return Text(visible(text), style="bold")

@@ -113,6 +113,50 @@ def test_new_items_and_users(shop, capsys):
     assert (shop / "vectors" / "item_vectors.npy").exists()
 
 
+def test_commands_of_the_page_on_metrics_work(recsys):
+    pytest.importorskip("recbole", reason="the embedded data set comes inside the recbole wheel")
+    lines = [a for kind, _, text in blocks("docs/metrics.md") if kind == "sh" for a in command_lines(text)]
+    assert [arguments[0] for arguments in lines] == ["train", "show"]
+    for arguments in lines:
+        status, out, err = recsys(*arguments)
+        assert status == 0, err
+        assert "ild" in out
+
+
+def test_commands_of_the_page_on_evaluate_work(recsys, toy, tmp_path):
+    """On the toy data set in place of ml-100k."""
+    frame = pd.DataFrame({"user": toy.user_ids, "item": toy.item_ids[0], "score": 1.0})
+    frame.to_csv(tmp_path / "theirs.csv", index=False)
+    page = "docs/how-to/evaluate.md"
+    lines = [a for kind, _, text in blocks(page) if kind == "sh" for a in command_lines(text)]
+    assert [arguments[0] for arguments in lines] == ["evaluate", "train", "report"]
+    for arguments in lines:
+        words = {"ml-100k": "toy", "ild.text@10": "ild.image@10"}
+        status, _, err = recsys(*(words.get(word, word) for word in arguments))
+        assert status == 0, err
+    assert "the shop today" in (tmp_path / "runs/compared/report/tables.md").read_text()
+
+
+def test_the_page_on_reranking_works(recsys, tmp_path, capsys):
+    pytest.importorskip("recbole", reason="the embedded data set comes inside the recbole wheel")
+    page = "docs/reranking.md"
+    write_files(tmp_path, page)
+    run_python(page)
+    assert capsys.readouterr().out == "True\n"
+    lines = [a for kind, _, text in blocks(page) if kind == "sh" for a in command_lines(text)]
+    assert [arguments[0] for arguments in lines] == ["train", "recommend", "recommend", "show", "bench"]
+    for arguments in lines:
+        status, _, err = recsys(*arguments)
+        assert status == 0, err
+
+
+def test_the_page_on_metrics_names_all_that_is_listed():
+    from recsys.evaluation import OF_ALL_LISTS, OF_EACH_LIST
+
+    page = (ROOT / "docs/metrics.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `(\w+)[.@]", page, re.MULTILINE)) == {*OF_ALL_LISTS, *OF_EACH_LIST}
+
+
 def test_the_readme_example_prints_what_it_shows(capsys):
     pytest.importorskip("recbole", reason="the embedded data set comes inside the recbole wheel")
     run_python("README.md")

@@ -314,9 +314,10 @@ def check_experiment(experiment: Experiment, where: str, beside: Iterable[str] =
             parsed = parse_metric(metric)
         except UserError as error:
             raise UserError(f"column '{column}' of {where}: {error}") from None
-        if parsed.of_all_lists:
+        if parsed.of_all_lists and (group or column == experiment.decide_by):
             raise UserError(
-                f"column '{column}' of {where}: {parsed.name} is of all lists together, not of each user"
+                f"column '{column}' of {where}: {parsed.name} is of all lists together, not of each user: it has no "
+                "groups and decides nothing"
             )
     for label in experiment.models:
         experiment.config(label)

@@ -25,6 +25,7 @@ from recsys.experiments.stats.verdicts import ONE_SEED, Rules, best_of, compare,
 from recsys.files import check_regular, parse_json, write_text
 from recsys.runs.artifacts import ENVIRONMENT_FILE, METRICS_FILE, USERS_FILE, read_metrics, test_key
 from recsys.runs.tables import SHARE_SHOWN
+from recsys.runs.tasks import TASKS
 
 RESULTS_FILE, MARKDOWN_FILE, CSV_FILE = "results.json", "table.md", "table.csv"
 Draw = tuple[int, int]
@@ -285,7 +286,20 @@ def default_columns(protocol: str, scored: Sequence[Scored] = ()) -> list[str]:
     least = SHARE_SHOWN * users.get("test", 0)
     held_out = groups.get(protocol, ("cold", "cold_pool") if protocol == "predefined" else ())
     shown = [group for group in held_out if users.get(f"test_{group}", least) >= least]
-    return overall + [f"{group}:{metric}" for group in shown for metric in both]
+    return [
+        *overall,
+        *(f"{group}:{metric}" for group in shown for metric in both),
+        *(m for m in asked_for(scored) if m not in overall),
+    ]
+
+
+def asked_for(scored: Sequence[Scored]) -> list[str]:
+    """The metrics that runs report beside their task's own."""
+    found: dict[str, None] = {}
+    for one in scored:
+        usual = TASKS[one.metrics.get("task", "recommend")].metrics
+        found |= dict.fromkeys(m for m in one.metrics.get("test", {}) if m not in usual)
+    return list(found)
 
 
 def matrices(scored: Sequence[Scored], draws: Sequence[Draw], column: str) -> dict[str, np.ndarray]:
@@ -311,7 +325,8 @@ def matrices(scored: Sequence[Scored], draws: Sequence[Draw], column: str) -> di
 
 
 def _column(rows: dict, scored: Sequence[Scored], draws: Sequence[Draw], column: str, rules: Rules) -> bool:
-    """Put a column's means, intervals and verdicts into the rows; False where no model has it."""
+    """Put a column's means and, where users have values, intervals and verdicts into the rows; False where no model
+    has it."""
     table = matrices(scored, draws, column)
     for label, values in table.items():
         seen = ~np.isnan(values).all(axis=1)
@@ -319,7 +334,14 @@ def _column(rows: dict, scored: Sequence[Scored], draws: Sequence[Draw], column:
         rows[label]["columns"][column] = {"mean": float(per_seed.mean()), "per_seed": per_seed.tolist()}
     if table:
         _judge(rows, table, column, rules)
-    return bool(table)
+    # What is of all lists together has no value for each user, and no interval.
+    whole: dict[str, list[float]] = {}
+    for one in scored if not table else ():
+        if (value := one.metrics.get("test", {}).get(column)) is not None:
+            whole.setdefault(one.label, []).append(value)
+    for label, by_seed in whole.items():
+        rows[label]["columns"][column] = {"mean": float(np.mean(by_seed)), "per_seed": by_seed}
+    return bool(table or whole)
 
 
 def _judge(rows: dict, table: dict[str, np.ndarray], column: str, rules: Rules) -> None:

@@ -172,7 +172,8 @@ def _read(folder: Path, name: str) -> StoredRun:
     if not (read_metrics(folder) or {}).get("test"):
         raise UserError("it was trained for use, with nothing held out for a test")
     control = f", {CONTROLS[config.content.control]}" if config.content.control else ""
-    label = job["label"] if isinstance(job.get("label"), str) else config.model + control
+    reranked = f", {config.reranked}" if config.rerank else ""
+    label = job["label"] if isinstance(job.get("label"), str) else config.model + control + reranked
     scored = read_scored(folder, label, (config.split_seed, config.seed))
     environment = read_environment(folder)
     title = _name(label, config)

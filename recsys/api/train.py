@@ -28,6 +28,8 @@ def train(
     content_corruption: Mapping[str, Any] | None = None,
     tuned: bool | str = False,
     published: bool = False,
+    rerank: str = "",
+    rerank_options: Mapping[str, Any] | None = None,
     metrics: Iterable[str] = (),
     mask: str = MASK,
     evaluate_users: int = 0,
@@ -53,6 +55,8 @@ def train(
         tuned: True: start from the settings that ship for this model, data set and split; or the path of a scan's
             best.yaml.
         published: start from the settings and the protocol that the model's authors published.
+        rerank, rerank_options: a step that puts the lists of the test and of recommendations in another order, such as
+            "mmr", and its settings; see `recsys list reranking`.
         metrics: to report beside the task's own, such as "recall@5".
         mask: whose items the test leaves out of a user's ranking: "train+valid", or, as in many published tables,
             those of "train" alone.
@@ -88,6 +92,8 @@ def train(
         "settings": merge(spec.settings, settings),
         "tuned": tuned,
         "published": published,
+        "rerank": rerank,
+        "rerank_options": dict(rerank_options or {}),
         "metrics": list(metrics),
         "mask": mask,
         "evaluate_users": evaluate_users,

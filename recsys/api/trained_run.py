@@ -18,11 +18,12 @@ from recsys.datasets.convert import convert
 from recsys.datasets.dataset import Dataset
 from recsys.datasets.frames import to_pandas
 from recsys.errors import UserError, nearest
+from recsys.evaluation.ranking import ordered_top_k
 from recsys.runs.artifacts import DATA_FOLDER, USERS_FILE, make_folder, own_card, read_metrics
 from recsys.runs.config import RunConfig, save_config
 from recsys.runs.export import export_vectors
 from recsys.runs.new_data import new_items_of_frame, new_users_of
-from recsys.runs.recommend import Recipients, catalogue_users, new_users, recommend_to, top_k
+from recsys.runs.recommend import Recipients, catalogue_users, new_users, recommend_to, rerank_of
 from recsys.runs.refit import refit_config
 from recsys.runs.run import Run, execute, prepare
 from recsys.runs.run import load_run as load
@@ -97,6 +98,9 @@ class TrainedRun:
         new_users: IntoDataFrame | Mapping[str, Iterable[Any]] | None = None,
         pool: str = "new",
         held_out: bool = False,
+        rerank: str = "",
+        rerank_options: Mapping[str, Any] | None = None,
+        because: int = 0,
     ) -> pd.DataFrame:
         """The `k` best items for each user, without those that the user has.
 
@@ -109,6 +113,13 @@ class TrainedRun:
                 each interaction.
             pool: with new items, "new" ranks them alone and "all" among the whole catalogue.
             held_out: rank also what the split held out for the test, as the test does.
+            rerank: step that puts the best items in another order: "mmr", "calibrated" or "caps"; "none" for none
+                where the run has one. Empty: the run's own.
+            rerank_options: its settings, such as {"modality": "title", "relevance": 0.5}.
+            because: name so many items that the user took and that weigh most, heaviest first, in the columns
+                `because` and `because_weights`. They are the terms of the score, exactly, of a model whose scores are
+                sums over the history (`ease`, `itemknn`, `contentknn`, ...), and similarities of another, which the
+                notes say.
 
         Returns:
             Frame with `user`, `rank` (from 1), `item`, `score`, `new` (a new item) and, with `held_out`, whether the
@@ -132,8 +143,10 @@ class TrainedRun:
         if pool == "all" and new_items is None:
             raise UserError("pool='all' ranks new items among the catalogue; give new_items")
         items, notes = (None, []) if new_items is None else new_items_of_frame(new_items, self.dataset)
+        recipients = self._recipients(users, new_users, held_out)
+        step = rerank_of(self._run, items, rerank, rerank_options)
         made = recommend_to(
-            self._run, self._recipients(users, new_users, held_out), items, new_only=pool == "new", k=k
+            self._run, recipients, items, new_only=pool == "new", k=k, reranker=step, because=because
         )
         made.frame.attrs["notes"] = [*notes, *made.notes]
         return made.frame
@@ -346,5 +359,5 @@ def _nearest(vectors: np.ndarray, row: int, k: int, among: np.ndarray) -> tuple[
     among = among.copy()
     among[row] = False
     candidates = np.flatnonzero(among)
-    places, values = top_k(torch.from_numpy(cosines[candidates])[None], k)
+    places, values = ordered_top_k(torch.from_numpy(cosines[candidates])[None], k)
     return candidates[places[0]], values[0]

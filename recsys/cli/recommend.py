@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from recsys.cli.options import DataRoot, console
+from recsys.cli.parts import completion
 
 Pool = Literal["new", "all"]
 
@@ -37,14 +38,34 @@ def recommend(
             "what they have.",
         ),
     ] = False,
+    rerank: Annotated[
+        str,
+        typer.Option(
+            help="Re-rank the best items: mmr, calibrated or caps; none: by score where the run re-ranks.",
+            autocompletion=completion.reranking,
+        ),
+    ] = "",
+    rerank_options: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--rerank-set", metavar="KEY=VALUE", help="Set a setting of the re-ranking step; may be repeated."
+        ),
+    ] = None,
+    because: Annotated[
+        int, typer.Option(min=0, help="Name so many of the items that the user took and that weigh most.")
+    ] = 0,
     k: Annotated[int, typer.Option("-k", "--k", min=1, help="How many items.")] = 10,
     data_root: DataRoot = None,
 ) -> None:
     """Print the items that a trained run ranks highest, for its users or new users, of its items or new items."""
     from recsys.runs import recommend as recommending
     from recsys.runs.run import load_run
+    from recsys.settings import parse_assignments
 
-    asked = recommending.RecommendRequest(user, users, new_items, new_users, pool or "", k, held_out)
+    options = parse_assignments(rerank_options or [], "--rerank-set")
+    asked = recommending.RecommendRequest(
+        user, users, new_items, new_users, pool or "", k, held_out, rerank, options, because
+    )
     trained = load_run(run, str(data_root) if data_root else None)
     answer = recommending.recommend(trained, asked)
     screen = console()

@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 OF_A_REFIT = {"refit", "data_root", "out", "resume", "device", "devices", "num_nodes", "strategy"}
 """Options that may be given beside --refit; the run decides all others."""
 
+OPTION_NAMES = {
+    "assignments": "set",
+    "split_options": "split-set",
+    "rerank_options": "rerank-set",
+    "metrics": "metric",
+}
+
 
 def train(
     context: typer.Context,
@@ -93,6 +100,19 @@ def train(
             "--published", help="Use the settings and the protocol that the model's authors published."
         ),
     ] = False,
+    rerank: Annotated[
+        str,
+        typer.Option(
+            help="Re-ranking step of the test's lists: mmr, calibrated or caps.",
+            autocompletion=completion.reranking,
+        ),
+    ] = "",
+    rerank_options: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--rerank-set", metavar="KEY=VALUE", help="Set a setting of the re-ranking step; may be repeated."
+        ),
+    ] = None,
     metrics: Annotated[
         list[str] | None,
         typer.Option(
@@ -184,6 +204,8 @@ def train(
                 "settings": read_settings(config) | parse_assignments(assignments or []),
                 "tuned": tuned,
                 "published": published,
+                "rerank": rerank,
+                "rerank_options": parse_assignments(rerank_options or [], "--rerank-set"),
                 "metrics": metrics or [],
                 **({"mask": mask} if mask else {}),
                 "evaluate_users": evaluate_users,
@@ -265,7 +287,7 @@ def _refit(context: typer.Context, folder: Path, data_root: Path | None) -> RunC
         if name not in OF_A_REFIT and source is not None and source.name == "COMMANDLINE":
             if name == "split" and context.params[name] == "none":
                 continue
-            option = {"assignments": "set", "split_options": "split-set", "metrics": "metric"}.get(name, name)
+            option = OPTION_NAMES.get(name, name)
             raise UserError(
                 f"--{option.replace('_', '-')} and --refit: the tested run decides that; leave one of them out"
             )

@@ -1,4 +1,4 @@
-"""Who is ranked among what: users with ground truth, their candidates, and their lists block by block."""
+"""Who is ranked among what: users with ground truth, and their candidates."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import scipy.sparse as sp
 import torch
 
 from recsys.errors import UserError
-from recsys.evaluation.lists import ListStatistics
 from recsys.evaluation.ranking import LOWEST, TopK, top_k
-from recsys.evaluation.scorers import Scorer
 
 
 class Candidates:
@@ -65,67 +63,3 @@ def _flat(matrix: sp.csr_array, low: int, high: int) -> np.ndarray:
     indptr = matrix.indptr[low : high + 1].astype(np.int64)
     rows = np.repeat(np.arange(high - low, dtype=np.int64) * matrix.shape[1], np.diff(indptr))
     return rows + matrix.indices[indptr[0] : indptr[-1]]
-
-
-class ChunkOfLists:
-    """Top-K lists of a run of users, in each of the rankings that the groups need.
-
-    What is kept of each block goes into arrays made beforehand: a small array that outlives its block would lie behind
-    the block's scores in memory and keep their place from being used again.
-
-    Args:
-        rankings: may repeat.
-        k: length of the lists.
-        users: (c,) int64, ascending, the run's users.
-    """
-
-    def __init__(self, rankings: list[Candidates], k: int, users: np.ndarray):
-        self._k = k
-        # Rankings among fewer candidates come before the one among all, which may mask in place.
-        unique = list(dict.fromkeys(rankings))
-        self._main = next(r for r in unique if r.columns is None)
-        self._rankings = [r for r in unique if r is not self._main]
-        self._low: dict[Candidates, int] = {}
-        self._tie_groups: dict[Candidates, np.ndarray] = {}
-        self._located: dict[Candidates, np.ndarray] = {}
-        for ranking in unique:
-            low, high = (
-                np.searchsorted(ranking.users, users[0]),
-                np.searchsorted(ranking.users, users[-1], "right"),
-            )
-            self._low[ranking] = int(low)
-            self._tie_groups[ranking] = np.empty((2, high - low, k), dtype=np.int64)
-            self._located[ranking] = np.empty(
-                int(np.diff(ranking.truth.indptr[[low, high]])[0]), dtype=np.int64
-            )
-        self._next = dict(self._low)
-
-    def add(self, users: np.ndarray, scorer: Scorer, lists: ListStatistics) -> None:
-        """Score and rank the next users, ascending."""
-        scores = scorer(users).float().contiguous()
-        for ranking in self._rankings:
-            low = self._next[ranking]
-            high = int(np.searchsorted(ranking.users, users[-1], side="right"))
-            if high > low:
-                rows = torch.as_tensor(np.searchsorted(users, ranking.users[low:high]), device=scores.device)
-                columns = torch.as_tensor(ranking.columns, device=scores.device)
-                self._rank(ranking, scores[rows[:, None], columns], high)
-        low = self._next[self._main]
-        top = self._rank(self._main, scores, low + len(users))
-        if lists.ks:
-            lists.add(scores, top)
-
-    def _rank(self, ranking: Candidates, scores: torch.Tensor, high: int) -> TopK:
-        low, first = self._next[ranking], self._low[ranking]
-        top = ranking.rank(scores, low, high, self._k)
-        start, size = self._tie_groups[ranking]
-        start[low - first : high - first], size[low - first : high - first] = top.start, top.size
-        ends = ranking.truth.indptr[[low, high]] - ranking.truth.indptr[first]
-        self._located[ranking][slice(*ends)] = ranking.locate(scores, top, low, high)
-        self._next[ranking] = high
-        return top
-
-    def of(self, ranking: Candidates) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-        """Start and size of the tie groups, (c, K) each as in `RankedHits`, places of the ground truth, and the number
-        of the first user."""
-        return *self._tie_groups[ranking], self._located[ranking], self._low[ranking]

@@ -10,10 +10,11 @@ import pandas as pd
 import scipy.sparse as sp
 
 from recsys.errors import UserError, nearest
-from recsys.evaluation import METRICS
-from recsys.evaluation.candidates import Candidates, ChunkOfLists
+from recsys.evaluation.candidates import Candidates
+from recsys.evaluation.chunks import ChunkOfLists
+from recsys.evaluation.facts import Facts
 from recsys.evaluation.lists import ListStatistics
-from recsys.evaluation.metrics import MetricName, parse_metric
+from recsys.evaluation.metrics import MetricName, check_metrics, parse_metric
 from recsys.evaluation.ranking import RankedHits, constant_hits
 from recsys.evaluation.scorers import Scorer
 
@@ -88,7 +89,7 @@ class Evaluator:
             all items, and users without ground truth in the group are skipped for it.
         user_groups: name -> (n_users,) bool. Averages over these users only.
         pool: (n_items,) bool. Adds the group "cold_pool": only these items are ranked, and only they count.
-        item_counts: (n_items,) training interactions of each item, for popularity; None counts `seen`.
+        facts: what is known of users and items, for metrics that read it; None: how often an item is in `seen`.
         metrics: names of registered metrics at any cut-off, such as "ndcg@20".
 
     Raises:
@@ -103,7 +104,7 @@ class Evaluator:
         groups: Mapping[str, np.ndarray] | None = None,
         user_groups: Mapping[str, np.ndarray] | None = None,
         pool: np.ndarray | None = None,
-        item_counts: np.ndarray | None = None,
+        facts: Facts | None = None,
         metrics: Iterable[str] = DEFAULT_METRICS,
     ):
         truth = _binary(truth)
@@ -117,8 +118,9 @@ class Evaluator:
         if both:
             raise UserError(f"{both} (user, item) pairs are both held out and masked; split the data again")
         self.metrics = tuple(metrics)
+        self._facts = facts or Facts(seen.sum(axis=0), np.diff(seen.indptr))
         _parse(self.metrics)
-        self._item_counts = seen.sum(axis=0) if item_counts is None else np.asarray(item_counts)
+        check_metrics(self.metrics, self._facts)
         self._groups = self._make_groups(truth, seen, groups or {}, user_groups or {}, pool)
         self._chance: dict[tuple, dict[str, dict[str, float]]] = {}
 
@@ -173,19 +175,25 @@ class Evaluator:
             raise ValueError(f"the scorer has {scorer.n_items} items, the evaluator {self.n_items}")
         block_size = block_size or min(1024, max(16, _BLOCK // self.n_items))
         wanted = _parse(self.metrics if metrics is None else metrics)
+        check_metrics(map(str, wanted), self._facts)
         chosen = self._choose(groups)
         per_user = [metric for metric in wanted if not metric.of_all_lists]
         of_lists = [metric for metric in wanted if metric.of_all_lists]
-        lists = ListStatistics(sorted({metric.k for metric in of_lists}), self._item_counts)
-        values = self._measure(scorer, chosen, per_user, lists, max(m.k for m in wanted), block_size)
+        read = [other for metric in of_lists for other in metric.needs]
+        measured = list(dict.fromkeys([*per_user, *read]))
+        main = chosen[OVERALL].candidates
+        lists = ListStatistics(sorted({metric.k for metric in of_lists}), self._facts, main)
+        values = self._measure(scorer, chosen, measured, lists, max(m.k for m in wanted), block_size)
+        lists.user_values = dict(zip(map(str, measured), values[OVERALL].T, strict=True))
+        values = {name: part[:, : len(per_user)] for name, part in values.items()}
         means = {g: _means(v, per_user) for g, v in values.items() if len(v)}
         for metric in of_lists:
-            means[OVERALL][str(metric)] = float(METRICS.get(metric.name)(lists, metric.k))
+            means[OVERALL][str(metric)] = float(metric.of(lists))
         return Evaluation(
             metrics=means,
             users={g: len(v) for g, v in values.items()},
             per_user=_frame(values, chosen, per_user),
-            chance=self._chance_of(chosen, per_user),
+            chance=self._chance_of(chosen, [m for m in per_user if not m.of_each_list]),
         )
 
     def _choose(self, groups: Iterable[str] | None) -> dict[str, _Group]:
@@ -211,14 +219,16 @@ class Evaluator:
         parts: dict[str, list[np.ndarray]] = {name: [] for name in chosen}
         for first in range(0, len(users), _CHUNK):
             chunk = users[first : first + _CHUNK]
-            block = ChunkOfLists([g.candidates for g in chosen.values()], k, chunk)
+            listed = [metric for metric in metrics if metric.of_each_list]
+            block = ChunkOfLists([g.candidates for g in chosen.values()], k, chunk, self._facts, listed)
             for low in range(0, len(chunk), block_size):
                 block.add(chunk[low : low + block_size], scorer, lists)
             for name, group in chosen.items():
                 start, size, located, low = block.of(group.candidates)
                 if len(start):
                     hits = group.hits(start, size, located, low, n_relevant[name])
-                    parts[name].append(_values(hits, metrics))
+                    rows = n_relevant[name][low : low + len(start)] > 0
+                    parts[name].append(_values(hits, metrics, block.values(group.candidates)[rows]))
         empty = np.empty((0, len(metrics)))
         return {name: np.concatenate([empty, *part]) for name, part in parts.items()}
 
@@ -260,10 +270,12 @@ def _parse(metrics: Iterable[str]) -> list[MetricName]:
     return parsed
 
 
-def _values(hits: RankedHits, metrics: list[MetricName]) -> np.ndarray:
+def _values(hits: RankedHits, metrics: list[MetricName], of_lists: np.ndarray | None = None) -> np.ndarray:
+    """(b, metrics) float64; those of each list's items, which `of_lists` holds in their order, as they are."""
     values = np.empty((len(hits.n_relevant), len(metrics)))
+    known = iter(of_lists.T if of_lists is not None else ())
     for column, metric in enumerate(metrics):
-        value = np.asarray(METRICS.get(metric.name)(hits, metric.k))
+        value = next(known) if metric.of_each_list else np.asarray(metric.of(hits))
         if value.shape != hits.n_relevant.shape:
             raise UserError(
                 f"metric '{metric.name}' gave values of shape {value.shape}, expected one for each of the "

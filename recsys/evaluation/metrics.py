@@ -6,29 +6,48 @@ ranks t = 1..k. Every metric lies in [0, 1].
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from recsys.errors import UserError, nearest
 from recsys.evaluation import METRICS
+from recsys.evaluation.facts import Facts
 from recsys.evaluation.ranking import RankedHits
 
 
 @dataclass(frozen=True)
 class MetricName:
-    """A metric at a cut-off, such as `ndcg@20`."""
+    """A metric at a cut-off, such as `ndcg@20`, or of something that is named behind a dot, such as `ild.image@20`."""
 
     name: str
     k: int
+    argument: str = ""
 
     def __str__(self) -> str:
-        return f"{self.name}@{self.k}"
+        return f"{self.name}.{self.argument}@{self.k}" if self.argument else f"{self.name}@{self.k}"
 
     @property
     def of_all_lists(self) -> bool:
         """Whether it is a property of all lists together, with no value for each user."""
         return getattr(METRICS.get(self.name), "of_all_lists", False)
+
+    @property
+    def of_each_list(self) -> bool:
+        """Whether it reads which items are listed, and not only which of them are relevant."""
+        return getattr(METRICS.get(self.name), "of_each_list", False)
+
+    @property
+    def needs(self) -> tuple[MetricName, ...]:
+        """The metrics whose values of each user it reads."""
+        name = getattr(METRICS.get(self.name), "needs", "")
+        return (MetricName(name, self.k),) if name else ()
+
+    def of(self, lists: Any) -> Any:
+        """Its value, of whatever it reads."""
+        return METRICS.get(self.name)(lists, self.k, *([self.argument] if self.argument else []))
 
 
 LONGEST = 100_000
@@ -36,15 +55,31 @@ LONGEST = 100_000
 
 
 def parse_metric(text: str) -> MetricName:
-    """Read "ndcg@20". UserError where there is no such metric or the cut-off is not a positive integer."""
-    name, at, cut = text.partition("@")
+    """Read "ndcg@20" or "ild.image@20". UserError where there is no such metric, the cut-off is not a positive integer,
+    or what stands behind the dot is missing or too much."""
+    whole, at, cut = text.partition("@")
+    name, _, argument = whole.partition(".")
+    if name not in METRICS and whole in METRICS:  # a package's own name may hold a dot
+        name, argument = whole, ""
     if name not in METRICS:
         raise UserError(f"there is no metric '{name}'{nearest(name, METRICS)}")
     if not at or not cut.isascii() or not cut.isdigit() or len(cut) > 18 or int(cut) < 1:
-        raise UserError(f"metric '{text:.80}' needs a positive integer cut-off, such as '{name}@20'")
+        raise UserError(f"metric '{text:.80}' needs a positive integer cut-off, such as '{whole}@20'")
     if int(cut) > LONGEST:
         raise UserError(f"metric '{text}': lists of more than {LONGEST:,} items are not measured")
-    return MetricName(name, int(cut))
+    kind = getattr(METRICS.get(name), "takes", "")
+    if kind and not argument:
+        raise UserError(f"metric '{text}' is of one {kind}: name it, as in '{name}.NAME@{cut}'")
+    if argument and not kind:
+        raise UserError(f"metric '{text:.80}': '{name}' takes no '.{argument:.40}'; ask for '{name}@{cut}'")
+    return MetricName(name, int(cut), argument)
+
+
+def check_metrics(metrics: Iterable[str], facts: Facts) -> None:
+    """UserError where a metric is of a modality or a group that `facts` do not have."""
+    for metric in map(parse_metric, metrics):
+        if metric.argument:
+            facts.check(getattr(METRICS.get(metric.name), "takes", ""), metric.argument, f"metric '{metric}'")
 
 
 def _weighted(values: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -162,3 +162,13 @@ def equal_rows(scores: torch.Tensor, rows: np.ndarray, values: np.ndarray) -> to
 
 def _count_equal(scores: torch.Tensor, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
     return equal_rows(scores, rows, values).sum(dim=1).cpu().numpy()
+
+
+def ordered_top_k(scores: torch.Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """(b, k) places and scores of each row's largest, best first, ties in the order of the items."""
+    bits = scores.add(0.0).view(torch.int32)  # + 0.0: minus zero is zero
+    ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).long()
+    # One integer a score and its place, so that an ordinary top-k puts ties in order.
+    keys = (ordered << 32).sub_(torch.arange(scores.shape[1], device=scores.device))
+    places = keys.topk(min(k, scores.shape[1]), dim=1).indices
+    return places.cpu().numpy(), scores.gather(1, places).cpu().numpy()

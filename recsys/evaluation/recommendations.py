@@ -9,6 +9,7 @@ import pandas as pd
 import scipy.sparse as sp
 import torch
 
+from recsys.datasets.checks import place
 from recsys.errors import UserError
 from recsys.evaluation.evaluator import DEFAULT_METRICS, Evaluation, Evaluator
 from recsys.evaluation.ranking import LOWEST
@@ -71,29 +72,35 @@ def evaluate_recommendations(
     return evaluator.evaluate(TableScorer(table_of_lists(recommendations, truth.shape)))
 
 
-def table_of_lists(frame: pd.DataFrame, shape: tuple[int, int]) -> sp.csr_array:
+def table_of_lists(
+    frame: pd.DataFrame, shape: tuple[int, int], source: str = "recommendations"
+) -> sp.csr_array:
     """The scores of a table of recommendations as `TableScorer` reads them: ranks within a user's rows.
+
+    Args:
+        source: where the table is from, for messages; its index says where a row is.
 
     Raises:
         UserError: as `evaluate_recommendations`.
     """
     missing = [c for c in ("user", "item", "score") if c not in frame.columns]
     if missing:
-        raise UserError(f"recommendations have no column '{missing[0]}'; found: {', '.join(frame.columns)}")
+        raise UserError(f"{source}: no column '{missing[0]}'; found: {', '.join(map(str, frame.columns))}")
     for column, bound in (("user", shape[0]), ("item", shape[1])):
         if not pd.api.types.is_integer_dtype(frame[column]):
-            raise UserError(f"recommendations: column '{column}' is {frame[column].dtype}, expected integers")
-        wrong = np.flatnonzero(~frame[column].between(0, bound - 1))
-        if len(wrong):
+            raise UserError(f"{source}: column '{column}' is {frame[column].dtype}, expected integers")
+        wrong = (~frame[column].between(0, bound - 1)).to_numpy()
+        if wrong.any():
+            number = frame[column].iloc[int(np.argmax(wrong))]
             raise UserError(
-                f"recommendations, row {wrong[0]}: {column} {frame[column].iloc[wrong[0]]} is outside "
-                f"0..{bound - 1}"
+                f"{source}, {place(frame.index, wrong)}: {column} {number} is outside 0..{bound - 1}"
             )
-    if frame["score"].isna().any():
-        raise UserError(f"recommendations, row {np.flatnonzero(frame['score'].isna())[0]}: the score is NaN")
-    twice = np.flatnonzero(frame.duplicated(["user", "item"]))
-    if len(twice):
-        raise UserError(f"recommendations, row {twice[0]}: the pair occurs twice; keep one row of it")
+    for wrong, reason in (
+        (frame["score"].isna().to_numpy(), "the score is NaN"),
+        (frame.duplicated(["user", "item"]).to_numpy(), "the pair occurs twice; keep one row of it"),
+    ):
+        if wrong.any():
+            raise UserError(f"{source}, {place(frame.index, wrong)}: {reason}")
     # Ranks within a user's rows are exact in float32, where the scores themselves might fall together.
     ranks = frame.groupby("user")["score"].rank(method="dense").to_numpy(dtype=np.float32)
     coo = sp.coo_array((ranks, (frame["user"].to_numpy(), frame["item"].to_numpy())), shape=shape)

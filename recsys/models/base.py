@@ -77,6 +77,8 @@ class Model(nn.Module):
         exports_vectors: its scores are the inner products of `embed`'s vectors, for everybody.
         personal: different users get different rankings.
         serves_new_users: it ranks for users who were not trained on; otherwise they get the ranking by popularity.
+        linear_in_history: its score of an item is the sum, over what a user is known to like, of what each of these
+            alone would give it.
         popular_without_history: a user without any interaction gets the ranking by popularity.
         trains_in_shares: the loss of a batch is the mean of its rows' losses, and of what does not depend on the
             rows, so that several processes can train on shares of each batch.
@@ -96,6 +98,7 @@ class Model(nn.Module):
     exports_vectors: bool = True
     personal: bool = True
     serves_new_users: bool = True
+    linear_in_history: bool = False
     popular_without_history: bool = False
     trains_in_shares: ClassVar[bool] = False
     idle_parameters: ClassVar[bool] = False

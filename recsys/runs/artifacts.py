@@ -87,6 +87,7 @@ class Metrics(BaseModel):
         drawn: users whom the test was drawn from, where it does not take all; `standard_error` then tells by group how
             far the figures may be from those of all.
         mask: whose items the test left out of a user's ranking.
+        rerank: the re-ranking step of the lists and its settings; None where there was none.
         test, test_warm, ...: metric -> mean over the group's users (see `GROUPS`); None where nobody is in it, and
             no figure at all where nothing was held out.
         chance: group -> metric -> the expected value of a random order.
@@ -106,6 +107,7 @@ class Metrics(BaseModel):
     seed: int
     split_seed: int = 0
     mask: str = MASK
+    rerank: str | None = None
     drawn: int | None = None
     ranks_cold_items: bool = True
     test: Values = {}

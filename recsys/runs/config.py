@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import yaml
 from pydantic import Field, field_validator
 
@@ -21,11 +22,13 @@ from recsys.datasets.cards import load_dataset
 from recsys.datasets.dataset import Dataset
 from recsys.datasets.splits import SplitOption, default_protocol
 from recsys.errors import UserError
-from recsys.evaluation.metrics import parse_metric
+from recsys.evaluation.facts import Facts
+from recsys.evaluation.metrics import check_metrics, parse_metric
 from recsys.files import read_yaml, write_text
 from recsys.inputs.corruption import ContentCorruption
 from recsys.models import MODELS
 from recsys.models.base import Model
+from recsys.reranking.base import make_reranker
 from recsys.runs.artifacts import CONFIG_FILE, MASK, own_card
 from recsys.runs.tasks import TASKS, TaskName
 from recsys.settings import Settings, build, divide, merge, setting
@@ -89,6 +92,8 @@ class RunConfig(Settings):
     evaluate_users: int = setting(
         0, "so many users, drawn once, are validated and tested, where there are more; 0: all", low=0
     )
+    rerank: str = setting("", "re-ranking step of the test's lists and of recommendations; empty: none")
+    rerank_options: dict[str, Any] = setting({}, "settings of the re-ranking step")
     metrics: list[str] = setting([], "metrics to report beside the task's own, such as recall@5")
     data_root: str | None = setting(None, "folder that holds the data sets")
     refit: Refit | None = setting(None, "what a training on everything takes from a tested run; filled in")
@@ -110,6 +115,12 @@ class RunConfig(Settings):
         """In what the test is not the usual one, for titles; empty where it is."""
         parts = [] if self.mask == MASK else [f"mask: {self.mask}"]
         return ", ".join([*parts, *([f"{self.evaluate_users:,} users drawn"] if self.evaluate_users else [])])
+
+    @property
+    def reranked(self) -> str:
+        """The re-ranking step and its settings, for titles; empty where there is none."""
+        options = ", ".join(f"{name} {value}" for name, value in self.rerank_options.items() if value != "")
+        return f"{self.rerank} ({options})" if self.rerank and options else self.rerank
 
     def identity(self) -> dict[str, Any]:
         """What decides the figures, as plain values: of two resolved configurations with the same identity one
@@ -148,12 +159,17 @@ def resolve(config: RunConfig, dataset: Dataset | None = None) -> Resolved:
     """
     model_class = MODELS.get(config.model)
     dataset = TASKS[config.task].view(dataset or load_dataset(config.dataset, config.data_root))
+    content = dataset.modalities, dataset.item_attributes, dataset.user_attributes
+    facts = Facts(np.zeros(dataset.n_items), np.zeros(dataset.n_users), *content)
+    check_metrics(config.wanted_metrics(), facts)
+    reranking = rerank_settings(config.rerank, config.rerank_options, facts)
     split = config.split or default_protocol(dataset)
     path = tuned_path(config, dataset.name, split)
     start = read_yaml(path) if path else published_settings(config, model_class)
     settings, training = resolve_settings(model_class, merge(start, config.settings))
     values = settings.model_dump() | (training.model_dump() if training else {})
     changes: dict[str, Any] = {"split": split, "settings": values, "tuned": False, "published": False}
+    changes["rerank_options"] = reranking
     origin = path.name if path else ""
     if config.published and model_class.published:
         origin, changes["mask"] = model_class.published.source, "train"
@@ -161,6 +177,19 @@ def resolve(config: RunConfig, dataset: Dataset | None = None) -> Resolved:
         by_hand = f", but for {', '.join(config.settings)}" if config.settings else ""
         changes["settings_from"] = origin + by_hand
     return Resolved(config.model_copy(update=changes), dataset, model_class, settings, training)
+
+
+def rerank_settings(name: str, options: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
+    """The re-ranking step's settings, spelled out; empty without a step.
+
+    Raises:
+        UserError: there is no such step or setting, or nothing in `facts` that it names.
+    """
+    if name:
+        return dict(make_reranker(name, options, facts).settings.model_dump())
+    if options:
+        raise UserError("settings of a re-ranking step were given, and no step: name one with rerank")
+    return {}
 
 
 def resolve_settings(model_class: type[Model], values: Mapping[str, Any]) -> tuple[Any, Any]:

@@ -1,4 +1,4 @@
-"""A trained run's vectors as plain files, for whatever serves them."""
+"""A trained run's vectors and lists as plain files, for whatever serves or measures them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,33 @@ import numpy as np
 
 from recsys.errors import UserError
 from recsys.files import atomic, cannot_write, write_text
+from recsys.runs.artifacts import make_folder
+from recsys.runs.lists_files import write_qrels, write_run
+from recsys.runs.recommend import catalogue_users, recommend_to, rerank_of
 from recsys.runs.run import Run
+
+
+def export_trec(run: Run, folder: Path, k: int) -> None:
+    """Write `lists.run` (a TREC run: the top `k` of each tested user, by the test's rules: what was held out is ranked,
+    what the user is known to have is not) and `test.qrels` (the test part).
+
+    Raises:
+        UserError: an id holds white space, nothing was held out, or the folder cannot be written.
+    """
+    dataset, split = run.dataset, run.split
+    if not len(split.test):
+        raise UserError(
+            f"split '{split.protocol}' holds nothing out: there are no qrels; export a tested run"
+        )
+    make_folder(folder, resume=True)
+    tested = dataset.user_ids[np.unique(dataset.interactions["user"].to_numpy()[split.test])]
+    recipients = catalogue_users(run, tested, held_out=True, mask=run.config.mask)
+    step = rerank_of(run, None)
+    frame = recommend_to(run, recipients, None, k=k, reranker=step).frame
+    if step is not None:  # tools sort by score, which is not the order of a re-ranked list
+        frame = frame.assign(score=k + 1 - frame["rank"])
+    write_run(frame, folder / "lists.run", run.config.model)
+    write_qrels(dataset, split, folder / "test.qrels")
 
 
 def export_vectors(run: Run, folder: Path) -> None:

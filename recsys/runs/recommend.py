@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,14 +14,20 @@ import torch
 from rich.table import Table
 
 from recsys.datasets.checks import positions
+from recsys.datasets.dataset import Modality
 from recsys.datasets.files import read_text
 from recsys.errors import UserError, nearest
-from recsys.evaluation.ranking import LOWEST
+from recsys.evaluation.facts import Facts
+from recsys.evaluation.ranking import LOWEST, ordered_top_k
 from recsys.evaluation.scorers import Scorer
 from recsys.files import atomic
+from recsys.inputs.content import below
 from recsys.inputs.requests import NewItems, QueryUsers
+from recsys.reranking.base import Reranker, make_reranker
+from recsys.runs.artifacts import MASK
 from recsys.runs.new_files import read_new_items, read_new_users
-from recsys.runs.run import Run
+from recsys.runs.reasons import BECAUSE, WEIGHTS, add_reasons
+from recsys.runs.run import Run, facts_of, known_rows
 from recsys.runs.tables import make_table
 from recsys.terminal import for_spreadsheets
 
@@ -41,6 +48,9 @@ class RecommendRequest:
     pool: str = ""
     k: int = 10
     held_out: bool = False
+    rerank: str = ""
+    rerank_options: Mapping[str, Any] = field(default_factory=dict)
+    because: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,12 +86,15 @@ class Recommendations(NamedTuple):
     notes: list[str]
 
 
-def catalogue_users(run: Run, ids: np.ndarray | None = None, held_out: bool = False) -> Recipients:
+def catalogue_users(
+    run: Run, ids: np.ndarray | None = None, held_out: bool = False, mask: str = MASK
+) -> Recipients:
     """Users of the run's data set, all of them where `ids` is None.
 
     Args:
         held_out: whether what the split kept for the test may be recommended, as in the test; otherwise nobody is
             recommended what they have.
+        mask: with `held_out`, whose items are left out: as in RunConfig.
 
     Raises:
         UserError: the data set has no such user.
@@ -92,7 +105,9 @@ def catalogue_users(run: Run, ids: np.ndarray | None = None, held_out: bool = Fa
         unknown = str(ids[np.argmax(rows < 0)])
         raise UserError(f"'{dataset.name}' has no user '{unknown}'{nearest(unknown, dataset.user_ids)}")
     query_users = data.query_users(run.support("test")).rows(rows)
-    had = split.known if held_out else np.arange(len(dataset.interactions))
+    had = np.arange(len(dataset.interactions))
+    if held_out:
+        had = known_rows(split, "test", mask)
     tested = dataset.matrix(split.test)[rows] if held_out else None
     return Recipients(dataset.user_ids[rows], query_users, dataset.matrix(had)[rows], tested, rows)
 
@@ -118,23 +133,22 @@ def new_users(
     return Recipients(ids[rows], query_users, query_users.history, None, None)
 
 
-def top_k(scores: torch.Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """(b, k) places and scores of each row's largest, best first, ties in the order of the items."""
-    bits = scores.add(0.0).view(torch.int32)  # + 0.0: minus zero is zero
-    ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).long()
-    # One integer a score and its place, so that an ordinary top-k puts ties in order.
-    keys = (ordered << 32).sub_(torch.arange(scores.shape[1], device=scores.device))
-    places = keys.topk(min(k, scores.shape[1]), dim=1).indices
-    return places.cpu().numpy(), scores.gather(1, places).cpu().numpy()
-
-
-def rank(scorer: Scorer, recipients: Recipients, ids: np.ndarray, *, new_only: bool, k: int) -> pd.DataFrame:
+def rank(
+    scorer: Scorer,
+    recipients: Recipients,
+    ids: np.ndarray,
+    *,
+    new_only: bool,
+    k: int,
+    reranker: Reranker | None = None,
+) -> pd.DataFrame:
     """Each listener's k best items, without those that they are known to have.
 
     Args:
         scorer: of the recipients, over the catalogue and the new items.
         ids: (n,) raw ids of the catalogue's items and of the new items.
         new_only: rank new items alone.
+        reranker: puts them in another order; scores stay the scorer's.
 
     Returns:
         Frame with `user` and `item` (raw ids), `rank` from 1, `score`, `new` (a new item) and, where such are ranked,
@@ -148,7 +162,11 @@ def rank(scorer: Scorer, recipients: Recipients, ids: np.ndarray, *, new_only: b
         scores = scorer(users)
         rows, columns = recipients.known[users].nonzero()
         scores[torch.from_numpy(rows), torch.from_numpy(columns)] = -torch.inf
-        places, values = top_k(scores[:, first:], k)
+        places, values = ordered_top_k(
+            scores[:, first:], k if reranker is None else max(k, reranker.settings.candidates)
+        )
+        if reranker is not None:
+            places, values = _reranked(reranker, places, values, first, recipients, users, k)
         rows, ranks = np.nonzero(values > LOWEST)
         blocks.append((users[rows], ranks + 1, places[rows, ranks] + first, values[rows, ranks]))
     users, ranks, items, values = (np.concatenate(part) for part in zip(*blocks, strict=True))
@@ -168,6 +186,25 @@ def rank(scorer: Scorer, recipients: Recipients, ids: np.ndarray, *, new_only: b
     return frame
 
 
+def _reranked(
+    reranker: Reranker,
+    places: np.ndarray,
+    values: np.ndarray,
+    first: int,
+    recipients: Recipients,
+    users: np.ndarray,
+    k: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(b, k) places and scores of each row's re-ranked list; beyond the candidates the order is by score."""
+    n = reranker.settings.candidates
+    candidates = np.where(values > LOWEST, values, -np.inf)[:, :n]
+    history = recipients.query_users.history[users]
+    order = reranker.order(places[:, :n] + first, candidates, history, k)
+    rest = np.arange(order.shape[1], min(k, places.shape[1]))
+    order = np.concatenate([order, np.broadcast_to(rest, (len(order), len(rest)))], axis=1)
+    return np.take_along_axis(places, order, axis=1), np.take_along_axis(values, order, axis=1)
+
+
 def recommend(run: Run, asked: RecommendRequest) -> Recommendations:
     """What a command line asks for.
 
@@ -178,17 +215,65 @@ def recommend(run: Run, asked: RecommendRequest) -> Recommendations:
         raise UserError("--pool needs new items: name their file with --new-items")
     new_items, notes = (None, []) if asked.new_items is None else read_new_items(asked.new_items, run.dataset)
     recipients = recipients_of(run, asked)
-    made = recommend_to(run, recipients, new_items, new_only=asked.pool != "all", k=asked.k)
+    step = rerank_of(run, new_items, asked.rerank, asked.rerank_options)
+    only = asked.pool != "all"
+    made = recommend_to(
+        run, recipients, new_items, new_only=only, k=asked.k, reranker=step, because=asked.because
+    )
     return made._replace(notes=notes + made.notes)
 
 
+NO_STEP = "none"
+"""In place of a re-ranking step: none, where the run has one."""
+
+
+def rerank_of(
+    run: Run, new_items: NewItems | None, name: str = "", options: Mapping[str, Any] | None = None
+) -> Reranker | None:
+    """The re-ranking step called `name`, over the catalogue and new items; the run's own where no name is given.
+
+    Raises:
+        UserError: there is no such step or setting, or no such modality or attribute.
+    """
+    if not name and options:
+        raise UserError("settings of a re-ranking step were given, and no step: name one with rerank")
+    name, options = (name, options or {}) if name else (run.config.rerank, run.config.rerank_options)
+    if not name or name == NO_STEP:
+        return None
+    facts = facts_of(run.dataset, run.data)
+    if new_items is not None:
+        modalities = {
+            key: Modality(
+                below(modality.features, new_items.modalities[key].features),
+                np.concatenate([modality.mask, new_items.modalities[key].mask]),
+            )
+            for key, modality in facts.modalities.items()
+        }
+        counts = np.concatenate([facts.item_counts, np.zeros(len(new_items))])
+        attributes = facts.item_attributes
+        if len(attributes.columns):
+            lower = new_items.attributes.reindex(range(len(new_items)))
+            attributes = pd.concat([attributes, lower], ignore_index=True)
+        facts = Facts(counts, facts.user_counts, modalities, attributes, facts.user_attributes)
+    return make_reranker(name, options, facts)
+
+
 def recommend_to(
-    run: Run, recipients: Recipients, new_items: NewItems | None, *, new_only: bool = True, k: int = 10
+    run: Run,
+    recipients: Recipients,
+    new_items: NewItems | None,
+    *,
+    new_only: bool = True,
+    k: int = 10,
+    reranker: Reranker | None = None,
+    because: int = 0,
 ) -> Recommendations:
     """The `k` best items for each of the recipients.
 
     Args:
         new_items: ranked beside the catalogue, or alone with `new_only`; None: the catalogue is ranked.
+        reranker: puts the best items in another order; see `rerank_of`.
+        because: name so many items of the user's history that weigh most; see `add_reasons`.
 
     Raises:
         UserError: the model cannot rank new items, or not by this content.
@@ -212,7 +297,12 @@ def recommend_to(
         if model.popular_without_history:
             which = "the ranking by popularity" + (", where new items tie" if new_items else "")
         notes.append(f"{strangers:,} of {len(recipients.ids):,} users have no interactions: they get {which}")
-    ranked = rank(scorer, recipients, ids, new_only=new_items is not None and new_only, k=k)
+    only = new_items is not None and new_only
+    ranked = rank(scorer, recipients, ids, new_only=only, k=k, reranker=reranker)
+    if because:
+        asked = recipients.ids, recipients.query_users
+        ranked, note = add_reasons(ranked, run, asked, ids, new_items, because)
+        notes.append(note)
     return Recommendations(ranked, attributes, notes)
 
 
@@ -268,6 +358,10 @@ def write_frame(frame: pd.DataFrame, path: Path) -> None:
         raise UserError(f"{path}: recommendations are written as .csv or .parquet; name such a file")
     with atomic(path) as temporary:
         if path.suffix == ".csv":
+            lists = {
+                c: frame[c].map(lambda v: "|".join(map(str, v))) for c in (BECAUSE, WEIGHTS) if c in frame
+            }
+            frame = frame.assign(**lists)
             for_spreadsheets(frame).to_csv(temporary, index=False)
         else:
             frame.to_parquet(temporary, index=False)
@@ -288,11 +382,15 @@ def tables(run: Run, answer: Recommendations) -> list[Table]:
         name = f"{run.config.model} on {run.dataset.name}, user {user}"
         marks = {"held_out": "* held out for the test", "new": "+ new"}
         caption = "   ".join(text for column, text in marks.items() if column in rows and rows[column].any())
-        table = make_table(name, ["rank", "item", "score", "", *shown], caption or None)
+        reasons = ["because of"] if BECAUSE in rows else []
+        table = make_table(name, ["rank", "item", "score", "", *shown, *reasons], caption or None)
         for column in table.columns[3:]:
             column.justify = "left"
         for row in rows.to_dict("records"):
             cells = [str(attributes.at[row["item"], c]) for c in shown]
+            if reasons:
+                titled = [attributes.at[i, "title"] if "title" in shown else i for i in row[BECAUSE]]
+                cells.append("; ".join(map(str, titled)))
             mark = "+" if row["new"] else "*" if row.get("held_out") else ""
             table.add_row(str(row["rank"]), row["item"], f"{row['score']:.4f}", mark, *cells)
         made.append(table)

@@ -16,10 +16,14 @@ from recsys.datasets.dataset import Dataset
 from recsys.datasets.splits import Split, head_items, make_split
 from recsys.errors import UserError
 from recsys.evaluation.evaluator import OVERALL, Evaluation, Evaluator
+from recsys.evaluation.facts import Facts
+from recsys.evaluation.metrics import parse_metric
 from recsys.files import atomic, read_yaml
 from recsys.inputs.corruption import corrupt
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model
+from recsys.reranking.base import make_reranker
+from recsys.reranking.scorer import RerankedScorer
 from recsys.runs.artifacts import (
     CONFIG_FILE,
     ENVIRONMENT_FILE,
@@ -232,7 +236,14 @@ def _tested(run: Run) -> tuple[Evaluation, dict[str, Any]]:
     evaluator = make_evaluator(
         run.dataset, run.split, run.data, "test", drawn, metrics=config.wanted_metrics(), mask=config.mask
     )
-    evaluation = evaluator.evaluate(run.model.scorer(run.data.query_users(run.support("test"))))
+    users = run.data.query_users(run.support("test"))
+    scorer = run.model.scorer(users)
+    if config.rerank:
+        step = make_reranker(config.rerank, config.rerank_options, facts_of(run.dataset, run.data))
+        known = run.dataset.matrix(known_rows(run.split, "test", config.mask))
+        longest = max(parse_metric(metric).k for metric in config.wanted_metrics())
+        scorer = RerankedScorer(scorer, step, known, users.history, longest)
+    evaluation = evaluator.evaluate(scorer)
     figures = reported_figures(evaluation) | {"test_opened": 1}
     if drawn:
         answering = np.count_nonzero(np.diff(run.dataset.matrix(run.split.test).indptr))
@@ -345,9 +356,6 @@ def make_evaluator(
         raise UserError(
             f"split '{split.protocol}' holds nothing out for {purpose}: nothing can be measured; use another split"
         )
-    seen = [split.train, getattr(split, f"{part}_support")]
-    if part == "test" and mask == MASK:
-        seen.append(split.valid)
     counts = data.item_counts()
     head = head_items(counts)
     pool = getattr(split, f"{part}_pool")
@@ -366,12 +374,31 @@ def make_evaluator(
     tested_cold = task.tests_new_users_apart and split.cold_users[np.diff(truth.indptr) > 0].any()
     return Evaluator(
         truth,
-        dataset.matrix(np.concatenate(seen)),
+        dataset.matrix(known_rows(split, part, mask)),
         groups={name: mask for name, mask in groups.items() if mask[answers].any()},
         user_groups=users if tested_cold else None,
         pool=pool if pool[answers].any() else None,
-        item_counts=counts,
+        facts=facts_of(dataset, data),
         metrics=metrics or task.metrics,
+    )
+
+
+def known_rows(split: Split, part: str, mask: str = MASK) -> np.ndarray:
+    """Rows of the interactions whose items "valid" or "test" leaves out of a user's ranking; see `make_evaluator`."""
+    seen = [split.train, getattr(split, f"{part}_support")]
+    if part == "test" and mask == MASK:
+        seen.append(split.valid)
+    return np.concatenate(seen)
+
+
+def facts_of(dataset: Dataset, data: TrainingData) -> Facts:
+    """What metrics read of users and items: counts of the training part, and content and attributes as they are."""
+    return Facts(
+        data.item_counts(),
+        np.diff(data.interactions.indptr),
+        dataset.modalities,
+        dataset.item_attributes,
+        dataset.user_attributes,
     )
 
 
@@ -393,6 +420,7 @@ def _names(run: Run) -> dict[str, Any]:
         "seed": config.seed,
         "split_seed": config.split_seed,
         "mask": config.mask,
+        "rerank": config.reranked or None,
         "ranks_cold_items": run.model.ranks_cold_items or not run.split.cold_items.any(),
     }
 

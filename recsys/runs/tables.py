@@ -61,6 +61,7 @@ def metrics_table(metrics: Mapping[str, Any]) -> Table:
     many times chance its Recall@20 is."""
     name = f"{metrics['model']} on {metrics['dataset']}, split {metrics['split']}, seed {metrics['seed']}"
     name += "" if (mask := metrics.get("mask", MASK)) == MASK else f", mask: {mask}"
+    name += f", re-ranked by {metrics['rerank']}" if metrics.get("rerank") else ""
     caption = None
     if not metrics["ranks_cold_items"] and "test_cold" in metrics:
         caption = "this model cannot rank items without training interactions: they score lowest, tied"

@@ -25,6 +25,7 @@ PARTS = {
     "objectives": ["example-hinge"],
     "content": ["example-letters"],
     "metrics": ["example-capped-recall", "example-gini"],
+    "reranking": ["example-quieter"],
     "readers": ["example-log"],
     "splits": ["example-every-nth"],
     "datasets": ["example-plays"],
@@ -56,6 +57,10 @@ STEPS: list[tuple[str, list[str]]] = [
     ("data info found", ["found, read as example-log"]),
     (f"{TRAIN} --set objective=example-hinge --out hinge", []),
     (f"{TRAIN} --out bpr", []),
+    (
+        "recommend --run bpr --users all --rerank example-quieter --rerank-set discount=1 --output lists.csv",
+        ["lists.csv"],
+    ),
     ("bench experiment.yaml --out table", ["example-capped-recall@3"]),
 ]
 """Arguments of `recsys`, and words that it prints. They need `prepare` first, and RECSYS_DATA to name the folder."""

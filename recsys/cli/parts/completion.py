@@ -50,6 +50,11 @@ def metrics(incomplete: str) -> list[str]:
     return _matching([f"{name}@" for name in names], incomplete)
 
 
+def reranking(incomplete: str) -> list[str]:
+    """Re-ranking steps by name."""
+    return _matching(KINDS.get("reranking").names(), incomplete)
+
+
 def settings(context: typer.Context, incomplete: str) -> list[str]:
     """Settings of the model given on the line, and of training."""
     registry: Registry = KINDS.get("models")

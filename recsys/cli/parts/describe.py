@@ -23,6 +23,7 @@ CAPABILITIES = {
     "exports_vectors": "exports vectors",
     "personal": "ranks for each user",
     "serves_new_users": "serves new users",
+    "linear_in_history": "scores are sums over the history",
     "trains_in_shares": "trains on several processes",
     "closed_form": "closed form",
 }
@@ -157,8 +158,16 @@ def _metric(name: str, metric: Callable) -> Iterator[RenderableType]:
     yield _facts(
         {"value": "one for all lists together" if of_lists else "one for each user's list, then the mean"}
     )
-    yield _facts({"ask for it": f"--metric {name}@20, at any cut-off"})
+    kind = getattr(metric, "takes", "")
+    asked = f"{name}.NAME@20, NAME being that of the {kind}" if kind else f"{name}@20"
+    yield _facts({"ask for it": f"--metric {asked}, at any cut-off"})
     yield from _documented(name, metric)
+
+
+def _reranker(name: str, step: Any) -> Iterator[RenderableType]:
+    yield _facts({"ask for it": f"--rerank {name}, settings by --rerank-set KEY=VALUE"})
+    yield from _documented(name, step)
+    yield from settings_tables(step.Settings, f"settings of {name}")
 
 
 def _function(name: str, function: Callable) -> Iterator[RenderableType]:
@@ -202,6 +211,7 @@ DESCRIBED: dict[str, Callable[[str, Any], Iterator[RenderableType]]] = {
     "models": _model,
     "splits": _split,
     "metrics": _metric,
+    "reranking": _reranker,
     "readers": _reader,
     "datasets": _dataset,
     "commands": _command,

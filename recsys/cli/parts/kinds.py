@@ -12,6 +12,7 @@ KINDS = Registry(
         "objectives": "recsys.objectives:OBJECTIVES",
         "content": "recsys.datasets.content:CONTENT",
         "metrics": "recsys.evaluation:METRICS",
+        "reranking": "recsys.reranking:RERANKERS",
         "readers": "recsys.datasets.readers:READERS",
         "splits": "recsys.datasets:SPLITS",
         "datasets": "recsys.datasets:CARDS",

@@ -27,6 +27,7 @@ class Cooccurrence(Model):
     closed_form = True
     exports_vectors = False
     popular_without_history = True
+    linear_in_history = True
 
     def fit(self) -> None:
         """Nothing to learn: the counts are the model. They are recorded here, before the audit."""

@@ -40,6 +40,7 @@ class ContentKNN(Model):
     ranks_cold_items = True
     exports_vectors = False
     popular_without_history = True
+    linear_in_history = True
 
     def __init__(self, settings: ContentKNNSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)

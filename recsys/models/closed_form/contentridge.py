@@ -46,6 +46,7 @@ class ContentRidge(Model):
     ranks_cold_items = True
     exports_vectors = False
     popular_without_history = True
+    linear_in_history = True
     inverse: torch.Tensor
     leave_out: torch.Tensor
 

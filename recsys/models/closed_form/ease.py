@@ -65,6 +65,7 @@ class EASE(Model):
     closed_form = True
     exports_vectors = False
     popular_without_history = True
+    linear_in_history = True
 
     def __init__(self, settings: EASESettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)

@@ -55,6 +55,7 @@ class HyperWalk(Model):
     ranks_cold_items = True
     exports_vectors = False
     popular_without_history = True
+    linear_in_history = True
 
     def __init__(self, settings: HyperWalkSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)

@@ -30,6 +30,7 @@ class ItemKNN(Model):
     closed_form = True
     exports_vectors = False
     popular_without_history = True
+    linear_in_history = True
     indptr: torch.Tensor
     indices: torch.Tensor
     similarities: torch.Tensor

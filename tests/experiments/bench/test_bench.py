@@ -379,3 +379,38 @@ def test_a_cell_that_kills_every_process_is_recorded_as_failed(root, tmp_path, m
     ((_, outcome),) = in_processes(cells, 2)
     assert outcome.error == "its process died 3 times (exit status -9); out of memory?" and len(started) == 3
     assert json.loads((cells[0].folder / "error.json").read_text())["error"] == outcome.error
+
+
+def test_chosen_metrics_stand_in_tables_those_of_all_lists_without_verdict(root, tmp_path):
+    models = {"pop": None, "itemknn": None}
+    asked = ["gini@5", "ild.image@5", "user_gap.activity@5"]
+    path = write(tmp_path, run={"metrics": asked}, models=models, splits=["random"])
+    out = tmp_path / "out"
+    (table,) = run(path, root, out)["tables"]
+    assert table["columns"][-3:] == ["ild.image@5", "gini@5", "user_gap.activity@5"]
+    for row in table["rows"]:
+        cell, runs_of_row = row["columns"]["gini@5"], [out / "jobs" / name for name in row["runs"]]
+        stored = [
+            json.loads((folder / "metrics.json").read_text())["test"]["gini@5"] for folder in runs_of_row
+        ]
+        assert cell == {"mean": np.mean(stored), "per_seed": stored}
+        assert len(stored) == 2 and "interval" in row["columns"]["ild.image@5"]
+    assert "gini@5" in (out / "table.md").read_text() and "gini@5" in (out / "table.csv").read_text()
+    columns = ["ndcg@20", "novelty@5", "gini@5"]
+    (table,) = run(write(tmp_path, columns=columns, models=models, splits=["random"]), root, out)["tables"]
+    assert table["columns"] == columns and {"gini@5"} <= table["rows"][0]["columns"].keys()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"columns": ["warm:gini@5"]}, "has no groups and decides nothing"),
+        ({"decide_by": "gini@5"}, "has no groups and decides nothing"),
+        ({"columns": ["ild@5"]}, "is of one modality"),
+        ({"columns": ["ild.imgae@5"]}, "no modality 'imgae'; did you mean 'image'"),
+    ],
+)
+def test_metrics_that_cannot_be_shown_are_refused_before_any_run(root, tmp_path, changes, message):
+    with pytest.raises(UserError, match=message):
+        run(write(tmp_path, **changes), root, tmp_path / "out")
+    assert not runs(tmp_path)

@@ -13,7 +13,17 @@ from recsys.cli.parts.source import first_line, keyword_names, setting_names
 from recsys.datasets.splits import split_options
 from recsys.models import MODELS
 
-KINDS_OF_PARTS = ("models", "objectives", "content", "metrics", "readers", "splits", "datasets", "commands")
+KINDS_OF_PARTS = (
+    "models",
+    "objectives",
+    "content",
+    "metrics",
+    "reranking",
+    "readers",
+    "splits",
+    "datasets",
+    "commands",
+)
 
 
 def test_every_kind_of_part_is_listed_with_each_of_its_names(recsys):

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from recsys.errors import UserError
+from recsys.evaluation.candidates import Candidates
 from recsys.evaluation.evaluator import Evaluator
-from recsys.evaluation.lists import ListStatistics
+from recsys.evaluation.facts import Facts
+from recsys.evaluation.lists import ListStatistics, RankedLists
 from recsys.evaluation.ranking import LOWEST, top_k
 from recsys.evaluation.scorers import LowestScorer, VectorScorer
 
@@ -264,7 +266,7 @@ def test_coverage_and_popularity_by_hand():
     truth = sp.csr_array(np.array([[0, 0, 0, 1], [0, 0, 0, 1]]))
     evaluator = Evaluator(
         truth,
-        item_counts=np.array([8, 2, 0, 1]),
+        facts=Facts(np.array([8, 2, 0, 1])),
         metrics=["coverage@1", "coverage@2", "popularity@1", "popularity@2"],
     )
     got = evaluator.evaluate(Fixed([[4, 3, 2, 1], [4, 3, 2, 1]]))
@@ -277,7 +279,7 @@ def test_tied_items_count_with_the_probability_of_being_listed():
     # Item 0 leads, items 1..3 tie for the second place; two users draw independently.
     truth = sp.csr_array(np.array([[0, 0, 0, 1, 0], [0, 0, 0, 1, 0]]))
     evaluator = Evaluator(
-        truth, item_counts=np.array([9, 3, 6, 0, 7]), metrics=["coverage@2", "popularity@2"]
+        truth, facts=Facts(np.array([9, 3, 6, 0, 7])), metrics=["coverage@2", "popularity@2"]
     )
     got = evaluator.evaluate(Fixed([[5, 1, 1, 1, 0]] * 2))
     once = 1 - (2 / 3) ** 2
@@ -289,7 +291,7 @@ def test_ties_inside_the_longest_list_count_at_the_shorter_one():
     # Items 0 and 1 tie; at k = 1 each is listed with probability 1/2, at k = 2 both are.
     truth = sp.csr_array(np.array([[0, 0, 1]]))
     evaluator = Evaluator(
-        truth, item_counts=np.array([4, 2, 0]), metrics=["coverage@1", "coverage@2", "popularity@1"]
+        truth, facts=Facts(np.array([4, 2, 0])), metrics=["coverage@1", "coverage@2", "popularity@1"]
     )
     got = evaluator.evaluate(Fixed([[5, 5, 1]])).metrics["overall"]
     assert got == pytest.approx({"coverage@1": 1 / 3, "coverage@2": 2 / 3, "popularity@1": 3.0}, rel=1e-12)
@@ -337,10 +339,14 @@ def test_exposure_is_the_mean_over_all_orders_of_ties(seed):
     rng = np.random.default_rng(seed)
     scores = rng.integers(0, 3, (4, 5)).astype(np.float32)
     counts = np.array([5.0, 1, 4, 0, 2])
-    lists = ListStatistics([1, 3], counts)
+    candidates = Candidates(sp.csr_array(np.eye(4, 5)), sp.csr_array((4, 5)))
+    lists = ListStatistics([1, 3], facts := Facts(counts), candidates)
     tensor = torch.from_numpy(scores)
-    lists.add(tensor[:2], top_k(tensor[:2], 3))
-    lists.add(tensor[2:], top_k(tensor[2:], 3))
+    for low in (0, 2):
+        part = tensor[low : low + 2]
+        top = top_k(part, 3)
+        located = candidates.locate(part, top, low, low + 2)
+        lists.add(RankedLists(part, top, facts, candidates, low, located))
     for k in (1, 3):
         share = np.zeros((4, 5))  # probability that an item is in a user's list
         orders = list(itertools.permutations(range(5)))

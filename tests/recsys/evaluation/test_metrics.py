@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recsys import evaluation
 from recsys.errors import UserError
 from recsys.evaluation import METRICS
 from recsys.evaluation.metrics import parse_metric
@@ -47,8 +48,8 @@ CONTRACT = {
 }
 
 
-OF_ALL_LISTS = {"coverage", "popularity"}
-"""They have their own tests, in test_evaluator."""
+OF_ALL_LISTS = {*evaluation.OF_ALL_LISTS, *evaluation.OF_EACH_LIST}
+"""They have their own tests, in test_evaluator and test_beyond_accuracy."""
 
 
 def without_contract(registry):
@@ -61,8 +62,8 @@ def test_every_registered_metric_has_a_contract_line():
 
 
 def test_a_metric_without_a_contract_line_is_found():
-    registry = Registry("metric", None, {"recall": "x:y", "novelty": "x:y"})
-    assert without_contract(registry) == ["novelty"]
+    registry = Registry("metric", None, {"recall": "x:y", "capped": "x:y"})
+    assert without_contract(registry) == ["capped"]
 
 
 @pytest.mark.parametrize("name", CONTRACT)

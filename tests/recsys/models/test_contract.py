@@ -11,11 +11,13 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 import torch
 
 from recsys.datasets.splits import make_split
 from recsys.errors import UserError
 from recsys.evaluation.evaluator import Evaluator
+from recsys.inputs.requests import QueryUsers
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
 from recsys.models import MODELS
@@ -149,6 +151,21 @@ def test_users_without_history_get_the_popularity_ranking_where_a_model_says_so(
         cold = np.flatnonzero(run.split.cold_users)
         scores = run.model.scorer()(cold).numpy()
         np.testing.assert_array_equal(scores, np.tile(run.data.item_counts(), (len(cold), 1)))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_scores_are_sums_over_the_history_where_a_model_says_so(name, toy):
+    run = started(name, toy, "cold-item")
+    history = run.data.interactions[[0, 20]]
+    whole = QueryUsers(np.full(2, -1), history, toy.user_attributes)
+    single = np.eye(toy.n_items, dtype=np.float32)
+    alone = QueryUsers(np.full(toy.n_items, -1), sp.csr_array(single), toy.user_attributes)
+    scored = ~run.model.cannot_score()
+    of_all, of_each = (
+        run.model.scorer(users)(np.arange(len(users))).numpy()[:, scored] for users in (whole, alone)
+    )
+    sums = history @ of_each
+    assert run.model.linear_in_history == np.allclose(sums, of_all, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", PERSONAL)

@@ -15,8 +15,9 @@ import torch
 from recsys.cli.app import main
 from recsys.datasets.convert import convert
 from recsys.datasets.dataset import Modality
+from recsys.evaluation.ranking import ordered_top_k
 from recsys.runs.new_files import read_new_items, read_new_users
-from recsys.runs.recommend import RecommendRequest, recommend, top_k
+from recsys.runs.recommend import RecommendRequest, recommend
 from recsys.runs.run import load_run
 
 ROOT = Path(__file__).parents[3]
@@ -320,10 +321,10 @@ def test_a_run_on_controls_or_fillings_refuses_what_it_cannot_follow(root, tmp_p
 def test_top_k_puts_ties_in_order():
     lowest, least = torch.finfo(torch.float32).min, -torch.inf
     scores = torch.tensor([[0.0, 3.0, -0.0, 3.0, least], [-2.0, -1.0, lowest, -1.0, 5e-40]])
-    places, values = top_k(scores, 4)
+    places, values = ordered_top_k(scores, 4)
     np.testing.assert_array_equal(places, [[1, 3, 0, 2], [4, 1, 3, 0]])
     np.testing.assert_array_equal(values, np.take_along_axis(scores.numpy(), places, axis=1))
-    assert top_k(scores, 9)[0].shape == (2, 5)
+    assert ordered_top_k(scores, 9)[0].shape == (2, 5)
 
 
 def test_exported_vectors_score_as_the_model_does(of, root, toy):
