@@ -21,7 +21,7 @@ from recsys.errors import UserError, nearest
 from recsys.runs.artifacts import DATA_FOLDER, USERS_FILE, make_folder, own_card, read_metrics
 from recsys.runs.config import RunConfig, save_config
 from recsys.runs.export import export_vectors
-from recsys.runs.new_data import new_items_of_frame, new_users_of
+from recsys.inputs.new_data import new_items_of_frame, new_users_of
 from recsys.runs.recommend import Recipients, catalogue_users, new_users, recommend_to, top_k
 from recsys.runs.refit import refit_config
 from recsys.runs.run import Run, execute, prepare
@@ -209,6 +209,26 @@ class TrainedRun:
             UserError: the model's scores are no inner products, or the folder cannot be written.
         """
         export_vectors(self._run, Path(folder))
+
+    def package(self, folder: str | Path) -> Path:
+        """Write a bundle: all that the run needs to answer, without its data set; as `recsys package`.
+
+        Returns:
+            The folder, which `recsys.load_bundle`, `recsys recommend --bundle` and `recsys serve` read.
+
+        Raises:
+            UserError: the folder holds something else, or cannot be written.
+
+        Example:
+            >>> import recsys, tempfile
+            >>> run = recsys.train("itemknn", recsys.toy_data())
+            >>> bundle = recsys.load_bundle(run.package(tempfile.mkdtemp() + "/bundle"))
+            >>> bundle.recommend(["u1"], k=3).equals(run.recommend(["u1"], k=3))
+            True
+        """
+        from recsys.runs.package import package
+
+        return package(self._run, Path(folder))
 
     def refit(self, folder: str | Path | None = None) -> TrainedRun:
         """The model trained again for use, on all interactions: same settings and seed, for as many epochs as were

@@ -19,7 +19,7 @@ from recsys.evaluation.ranking import LOWEST
 from recsys.evaluation.scorers import Scorer
 from recsys.files import atomic
 from recsys.inputs.requests import NewItems, QueryUsers
-from recsys.runs.new_files import read_new_items, read_new_users
+from recsys.inputs.new_files import read_new_items, read_new_users
 from recsys.runs.run import Run
 from recsys.runs.tables import make_table
 from recsys.terminal import for_spreadsheets

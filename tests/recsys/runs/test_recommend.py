@@ -15,7 +15,7 @@ import torch
 from recsys.cli.app import main
 from recsys.datasets.convert import convert
 from recsys.datasets.dataset import Modality
-from recsys.runs.new_files import read_new_items, read_new_users
+from recsys.inputs.new_files import read_new_items, read_new_users
 from recsys.runs.recommend import RecommendRequest, recommend, top_k
 from recsys.runs.run import load_run
 
