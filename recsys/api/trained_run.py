@@ -18,10 +18,10 @@ from recsys.datasets.convert import convert
 from recsys.datasets.dataset import Dataset
 from recsys.datasets.frames import to_pandas
 from recsys.errors import UserError, nearest
+from recsys.inputs.new_data import new_items_of_frame, new_users_of
 from recsys.runs.artifacts import DATA_FOLDER, USERS_FILE, make_folder, own_card, read_metrics
 from recsys.runs.config import RunConfig, save_config
 from recsys.runs.export import export_vectors
-from recsys.inputs.new_data import new_items_of_frame, new_users_of
 from recsys.runs.recommend import Recipients, catalogue_users, new_users, recommend_to, top_k
 from recsys.runs.refit import refit_config
 from recsys.runs.run import Run, execute, prepare

@@ -24,6 +24,7 @@ COMMANDS = Registry(
         "show": "recsys.cli.show:show",
         "train": "recsys.cli.train:train",
         "recommend": "recsys.cli.recommend:recommend",
+        "package": "recsys.cli.package:package",
         "export": "recsys.cli.export:export",
         "complete": "recsys.cli.complete:complete",
         "data": "recsys.cli.data:data",

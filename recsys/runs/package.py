@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import scipy.sparse as sp
 import torch
 
@@ -19,8 +18,9 @@ from recsys.files import atomic, cannot_write
 from recsys.graphs.cooccurrence import cooccurrence_graph
 from recsys.inputs.requests import QueryUsers
 from recsys.models.base import Model
-from recsys.runs.run import Run
+from recsys.runs.artifacts import BUNDLE_FOLDER, fingerprint
 from recsys.runs.recommend import top_k
+from recsys.runs.run import Run
 from recsys.serving.arrays import Writer
 from recsys.serving.bundle import ITEMS_FILE, USERS_FILE, load_bundle
 from recsys.serving.ids import Ids
@@ -36,9 +36,12 @@ NEIGHBOURS = 100
 """Items of each item that rank for people whom a bundle of lists does not know."""
 
 
-def package(run: Run, folder: Path) -> Path:
+def package(run: Run, folder: Path, of: Path | None = None) -> Path:
     """Write what `run` needs to answer to `folder`, which must not be there or be empty, or hold a bundle: whole or not
     at all.
+
+    Args:
+        of: the run's folder, where the bundle is to be told from those of other runs.
 
     Raises:
         UserError: the folder holds something else, or cannot be written.
@@ -54,7 +57,7 @@ def package(run: Run, folder: Path) -> Path:
     except OSError as error:
         raise cannot_write(folder, error) from error
     try:
-        _write(run, temporary)
+        _write(run, temporary, fingerprint(of) if of else "")
         load_bundle(temporary, verify=False)
         old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
         if folder.exists():
@@ -68,7 +71,17 @@ def package(run: Run, folder: Path) -> Path:
     return folder
 
 
-def _write(run: Run, folder: Path) -> None:
+def keep_bundle(run: Run, folder: Path) -> None:
+    """Write the bundle of a run that has just been trained into its folder, from which `recsys recommend --run` then
+    answers, whatever becomes of the data set."""
+    from recsys.training.weights import load_model
+
+    load_model(run.model, folder)
+    run.model.eval()
+    package(run, folder / BUNDLE_FOLDER, folder)
+
+
+def _write(run: Run, folder: Path, mark: str) -> None:
     writer, dataset, data = Writer(folder), run.dataset, run.data
     users = data.query_users(run.support("test"))
     part, how = part_of(run, users)
@@ -78,7 +91,10 @@ def _write(run: Run, folder: Path) -> None:
         noun: Ids.made_of(np.asarray(names).astype(str), noun, dataset.name)
         for noun, names in (("user", dataset.user_ids), ("item", dataset.item_ids))
     }
-    for frame, name in ((dataset.item_attributes, ITEMS_FILE), (dataset.user_attributes.iloc[:0], USERS_FILE)):
+    for frame, name in (
+        (dataset.item_attributes, ITEMS_FILE),
+        (dataset.user_attributes.iloc[:0], USERS_FILE),
+    ):
         frame = frame.reindex(range(len(dataset.item_ids))) if name == ITEMS_FILE else frame
         with atomic(folder / name) as temporary:
             frame.reset_index(drop=True).to_parquet(temporary)
@@ -90,6 +106,7 @@ def _write(run: Run, folder: Path) -> None:
         "split": config.split,
         "seed": config.seed,
         "version": __version__,
+        "run": mark,
         "users": dataset.n_users,
         "items": dataset.n_items,
         **how,
@@ -124,13 +141,16 @@ def part_of(run: Run, users: QueryUsers) -> tuple[Part, dict[str, str]]:
             "new_users": "the items that others took beside theirs (item k-NN), which is not the model",
             "new_items": "",
         }
-    inexact = any(_own_users(model) for model in _models(run.model))
+    vectors = any(isinstance(one, Vectors) for one in _parts(part))
+    inexact = vectors and any(_own_users(model) for model in _models(run.model))
     placed = "the mean of the items that they resemble in content, which is near what the model would give"
     folded = "a ridge regression on their items' vectors, which is near what the model would give"
     return part, {
         "answers": "vectors" if isinstance(getattr(part, "part", None), Vectors) else "scores",
         "new_users": folded if inexact else "exact",
-        "new_items": placed if any(isinstance(one, Vectors) and one.cold for one in _parts(part)) else "exact",
+        "new_items": placed
+        if any(isinstance(one, Vectors) and one.cold for one in _parts(part))
+        else "exact",
     }
 
 
@@ -179,8 +199,7 @@ def _models(model: Model) -> list[Model]:
 
 def _own_users(model: Model) -> bool:
     """Whether the model places users by a rule of its own that a bundle's regression stands in for."""
-    scored = type(model).exports_vectors or "encode" in vars(type(model))
-    return scored and model.personal and type(model).encode_users is not Model.encode_users
+    return model.personal and type(model).encode_users is not Model.encode_users
 
 
 def _parts(part: Any) -> list[Any]:
@@ -193,7 +212,9 @@ def _refuses_items(run: Run, part: Part) -> str:
     """Why new items cannot be ranked; empty where they can."""
     content, name = run.config.content, run.config.model
     if isinstance(part, Lists):
-        return f"a bundle of {name} holds lists of the catalogue: it cannot rank new items; ask the run itself"
+        return (
+            f"a bundle of {name} holds lists of the catalogue: it cannot rank new items; ask the run itself"
+        )
     if not run.model.ranks_cold_items:
         return f"{name} cannot rank new items: it does not read content"
     if content.control:

@@ -3,44 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 import torch
-from rich.table import Table
 
 from recsys.datasets.checks import positions
-from recsys.datasets.files import read_text
 from recsys.errors import UserError, nearest
 from recsys.evaluation.ranking import LOWEST
 from recsys.evaluation.scorers import Scorer
-from recsys.files import atomic
-from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.inputs.new_files import read_new_items, read_new_users
+from recsys.inputs.requests import NewItems, QueryUsers
+from recsys.runs.lists import RecommendRequest
 from recsys.runs.run import Run
-from recsys.runs.tables import make_table
-from recsys.terminal import for_spreadsheets
 
-PRINTED = 10
-"""Users whose tables are printed; more go to a file."""
 CELLS = 2**22
 """Scores of one block of users."""
-
-
-@dataclass(frozen=True)
-class RecommendRequest:
-    """What the command line asks of a run; `recsys recommend --help` explains each."""
-
-    user: str = ""
-    users: str = ""
-    new_items: Path | None = None
-    new_users: Path | None = None
-    pool: str = ""
-    k: int = 10
-    held_out: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,8 +154,7 @@ def recommend(run: Run, asked: RecommendRequest) -> Recommendations:
     Raises:
         UserError, DataError: what is asked for cannot be.
     """
-    if asked.pool and asked.new_items is None:
-        raise UserError("--pool needs new items: name their file with --new-items")
+    asked.check()
     new_items, notes = (None, []) if asked.new_items is None else read_new_items(asked.new_items, run.dataset)
     recipients = recipients_of(run, asked)
     made = recommend_to(run, recipients, new_items, new_only=asked.pool != "all", k=asked.k)
@@ -236,64 +215,11 @@ def recipients_of(run: Run, asked: RecommendRequest) -> Recipients:
     Raises:
         UserError: nobody is named, both ways at once, or somebody whom neither the data set nor the file knows.
     """
-    if asked.user and asked.users:
-        raise UserError("--user and --users cannot be given together: use one of them")
-    wanted = np.array([asked.user]) if asked.user else None
-    if asked.users and asked.users != "all":
-        wanted = np.array(list(dict.fromkeys(read_text(Path(asked.users)).splitlines())))
-        wanted = wanted[wanted != ""]
-        if not len(wanted):
-            raise UserError(f"{asked.users} names no user; expected a raw id on each line")
+    wanted = None if (named := asked.named()) is None else np.array(named)
     if asked.new_users is not None:
         return new_users(read_new_users(asked.new_users, run.dataset), str(asked.new_users), wanted)
-    if wanted is None and not asked.users:
-        raise UserError(
-            "no users given: name one with --user, several with --users, or new users with --new-users"
-        )
     return catalogue_users(run, wanted, asked.held_out)
 
 
 def _named(attributes: pd.DataFrame, ids: np.ndarray) -> pd.DataFrame:
     return attributes.reindex(range(len(ids))).set_axis(ids, axis=0)
-
-
-def write_frame(frame: pd.DataFrame, path: Path) -> None:
-    """Write recommendations as CSV or Parquet, whole or not at all. In CSV, text that a spreadsheet would calculate
-    begins with an apostrophe.
-
-    Raises:
-        UserError: another kind of file, or it cannot be written.
-    """
-    if path.suffix not in (".csv", ".parquet"):
-        raise UserError(f"{path}: recommendations are written as .csv or .parquet; name such a file")
-    with atomic(path) as temporary:
-        if path.suffix == ".csv":
-            for_spreadsheets(frame).to_csv(temporary, index=False)
-        else:
-            frame.to_parquet(temporary, index=False)
-
-
-def tables(run: Run, answer: Recommendations) -> list[Table]:
-    """One table for each user.
-
-    Raises:
-        UserError: more users than can be looked at.
-    """
-    frame, attributes = answer.frame, answer.attributes
-    if (count := frame["user"].nunique()) > PRINTED:
-        raise UserError(f"{count:,} users are too many to print; name a .csv or .parquet file with --output")
-    shown = [c for c in ("title", "year", "genres") if c in attributes]
-    made = []
-    for user, rows in frame.groupby("user", sort=False):
-        name = f"{run.config.model} on {run.dataset.name}, user {user}"
-        marks = {"held_out": "* held out for the test", "new": "+ new"}
-        caption = "   ".join(text for column, text in marks.items() if column in rows and rows[column].any())
-        table = make_table(name, ["rank", "item", "score", "", *shown], caption or None)
-        for column in table.columns[3:]:
-            column.justify = "left"
-        for row in rows.to_dict("records"):
-            cells = [str(attributes.at[row["item"], c]) for c in shown]
-            mark = "+" if row["new"] else "*" if row.get("held_out") else ""
-            table.add_row(str(row["rank"]), row["item"], f"{row['score']:.4f}", mark, *cells)
-        made.append(table)
-    return made

@@ -156,9 +156,11 @@ def check_files(folder: Path, manifest: Mapping[str, Any], verify: bool = True) 
     for name, about in _listed(folder, manifest):
         path = folder / name
         try:
-            size = path.stat().st_size
+            size = path.stat().st_size if path.is_file() else -1
         except OSError:
-            raise damaged(folder, f"{name} is missing") from None
+            size = -1
+        if size < 0:
+            raise damaged(folder, f"{name} is missing")
         if size != about["bytes"]:
             raise damaged(folder, f"{name} has {size:,} bytes, expected {about['bytes']:,}")
         if verify and checksum(path) != about["sha256"]:
@@ -200,11 +202,10 @@ def copy_bundle(source: Path, target: Path) -> None:
     try:
         temporary.mkdir(parents=True)
         for name, about in _listed(source, manifest):
-            try:
-                with open(temporary / name, "wb") as file:
-                    found = checksum(source / name, file.write)
-            except FileNotFoundError:
-                raise damaged(source, f"{name} is missing") from None
+            if not (source / name).is_file():
+                raise damaged(source, f"{name} is missing")
+            with open(temporary / name, "wb") as file:
+                found = checksum(source / name, file.write)
             if found != about["sha256"]:
                 raise damaged(source, f"{name} has changed since it was written (SHA-256)")
         write_text(temporary / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -45,7 +45,9 @@ class Recipients(NamedTuple):
 
     def __getitem__(self, places: Any) -> Recipients:  # type: ignore[override]
         rows, history, before = self.query
-        return Recipients(self.ids[places], Query(rows[places], history[places], before[places]), self.had[places])
+        return Recipients(
+            self.ids[places], Query(rows[places], history[places], before[places]), self.had[places]
+        )
 
 
 class ServingBundle:
@@ -168,32 +170,45 @@ class ServingBundle:
             >>> bundle.recommend(k=1, new_users={"me": ["p00", "p05"]}, exclude=["p01"]).user.tolist()
             ['me']
         """
-        import pandas as pd
-
         if pool not in ("new", "all"):
-            raise UserError(f"pool is '{pool}'; expected 'new' (new items alone) or 'all' (among the catalogue)")
+            raise UserError(
+                f"pool is '{pool}'; expected 'new' (new items alone) or 'all' (among the catalogue)"
+            )
         if pool == "all" and new_items is None:
             raise UserError("pool='all' ranks new items among the catalogue; give new_items")
         bundle, notes = (self, []) if new_items is None else self.with_items(new_items)
         recipients = bundle.recipients(users, new_users)
         first = self.n_catalogue if new_items is not None and pool == "new" else 0
         allowed = bundle.allowed(exclude, include, where)
+        frame = bundle.lists(recipients, k, allowed, first)
+        frame.attrs["notes"] = [*notes, *bundle.notes(recipients)]
+        return frame
+
+    def lists(
+        self, recipients: Recipients, k: int, allowed: np.ndarray | None = None, first: int = 0
+    ) -> pd.DataFrame:
+        """The frame of `recommend`, of users whom `recipients` or `strangers` made.
+
+        Args:
+            allowed: (n_items,) bool; None: all items.
+            first: items before this number are left out.
+        """
+        import pandas as pd
+
         if first:
-            allowed = np.ones(bundle.n_items, dtype=bool) if allowed is None else allowed
+            allowed = np.ones(self.n_items, dtype=bool) if allowed is None else allowed
             allowed[:first] = False
-        blocks = list(bundle.ranked(recipients, k, allowed))
+        blocks = list(self.ranked(recipients, k, allowed))
         rows, ranks, items, values = (np.concatenate(part) for part in zip(*blocks, strict=True))
-        frame = pd.DataFrame(
+        return pd.DataFrame(
             {
                 "user": recipients.ids[rows],
                 "rank": ranks,
-                "item": np.asarray(bundle.items.names)[items],
+                "item": np.asarray(self.items.names)[items],
                 "score": values,
                 "new": items >= self.n_catalogue,
             }
         )
-        frame.attrs["notes"] = [*notes, *bundle.notes(recipients)]
-        return frame
 
     def notes(self, recipients: Recipients) -> list[str]:
         """What should be known of what these users are recommended."""
@@ -212,25 +227,31 @@ class ServingBundle:
 
     def ranked(
         self, recipients: Recipients, k: int, allowed: np.ndarray | None = None
-    ) -> Iterable[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
         """Blocks of users' lists: places among the recipients, ranks from 1, item numbers, scores.
 
         Args:
             allowed: (n_items,) bool; None: all items.
         """
-        if k < 1:
-            raise UserError(f"k is {k}; expected 1 or more items")
         size = max(1, CELLS // self.n_items)
         for low in range(0, max(1, len(recipients.ids)), size):
-            block = recipients[low : low + size]
-            scores = self.part.scores(block.query)
-            rows, columns = block.had.nonzero()
-            scores[rows, columns] = -np.inf
-            if allowed is not None:
-                scores[:, ~allowed] = -np.inf
-            places, values = top_k(scores, k)
-            rows, ranks = np.nonzero(values > LOWEST)
-            yield low + rows, ranks + 1, places[rows, ranks], values[rows, ranks]
+            rows, *lists = self.rank(recipients[low : low + size], k, allowed)
+            yield low + rows, *lists
+
+    def rank(
+        self, recipients: Recipients, k: int, allowed: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The one block of `ranked` that these recipients are."""
+        if k < 1:
+            raise UserError(f"k is {k}; expected 1 or more items")
+        scores = self.part.scores(recipients.query)
+        had = recipients.had
+        scores[np.repeat(np.arange(len(scores)), np.diff(had.indptr)), had.indices] = -np.inf
+        if allowed is not None:
+            scores[:, ~allowed] = -np.inf
+        places, values = top_k(scores, k)
+        rows, ranks = np.nonzero(values > LOWEST)
+        return rows, ranks + 1, places[rows, ranks], values[rows, ranks]
 
     def recipients(
         self,
@@ -255,9 +276,15 @@ class ServingBundle:
         if new_users is not None:
             return self._new_users(new_users, wanted)
         rows = np.arange(len(self.users.names)) if wanted is None else self._user_rows(wanted, since)
-        ids = np.asarray(self.users.names).astype(object) if wanted is None else np.array(wanted, dtype=object)
+        ids = (
+            np.asarray(self.users.names).astype(object) if wanted is None else np.array(wanted, dtype=object)
+        )
+        if wanted is None:
+            return Recipients(ids, Query(rows, self._history, self._history), _wider(self._had, self.n_items))
         held = np.flatnonzero(rows >= 0)
-        spread = sp.csr_array((np.ones(len(held), np.float32), (held, rows[held])), (len(rows), len(self.users.names)))
+        spread = sp.csr_array(
+            (np.ones(len(held), np.float32), (held, rows[held])), (len(rows), len(self.users.names))
+        )
         before, had = (sp.csr_array(spread @ matrix) for matrix in (self._history, self._had))
         history = before
         if since:
@@ -279,7 +306,9 @@ class ServingBundle:
         if isinstance(given, Mapping):
             ids = [str(user) for user in given]
             took = [self.items.known(items) for items in given.values()]
-            if known := next((one for one, row in zip(ids, self.users.rows(ids), strict=True) if row >= 0), None):
+            if known := next(
+                (one for one, row in zip(ids, self.users.rows(ids), strict=True) if row >= 0), None
+            ):
                 raise UserError(f"user '{known}' is not new, the bundle has it; recommend to it by its id")
             history = self._matrix(took)
         else:
@@ -287,13 +316,23 @@ class ServingBundle:
             from recsys.inputs.new_data import new_users_of
 
             frame, query = new_users_of(to_pandas(given, "new users"), self.dataset, "new users")
-            ids, history = [str(one) for one in frame], _wider(query.history, self.n_items)
+            ids, history = [str(one) for one in frame], query.history
+        return self.strangers_named(ids, history, wanted)
+
+    def strangers_named(
+        self, ids: Sequence[str], history: sp.csr_array, wanted: Sequence[str] | None
+    ) -> Recipients:
+        """`strangers`, of whom only `wanted` are meant where that is not None.
+
+        Raises:
+            UserError: there is no such user among them.
+        """
+        ids, history = [str(one) for one in ids], _wider(history, self.n_items)
         if wanted is not None:
             lacking = next((one for one in wanted if one not in ids), None)
             if lacking is not None:
                 raise UserError(f"the new users have no user '{lacking}'{nearest(lacking, ids)}")
-            places = [ids.index(one) for one in wanted]
-            ids, history = wanted, history[places]
+            ids, history = list(wanted), history[[ids.index(one) for one in wanted]]
         return self.strangers(ids, history)
 
     def strangers(self, ids: Sequence[str], history: sp.csr_array) -> Recipients:
@@ -306,7 +345,9 @@ class ServingBundle:
         kept = [np.unique(items[items >= 0]) for items in took]
         indptr = np.concatenate([[0], np.cumsum([len(items) for items in kept])])
         indices = np.concatenate([*kept, np.empty(0, np.int64)]).astype(np.int32)
-        return sp.csr_array((np.ones(len(indices), np.float32), indices, indptr), shape=(len(kept), self.n_items))
+        return sp.csr_array(
+            (np.ones(len(indices), np.float32), indices, indptr), shape=(len(kept), self.n_items)
+        )
 
     def allowed(
         self,
@@ -370,7 +411,9 @@ class ServingBundle:
             norms = np.linalg.norm(vectors.items, axis=1) * max(float(np.linalg.norm(of)), 1e-12)
             scores, by = (vectors.items @ of) / np.maximum(norms, 1e-12), "cosine of vectors"
         elif row >= self.n_catalogue:
-            raise UserError(f"this model has no vectors: what is similar to the new item '{item}' is not known")
+            raise UserError(
+                f"this model has no vectors: what is similar to the new item '{item}' is not known"
+            )
         else:
             scores = self.part.scores(self.strangers(["-"], self._matrix([np.array([row])])).query)[0]
             by = "what is recommended to who took that item alone"
@@ -424,8 +467,8 @@ class ServingBundle:
         return [(str(names[taken[place]]), float(weights[place])) for place in order], by
 
     def __repr__(self) -> str:
-        about = self.about
-        return f"<bundle of {about['model']} on {about['dataset']}: {len(self.users.names):,} users, {self.n_items:,} items>"
+        of = f"{self.about['model']} on {self.about['dataset']}"
+        return f"<bundle of {of}: {len(self.users.names):,} users, {self.n_items:,} items>"
 
 
 def load_bundle(folder: str | Path, *, verify: bool = True) -> ServingBundle:
@@ -448,6 +491,10 @@ def load_bundle(folder: str | Path, *, verify: bool = True) -> ServingBundle:
     return ServingBundle(Reader(Path(folder), verify))
 
 
+GROUP = 64
+"""Columns whose largest score stands for them while the largest of many are sought."""
+
+
 def top_k(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """(b, k) places and scores of each row's largest, best first, ties in the order of the items.
 
@@ -455,12 +502,33 @@ def top_k(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         >>> top_k(np.array([[1.0, 3.0, 3.0]], dtype=np.float32), 2)[0].tolist()
         [[1, 2]]
     """
-    bits = (np.ascontiguousarray(scores, dtype=np.float32) + np.float32(0)).view(np.int32)  # + 0: minus zero is zero
+    b, n = scores.shape
+    groups = n // GROUP
+    if groups < 2 * k:
+        return _top_k(scores, k)
+    # The k-th largest of the groups' largest is no larger than the k-th largest score: what is below cannot matter.
+    largest = scores[:, : groups * GROUP].reshape(b, groups, GROUP).max(axis=2)
+    least = np.partition(largest, groups - k, axis=1)[:, groups - k]
+    places, values = np.empty((b, k), dtype=np.int64), np.empty((b, k), dtype=np.float32)
+    for row, limit in enumerate(least):
+        kept = np.flatnonzero(scores[row] >= limit)
+        chosen, best = _top_k(scores[row][kept][None], k)
+        places[row], values[row] = kept[chosen[0]], best[0]
+    return places, values
+
+
+def _top_k(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """`top_k` by one integer a score and its place, which an ordinary partition puts in order."""
+    bits = (np.ascontiguousarray(scores, dtype=np.float32) + np.float32(0)).view(
+        np.int32
+    )  # minus zero is zero
     ordered = np.where(bits < 0, bits ^ np.int32(0x7FFFFFFF), bits).astype(np.int64)
-    # One integer a score and its place, so that an ordinary partition puts ties in order.
     keys = (ordered << 32) - np.arange(scores.shape[1])
     k = min(k, scores.shape[1])
-    places = np.argpartition(keys, -k, axis=1)[:, -k:] if k < keys.shape[1] else np.broadcast_to(np.arange(k), keys.shape)
+    if k < keys.shape[1]:
+        places = np.argpartition(keys, -k, axis=1)[:, -k:]
+    else:
+        places = np.broadcast_to(np.arange(k), keys.shape)
     order = np.argsort(-np.take_along_axis(keys, places, axis=1), axis=1)
     places = np.take_along_axis(places, order, axis=1)
     return places, np.take_along_axis(scores, places, axis=1)

@@ -1,7 +1,7 @@
 """What scores are made of once a model is trained: arrays and how they are put together, without torch.
 
-Each part is what one scorer of `recsys.evaluation.scorers` computes, for users of the bundle by their row and for anybody
-by a history. Its fields are all that there is to keep of it (`recsys.serving.arrays` writes and reads them).
+Each part is what one scorer of `recsys.evaluation.scorers` computes, for users of the bundle by their row and for
+anybody by a history. Its fields are all that there is to keep of it (`recsys.serving.arrays` writes and reads them).
 """
 
 from __future__ import annotations
@@ -256,7 +256,10 @@ class Content(Part):
 
     def with_items(self, new: NewItems, bank: Bank) -> Part:
         n = len(bank.warm)
-        rows = [np.float32(f) * unit_rows(new.modalities[m].features) for m, f in zip(self.names, self.factors, strict=True)]
+        rows = [
+            np.float32(f) * unit_rows(new.modalities[m].features)
+            for m, f in zip(self.names, self.factors, strict=True)
+        ]
         every = [below(old[:n], more) for old, more in zip(self.every, rows, strict=True)]
         scale = None if self.scale is None else np.append(self.scale[:n], np.ones(len(new), np.float32))
         return replace(self, every=every, scale=scale)
@@ -506,7 +509,20 @@ class Lists(Part):
 
 PARTS: dict[str, type] = {
     part.__name__: part
-    for part in (Neighbours, FoldIn, Vectors, History, Nearest, Content, Walk, Joined, Standard, Sum, Rules, Lists)
+    for part in (
+        Neighbours,
+        FoldIn,
+        Vectors,
+        History,
+        Nearest,
+        Content,
+        Walk,
+        Joined,
+        Standard,
+        Sum,
+        Rules,
+        Lists,
+    )
 }
 """What a bundle may be made of, by name."""
 

@@ -66,3 +66,33 @@ def _among(name: str, column: pd.Series, wanted: list[Any] | tuple[Any, ...]) ->
     # Each different text is split once, however many items have it.
     held = {text: bool(texts & {text, *text.split(SEPARATOR)}) for text in column.astype(str).unique()}
     return column.astype(str).map(held).to_numpy(dtype=bool)
+
+
+def parse_where(assignments: list[str]) -> dict[str, Any]:
+    """Conditions of a command line; a name given again adds a value.
+
+    Raises:
+        UserError: a text that is no ATTRIBUTE=VALUE.
+
+    Example:
+        >>> parse_where(["genres=War", "genres=Drama", "year=1990..2000", "price=..5"])
+        {'genres': ['War', 'Drama'], 'year': {'min': 1990.0, 'max': 2000.0}, 'price': {'max': 5.0}}
+    """
+    where: dict[str, Any] = {}
+    for text in assignments:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise UserError(
+                f"--where {text}: expected ATTRIBUTE=VALUE, such as genres=War or year=1990..2000"
+            )
+        low, dots, high = value.partition("..")
+        if dots:
+            try:
+                where[name] = {key: float(n) for key, n in (("min", low), ("max", high)) if n}
+            except ValueError:
+                raise UserError(
+                    f"--where {text}: '{value}' are no two numbers with .. between them"
+                ) from None
+        else:
+            where[name] = [*where.get(name, []), value] if isinstance(where.get(name, []), list) else [value]
+    return where

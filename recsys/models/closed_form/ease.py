@@ -105,7 +105,9 @@ class EASE(Model):
         part = History(self.weights.cpu().numpy())
         if self.cold is None:
             return part
-        return Joined(part, self.cold.ids.numpy(), self.cold.graph, Neighbours(self.settings.k, dict(self.shares)))
+        return Joined(
+            part, self.cold.ids.numpy(), self.cold.graph, Neighbours(self.settings.k, dict(self.shares))
+        )
 
     def cannot_score(self) -> np.ndarray:
         return super().cannot_score() if self.cold is None else self.cold.without_content

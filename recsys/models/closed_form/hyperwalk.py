@@ -97,7 +97,9 @@ class HyperWalk(Model):
         part = Walk(*map(sp.csr_array, self._steps()), self.settings.hops, self.start, self.settings.content)
         if self.cold is None:
             return part
-        return Joined(part, self.cold.ids.numpy(), self.cold.graph, Neighbours(self.settings.k, dict(self.weights)))
+        return Joined(
+            part, self.cold.ids.numpy(), self.cold.graph, Neighbours(self.settings.k, dict(self.weights))
+        )
 
     def cannot_score(self) -> np.ndarray:
         return super().cannot_score() if self.cold is None else self.cold.without_content

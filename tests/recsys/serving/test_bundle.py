@@ -1,7 +1,6 @@
 """A bundle answers as its run does, from its own folder alone."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
 import recsys
