@@ -25,6 +25,7 @@ COMMANDS = Registry(
         "train": "recsys.cli.train:train",
         "recommend": "recsys.cli.recommend:recommend",
         "package": "recsys.cli.package:package",
+        "serve": "recsys.cli.serve:serve",
         "export": "recsys.cli.export:export",
         "complete": "recsys.cli.complete:complete",
         "data": "recsys.cli.data:data",

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 CELLS = 2**22
 """Scores of one block of users."""
 ITEMS_FILE, USERS_FILE = "items.parquet", "users.parquet"
+CACHED = ("attributes", "attribute_columns", "dataset")
+"""What a bundle with more items makes anew."""
 EXPLAINED = 1000
 """Items of a history that an explanation weighs, the last of them."""
 
@@ -99,6 +101,11 @@ class ServingBundle:
         import pandas as pd
 
         return pd.concat([frame, self.new_items.attributes], ignore_index=True)
+
+    @cached_property
+    def attribute_columns(self) -> dict[str, np.ndarray]:
+        """The columns of `attributes`, which a request reads cell by cell."""
+        return {str(name): self.attributes[name].to_numpy(dtype=object) for name in self.attributes}
 
     @cached_property
     def _catalogue(self) -> pd.DataFrame:
@@ -289,7 +296,7 @@ class ServingBundle:
         history = before
         if since:
             took = [[one for one in since.get(str(user), ())] for user in ids]
-            more = self._matrix([self.items.rows(one) for one in took])
+            more = self.matrix([self.items.rows(one) for one in took])
             history = _union(before, more[:, : self.n_catalogue])
             had = _union(_wider(had, self.n_items), more)
         return Recipients(ids, Query(rows, history, before), _wider(had, self.n_items))
@@ -310,7 +317,7 @@ class ServingBundle:
                 (one for one, row in zip(ids, self.users.rows(ids), strict=True) if row >= 0), None
             ):
                 raise UserError(f"user '{known}' is not new, the bundle has it; recommend to it by its id")
-            history = self._matrix(took)
+            history = self.matrix(took)
         else:
             from recsys.datasets.frames import to_pandas
             from recsys.inputs.new_data import new_users_of
@@ -340,7 +347,7 @@ class ServingBundle:
         liked = sp.csr_array(history[:, : self.n_catalogue])
         return Recipients(np.array(ids, dtype=object), Query(np.full(len(ids), -1), liked, liked), history)
 
-    def _matrix(self, took: Sequence[np.ndarray]) -> sp.csr_array:
+    def matrix(self, took: Sequence[np.ndarray]) -> sp.csr_array:
         """(b, n_items) CSR of ones; numbers below 0 are left out."""
         kept = [np.unique(items[items >= 0]) for items in took]
         indptr = np.concatenate([[0], np.cumsum([len(items) for items in kept])])
@@ -385,7 +392,7 @@ class ServingBundle:
         if not isinstance(new, NewItems):
             new, notes = new_items_of_frame(new, self.dataset)
         made = object.__new__(ServingBundle)
-        made.__dict__ |= {k: v for k, v in self.__dict__.items() if k not in ("attributes", "dataset")}
+        made.__dict__ |= {k: v for k, v in self.__dict__.items() if k not in CACHED}
         made.part = self.part.with_items(new, Bank(self._modalities, np.asarray(self._warm)))
         made.new_items = new
         names = np.concatenate([self.items.names[: self.n_catalogue], new.ids])
@@ -415,7 +422,7 @@ class ServingBundle:
                 f"this model has no vectors: what is similar to the new item '{item}' is not known"
             )
         else:
-            scores = self.part.scores(self.strangers(["-"], self._matrix([np.array([row])])).query)[0]
+            scores = self.part.scores(self.strangers(["-"], self.matrix([np.array([row])])).query)[0]
             by = "what is recommended to who took that item alone"
         scores = np.array(scores, dtype=np.float32)
         scores[row] = -np.inf
@@ -459,7 +466,7 @@ class ServingBundle:
             norms = np.linalg.norm(rows, axis=1) * max(float(np.linalg.norm(of)), 1e-12)
             weights, by = (rows @ of) / np.maximum(norms, 1e-12), "cosine of vectors"
         else:
-            alone = self.strangers(["-"] * len(taken), self._matrix([np.array([one]) for one in taken]))
+            alone = self.strangers(["-"] * len(taken), self.matrix([np.array([one]) for one in taken]))
             weights = self.part.scores(alone.query)[:, row]
             by = "its share of the score" if self.part.linear else "the score of who took that item alone"
         order = np.argsort(-weights, kind="stable")[:k]
