@@ -202,13 +202,20 @@ class TrainedRun:
         users, items = self.model.embed(self._run.data.query_users(self._run.support("test")))
         return users.detach().float().cpu().numpy(), items.detach().float().cpu().numpy()
 
-    def export(self, folder: str | Path) -> None:
-        """Write the users' and items' vectors as plain files, for whatever serves them; as `recsys export`.
+    def export(self, folder: str | Path, formats: Iterable[str] = ("npy",)) -> list[str]:
+        """Write the users' and items' vectors as files and indexes, for whatever serves them, or, of a model without
+        vectors, the best items of every user; as `recsys export`.
+
+        Args:
+            formats: any of "npy", "parquet", "faiss-flat", "faiss-ivf", "faiss-hnsw", "usearch" and "onnx".
+
+        Returns:
+            Sentences on what should be known, such as that there are no vectors.
 
         Raises:
-            UserError: the model's scores are no inner products, or the folder cannot be written.
+            UserError: there is no such format, a package lacks, or the folder cannot be written.
         """
-        export_vectors(self._run, Path(folder))
+        return export_vectors(self._run, Path(folder), tuple(formats))
 
     def package(self, folder: str | Path) -> Path:
         """Write a bundle: all that the run needs to answer, without its data set; as `recsys package`.

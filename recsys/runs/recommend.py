@@ -18,6 +18,7 @@ from recsys.inputs.new_files import read_new_items, read_new_users
 from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.runs.lists import RecommendRequest
 from recsys.runs.run import Run
+from recsys.serving.notes import notes_on
 
 CELLS = 2**22
 """Scores of one block of users."""
@@ -174,23 +175,21 @@ def recommend_to(
     """
     if k < 1:
         raise UserError(f"k is {k}; expected 1 or more items")
-    dataset, model, notes = run.dataset, run.model, []
+    dataset, model = run.dataset, run.model
     ids, attributes = dataset.item_ids, _named(dataset.item_attributes, dataset.item_ids)
     if new_items is not None:
         _check_content(run, new_items)
         ids = np.concatenate([ids, new_items.ids])
         attributes = pd.concat([attributes, _named(new_items.attributes, new_items.ids)])
     scorer = model.scorer(recipients.query_users, new_items)
-    if new_items is not None and (without := int(model.without_content(new_items).sum())):
-        notes.append(
-            f"{without:,} of {len(new_items):,} new items have none of the content that {run.config.model} reads: they "
-            "fall back to popularity, the score of an average item"
-        )
-    if strangers := int((np.diff(recipients.query_users.history.indptr) == 0).sum()):
-        which = "a ranking by their attributes, or the average user's where the model reads none"
-        if model.popular_without_history:
-            which = "the ranking by popularity" + (", where new items tie" if new_items else "")
-        notes.append(f"{strangers:,} of {len(recipients.ids):,} users have no interactions: they get {which}")
+    notes = notes_on(
+        run.config.model,
+        users=len(recipients.ids),
+        strangers=int((np.diff(recipients.query_users.history.indptr) == 0).sum()),
+        popular=model.popular_without_history,
+        new_items=0 if new_items is None else len(new_items),
+        without_content=0 if new_items is None else int(model.without_content(new_items).sum()),
+    )
     ranked = rank(scorer, recipients, ids, new_only=new_items is not None and new_only, k=k)
     return Recommendations(ranked, attributes, notes)
 

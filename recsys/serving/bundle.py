@@ -14,6 +14,7 @@ from recsys.errors import UserError, nearest
 from recsys.inputs.requests import NewItems
 from recsys.serving.arrays import MANIFEST, Reader, damaged
 from recsys.serving.ids import Ids
+from recsys.serving.notes import notes_on
 from recsys.serving.parts import LOWEST, Bank, Part, Query, Vectors
 from recsys.serving.where import allowed_by
 
@@ -225,12 +226,16 @@ class ServingBundle:
             notes.append(f"users whom training has not seen are placed by {how}")
         if self.new_items is not None and (how := self.about["new_items"]) != "exact":
             notes.append(f"new items are placed by {how}")
-        if empty := int((np.diff(recipients.query.history.indptr) == 0).sum()):
-            notes.append(
-                f"{empty:,} of {len(recipients.ids):,} users have no interactions: they get what the model ranks for "
-                "everybody of whom nothing is known"
-            )
-        return notes
+        rules = getattr(self.part, "others", self.part)
+        without = getattr(rules, "without", None)
+        return notes + notes_on(
+            self.about["model"],
+            users=len(recipients.ids),
+            strangers=int((np.diff(recipients.query.history.indptr) == 0).sum()),
+            popular=bool(getattr(rules, "popular_without_history", False)),
+            new_items=self.n_items - self.n_catalogue,
+            without_content=0 if without is None else len(without),
+        )
 
     def ranked(
         self, recipients: Recipients, k: int, allowed: np.ndarray | None = None
