@@ -60,7 +60,7 @@ class ServingBundle:
         about: the manifest's head: model, data set, split, version, sizes, and how new users and items are placed.
         users, items: raw ids; `items` counts new ones too.
 
-    Stability: provisional.
+    Stability: experimental.
 
     Example:
         >>> import recsys, tempfile
@@ -492,7 +492,7 @@ def load_bundle(folder: str | Path, *, verify: bool = True) -> ServingBundle:
     Raises:
         UserError: the folder holds no whole bundle.
 
-    Stability: provisional.
+    Stability: experimental.
 
     Example:
         >>> import recsys, tempfile
