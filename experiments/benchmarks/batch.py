@@ -3,8 +3,8 @@
     python -m recsys.experiments.benchmarks.batch --users 100000 --items 100000
 
 Draws vectors and histories, writes a bundle of them, and has a process of its own write every user's ten best items
-that the user does not have, of four fifths of the items (a filter leaves out the others). Prints seconds and the peak of
-that process's memory, of which the mapped bundle is part, beside the bare product of the vectors in NumPy.
+that the user does not have, of four fifths of the items (a filter leaves out the others). Prints seconds and the peak
+of that process's memory, of which the mapped bundle is part, beside the bare product of the vectors in NumPy.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
     python -m recsys.experiments.benchmarks.load --bundle FOLDER [--seconds 10] [--workers 1] [--clients 1,32]
 
-Starts `recsys serve` on a free port of 127.0.0.1, asks `/recommend` for known users, top 20, from clients that each keep
-one connection and wait for their answer, and stops it. Beside it, in one process without HTTP: the bundle's own requests,
-and the same products in plain NumPy, a user's vector times all items' and the 20 largest, where the bundle has vectors
-(random ones of width 128 where it has none).
+Starts `recsys serve` on a free port of 127.0.0.1, asks `/recommend` for known users, top 20, from clients that each
+keep one connection and wait for their answer, and stops it. Beside it, in one process without HTTP: the bundle's own
+requests, and the same products in plain NumPy, a user's vector times all items' and the 20 largest, where the bundle
+has vectors (random ones of width 128 where it has none).
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ async def client(port: int, bodies: list[bytes], end: float, took: list[float]) 
     while time.perf_counter() < end:
         body = bodies[number % len(bodies)]
         number += 1
-        head = f"POST /recommend HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+        head = "POST /recommend HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        head += f"Content-Length: {len(body)}"
         start = time.perf_counter()
         writer.write(head.encode() + b"\r\n\r\n" + body)
         answer = await reader.readuntil(b"\r\n\r\n")

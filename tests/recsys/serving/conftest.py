@@ -44,7 +44,7 @@ def bundles(shop, tmp_path_factory):
     root = tmp_path_factory.mktemp("bundles")
     settings = {
         "ease": {"content": 1.0},
-        "lightgcn": {"max_epochs": 3, "width": 8},
+        "lightgcn": {"max_epochs": 60, "width": 8, "batch_size": 64, "learning_rate": 0.02},
         "vbpr": {"max_epochs": 3},
     }
     return {name: make_bundle(shop, root / name, name, **own) for name, own in settings.items()}
