@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -77,11 +77,12 @@ def recommend(
     )
     asked.check()
     filters = [exclude, include, where]
-    if bundle is not None or (kept := _kept(run, asked)) is not None:
-        if held_out:
-            raise UserError("a bundle does not know what was held out; give the run with --run")
-        _from_bundle(bundle or kept, asked, filters, output)
-    else:
+    if bundle is not None and held_out:
+        raise UserError("a bundle does not know what was held out; give the run with --run")
+    folder = bundle if run is None else _kept(run, asked)
+    if folder is not None:
+        _from_bundle(folder, asked, filters, output)
+    elif run is not None:
         if any(filters):
             raise UserError(
                 "--exclude, --include and --where filter what a bundle ranks: write one with `recsys package`, and "
@@ -90,12 +91,12 @@ def recommend(
         _from_run(run, asked, output, data_root)
 
 
-def _kept(run: Path | None, asked: RecommendRequest) -> Path | None:
+def _kept(run: Path, asked: RecommendRequest) -> Path | None:
     """The bundle that a run keeps in its folder, where it says the same as the run."""
     from recsys.runs.artifacts import BUNDLE_FOLDER, fingerprint
     from recsys.serving.arrays import MANIFEST, read_manifest
 
-    if run is None or asked.held_out:
+    if asked.held_out:
         return None
     folder = run / BUNDLE_FOLDER
     if not (folder / MANIFEST).is_file():
@@ -111,9 +112,9 @@ def _from_bundle(folder: Path, asked: RecommendRequest, filters: list, output: P
     from recsys.serving.bundle import load_bundle
     from recsys.serving.where import parse_where
 
-    loaded, notes = load_bundle(folder), []
+    loaded, notes = load_bundle(folder), list[str]()
     exclude, include, where = filters
-    told = {
+    told: dict[str, Any] = {
         "exclude": _lines(exclude) if exclude else (),
         "include": _lines(include) if include else None,
         "where": parse_where(where or []),
@@ -149,7 +150,7 @@ def _answer(
         from recsys.inputs.new_files import read_new_users
 
         ids, query = read_new_users(asked.new_users, loaded.dataset)
-        recipients = loaded.strangers_named(ids, query.history, asked.named())
+        recipients = loaded.strangers_named(ids.tolist(), query.history, asked.named())
     frame = loaded.lists(recipients, asked.k, loaded.allowed(**told), first)
     notes += loaded.notes(recipients)
     return loaded, frame

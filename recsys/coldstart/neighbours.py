@@ -62,7 +62,7 @@ class ContentNeighbours:
     ):
         self.k, self.n_items, self._warm = k, data.n_items, data.warm_items
         self._data = data
-        self._weights = weights or dict.fromkeys(modalities, 1.0)
+        self.weights = weights or dict.fromkeys(modalities, 1.0)
         self._bank = dict(modalities)
         for name, bank in self._bank.items():
             data.ledger.record("neighbour bank", name, items=bank.mask & data.warm_items)
@@ -77,7 +77,7 @@ class ContentNeighbours:
             lists[name], _ = nearest(features[name], bank, self._warm, self.k, notes)
             self._data.add_notes(f"{name}: {note}" for note in notes)
         masks = {name: features[name].mask for name in lists}
-        return averages(lists, masks, self._weights, self.k, self.n_items)
+        return averages(lists, masks, self.weights, self.k, self.n_items)
 
     def attach(self, graph: sp.csr_array, vectors: Tensor) -> Tensor:
         """(n, d): each row's average of its neighbours' vectors, or of all warm items' where it has no neighbour;

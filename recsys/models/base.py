@@ -20,7 +20,8 @@ from recsys.inputs.content import without_content
 from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
-from recsys.serving.parts import FoldIn, Neighbours, Part, Rules, gathered
+from recsys.serving.cold import Hyperedges, Neighbours, Resembling
+from recsys.serving.parts import FoldIn, Part, Rules, gathered
 from recsys.serving.parts import Vectors as VectorPart
 from recsys.settings import Settings
 
@@ -321,13 +322,21 @@ class Model(nn.Module):
 
     @torch.no_grad()
     def vector_part(self, users: QueryUsers) -> VectorPart:
-        """The vectors of `embed`; new users by `fold_in`, new items by the mean vector of those that they resemble."""
+        """The vectors of `embed`; new users by `fold_in`, new items by `cold_part`."""
         rows, items = (v.detach().float().cpu().numpy() for v in self.embed(users))
-        names = getattr(self, "modalities", self.data.modalities) if self.ranks_cold_items else {}
-        cold = Neighbours(NEAREST, dict.fromkeys(names, 1.0)) if names else None
         vectors = self.forward()
         fold_in = self.fold_in(Vectors(vectors.users, torch.from_numpy(items).to(vectors.items)))
-        return VectorPart(np.ascontiguousarray(rows), fold_in.items, fold_in, cold)
+        return VectorPart(np.ascontiguousarray(rows), fold_in.items, fold_in, self.cold_part(fold_in.items))
+
+    def cold_part(self, items: np.ndarray) -> Resembling | Hyperedges | None:
+        """How a bundle places new items; None where the model reads no modality. Unless overridden by the mean vector
+        of the items that they resemble, which only stands in for the model's own rule.
+
+        Args:
+            items: (n_items, d) the catalogue's vectors.
+        """
+        names = getattr(self, "modalities", self.data.modalities) if self.ranks_cold_items else {}
+        return Resembling(Neighbours(NEAREST, dict.fromkeys(names, 1.0)), items, False) if names else None
 
     @torch.no_grad()
     def encode_items(self, content: Mapping[str, Modality], attributes: pd.DataFrame | None = None) -> Tensor:

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -60,7 +60,11 @@ def export_vectors(run: Run, folder: Path, formats: Sequence[str] = ("npy",)) ->
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(folder, error) from error
-    about = {"model": run.config.model, "dataset": run.dataset.name, "split": run.config.split}
+    about: dict[str, Any] = {
+        "model": run.config.model,
+        "dataset": run.dataset.name,
+        "split": run.config.split,
+    }
     if not run.model.exports_vectors:
         rows = _write_lists(run, folder / LISTS_FILE)
         about |= {"users": run.dataset.n_users, "lists": LISTED, "rows": rows, "score": "the model's own"}
@@ -120,6 +124,7 @@ def _faiss(kind: str) -> Callable[[Run, Exported, Path], None]:
     def write(run: Run, made: Exported, folder: Path) -> None:
         import faiss
 
+        index: Any
         n, width = made.items.shape
         if kind == "flat":
             index = faiss.IndexFlatIP(width)

@@ -202,6 +202,11 @@ def _own_users(model: Model) -> bool:
     return model.personal and type(model).encode_users is not Model.encode_users
 
 
+def _stands_in(part: Vectors) -> bool:
+    """Whether new items are placed otherwise than by the model's own rule."""
+    return part.cold is not None and not part.cold.exact
+
+
 def _parts(part: Any) -> list[Any]:
     """A part and all parts in it."""
     inner = [part.part] if hasattr(part, "part") else list(getattr(part, "parts", ()))

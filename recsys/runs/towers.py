@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from recsys.files import atomic
 from recsys.inputs.content import unit_rows
 from recsys.runs.run import Run
+from recsys.serving.cold import Resembling
 from recsys.serving.parts import FoldIn, Vectors
 
 USER_TOWER, ITEM_TOWER = "user_tower.onnx", "item_tower.onnx"
@@ -25,6 +26,12 @@ USER_TOWER, ITEM_TOWER = "user_tower.onnx", "item_tower.onnx"
 
 class UserTower(nn.Module):
     """(b, n_items) float32 of ones and zeros, what each user took -> (b, d); as `FoldIn`, in float32."""
+
+    known: Tensor
+    items: Tensor
+    weights: Tensor
+    mean_seen: Tensor
+    mean_target: Tensor
 
     def __init__(self, fold_in: FoldIn):
         super().__init__()
@@ -56,6 +63,9 @@ class ItemTower(nn.Module):
         k, weights: as `Neighbours`.
     """
 
+    items: Tensor
+    mean: Tensor
+
     def __init__(
         self, banks: list[np.ndarray], items: np.ndarray, mean: np.ndarray, k: int, weights: list[float]
     ):
@@ -73,7 +83,7 @@ class ItemTower(nn.Module):
         found = torch.zeros_like(weight)
         for place, (rows, each) in enumerate(zip(modalities, self.weights, strict=True)):
             length = rows.square().sum(1, keepdim=True).sqrt()
-            cosines = (rows / length.clamp(min=1e-12)) @ getattr(self, f"bank_{place}")
+            cosines = (rows / length.clamp(min=1e-12)) @ self.get_buffer(f"bank_{place}")
             values, numbers = cosines.topk(self.k, dim=1)
             # On a grid of 2^-24, as the search itself: what is orthogonal up to rounding is no neighbour.
             near = (values > 2**-24).to(rows.dtype)
@@ -88,20 +98,16 @@ def towers(run: Run) -> tuple[UserTower, ItemTower | None, list[str]]:
     by content."""
     part: Vectors = run.model.vector_part(run.data.query_users(run.support("test")))
     user = UserTower(part.fold_in).eval()
-    if part.cold is None:
+    if not isinstance(part.cold, Resembling):
         return user, None, []
-    banks, names = [], list(part.cold.weights)
+    banks, names, near, table = [], list(part.cold.neighbours.weights), part.cold.neighbours, part.cold.table
     for name in names:
         modality = run.data.modalities[name]
         rows = unit_rows(modality.features)
         dense = rows if isinstance(rows, np.ndarray) else rows.toarray()
         banks.append(dense * (modality.mask & run.data.warm_items)[:, None].astype(np.float32))
-    mean = part.items[run.data.warm_items].mean(axis=0)
-    return (
-        user,
-        ItemTower(banks, part.items, mean, part.cold.k, list(part.cold.weights.values())).eval(),
-        names,
-    )
+    mean = table[run.data.warm_items].mean(axis=0)
+    return user, ItemTower(banks, table, mean, near.k, list(near.weights.values())).eval(), names
 
 
 def write_towers(run: Run, folder: Path) -> None:

@@ -73,7 +73,7 @@ def _tables(bundle: ServingBundle, k: int, allowed: np.ndarray | None, threads: 
     size = max(1, CELLS // bundle.n_items)
 
     def block(low: int) -> pa.Table:
-        rows, ranks, numbers, scores = bundle.rank(everybody[low : low + size], k, allowed)
+        rows, ranks, numbers, scores = bundle.rank(everybody.rows(slice(low, low + size)), k, allowed)
         columns = [users.take(low + rows), ranks.astype(np.int32), items.take(numbers), scores]
         return pa.table(columns, schema=SCHEMA)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -33,7 +34,8 @@ EXPLAINED = 1000
 """Items of a history that an explanation weighs, the last of them."""
 
 
-class Recipients(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Recipients:
     """b users to recommend to.
 
     Attributes:
@@ -46,11 +48,11 @@ class Recipients(NamedTuple):
     query: Query
     had: sp.csr_array
 
-    def __getitem__(self, places: Any) -> Recipients:  # type: ignore[override]
+    def rows(self, places: slice) -> Recipients:
+        """Some of them."""
         rows, history, before = self.query
-        return Recipients(
-            self.ids[places], Query(rows[places], history[places], before[places]), self.had[places]
-        )
+        query = Query(rows[places], history[places], before[places])
+        return Recipients(self.ids[places], query, self.had[places])
 
 
 class ServingBundle:
@@ -78,7 +80,9 @@ class ServingBundle:
             kept = {name: reader.value(manifest[name]) for name in ("part", "history", "had", "warm", "bank")}
             ids = {noun: reader.value(manifest["ids"][noun]) for noun in ("user", "item")}
             name = self.about["dataset"]
-            self.users, self.items = (Ids(*ids[noun], noun, name) for noun in ("user", "item"))
+            self.users, self.items = (
+                Ids(ids[noun][0], ids[noun][1], noun, name) for noun in ("user", "item")
+            )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise damaged(reader.folder, f"{MANIFEST} lacks {error}") from None
         self.part: Part = kept["part"]
@@ -247,8 +251,8 @@ class ServingBundle:
         """
         size = max(1, CELLS // self.n_items)
         for low in range(0, max(1, len(recipients.ids)), size):
-            rows, *lists = self.rank(recipients[low : low + size], k, allowed)
-            yield low + rows, *lists
+            rows, ranks, items, scores = self.rank(recipients.rows(slice(low, low + size)), k, allowed)
+            yield low + rows, ranks, items, scores
 
     def rank(
         self, recipients: Recipients, k: int, allowed: np.ndarray | None = None

@@ -7,10 +7,9 @@ anybody by a history. Its fields are all that there is to keep of it (`recsys.se
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -18,10 +17,11 @@ import scipy.sparse as sp
 from recsys.errors import UserError
 from recsys.inputs.content import below, unit_rows, without_content
 from recsys.inputs.requests import NewItems
+from recsys.serving.cold import Bank, Hyperedges, Neighbours, Resembling
 
 LOWEST = np.finfo(np.float32).min
 """As `recsys.evaluation.ranking.LOWEST`, which needs torch."""
-Matrix = np.ndarray | sp.csr_array
+Matrix: TypeAlias = np.ndarray | sp.csr_array
 
 
 class Query(NamedTuple):
@@ -41,18 +41,6 @@ class Query(NamedTuple):
     def changed(self) -> np.ndarray:
         """(b,) bool: the bundle's users who took something since."""
         return (self.rows >= 0) & (np.diff(self.history.indptr) != np.diff(self.before.indptr))
-
-
-class Bank(NamedTuple):
-    """The catalogue's content, in which a new item finds its neighbours.
-
-    Attributes:
-        modalities: name -> features and mask of the catalogue, as `recsys.datasets.dataset.Modality`.
-        warm: (n_items,) bool, the items that training had interactions of.
-    """
-
-    modalities: Mapping[str, Any]
-    warm: np.ndarray
 
 
 class Part:
@@ -75,31 +63,6 @@ class Part:
             UserError: it cannot rank new items.
         """
         raise UserError("this model cannot rank new items: it does not read content")
-
-
-@dataclass(frozen=True)
-class Neighbours:
-    """How a new item finds what it resembles: as `recsys.coldstart.neighbours.ContentNeighbours`.
-
-    Attributes:
-        k: nearest warm items by each modality.
-        weights: modality -> how much it counts.
-    """
-
-    k: int
-    weights: dict[str, float]
-
-    def graph(self, new: NewItems, bank: Bank) -> sp.csr_array:
-        """(n, n_items) CSR, the rows that average what a new item resembles."""
-        from recsys.graphs.knn import averages, knn  # torch, which only new items need
-
-        found, masks = {}, {}
-        for name in self.weights:
-            queries, base = new.modalities[name], bank.modalities[name]
-            known = {"query_mask": queries.mask, "base_mask": np.asarray(base.mask) & bank.warm}
-            found[name], _ = knn(queries.features, base.features, self.k, **known, positive_only=True)
-            masks[name] = queries.mask
-        return averages(found, masks, self.weights, self.k, len(bank.warm))
 
 
 @dataclass(frozen=True)
@@ -141,13 +104,13 @@ class Vectors(Part):
         users: (n_users, d) float32.
         items: (n_items, d) float32; new ones below.
         fold_in: for histories.
-        cold: how new items are placed: the mean vector of their neighbours; None where they cannot be.
+        cold: how new items are placed; None where they cannot be.
     """
 
     users: np.ndarray
     items: np.ndarray
     fold_in: FoldIn
-    cold: Neighbours | None = None
+    cold: Resembling | Hyperedges | None = None
 
     def user_rows(self, query: Query) -> np.ndarray:
         """(b, d) float32."""
@@ -166,10 +129,7 @@ class Vectors(Part):
     def with_items(self, new: NewItems, bank: Bank) -> Part:
         if self.cold is None:
             return super().with_items(new, bank)
-        items, graph = self.items[: len(bank.warm)], self.cold.graph(new, bank)
-        placed = np.asarray(graph @ items, dtype=np.float32)
-        placed[np.diff(graph.indptr) == 0] = items[bank.warm].mean(axis=0)
-        return replace(self, items=np.concatenate([items, placed]))
+        return replace(self, items=np.concatenate([self.items[: len(bank.warm)], self.cold.place(new, bank)]))
 
 
 @dataclass(frozen=True)
@@ -248,7 +208,7 @@ class Content(Part):
         history = query.history if self.columns is None else query.history[:, self.columns]
         if self.matrix is not None:
             history = history @ self.matrix
-        total = 0
+        total: Any = 0
         for seen, every in zip(self.seen, self.every, strict=True):
             total = total + _dense(every @ _dense((history @ seen).T)).T
         made = np.ascontiguousarray(total, dtype=np.float32)
@@ -511,6 +471,8 @@ PARTS: dict[str, type] = {
     part.__name__: part
     for part in (
         Neighbours,
+        Resembling,
+        Hyperedges,
         FoldIn,
         Vectors,
         History,

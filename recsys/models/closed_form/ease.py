@@ -102,7 +102,7 @@ class EASE(Model):
         return scorer if self.cold is None else JoinedScorer(scorer, *self.cold.joined(new_items))
 
     def served(self, users: QueryUsers) -> Part:
-        part = History(self.weights.cpu().numpy())
+        part = History(self.get_buffer("weights").cpu().numpy())
         if self.cold is None:
             return part
         return Joined(

@@ -94,7 +94,8 @@ class HyperWalk(Model):
         return up, scale(rows, None, inverse_power(of_item, self.settings.reach)).T.tocsr()
 
     def served(self, users: QueryUsers) -> Part:
-        part = Walk(*map(sp.csr_array, self._steps()), self.settings.hops, self.start, self.settings.content)
+        up, down = map(sp.csr_array, self._steps())
+        part = Walk(up, down, self.settings.hops, self.start, self.settings.content)
         if self.cold is None:
             return part
         return Joined(
