@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from recsys import __version__
 from recsys.errors import UserError
 from recsys.evaluation.ranking import LOWEST
 from recsys.files import atomic, cannot_write
@@ -21,7 +21,7 @@ from recsys.models.base import Model
 from recsys.runs.artifacts import BUNDLE_FOLDER, fingerprint
 from recsys.runs.recommend import top_k
 from recsys.runs.run import Run
-from recsys.serving.arrays import Writer
+from recsys.serving.arrays import MANIFEST, Writer
 from recsys.serving.bundle import ITEMS_FILE, USERS_FILE, load_bundle
 from recsys.serving.ids import Ids
 from recsys.serving.parts import Content, History, Lists, Part, Query, Rules, Vectors
@@ -46,12 +46,11 @@ def package(run: Run, folder: Path, of: Path | None = None) -> Path:
     Raises:
         UserError: the folder holds something else, or cannot be written.
     """
-    from recsys.serving.arrays import MANIFEST
-
+    folder = folder.absolute()
     try:
         if folder.exists() and not (folder / MANIFEST).exists() and any(folder.iterdir()):
             raise UserError(f"{folder} is not empty and holds no bundle; choose another folder with --out")
-        temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+        temporary = folder.with_name(f".{folder.name}.new")
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
     except OSError as error:
@@ -59,7 +58,8 @@ def package(run: Run, folder: Path, of: Path | None = None) -> Path:
     try:
         _write(run, temporary, fingerprint(of) if of else "")
         load_bundle(temporary, verify=False)
-        old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+        old = folder.with_name(f".{folder.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
         if folder.exists():
             os.replace(folder, old)
         os.replace(temporary, folder)
@@ -105,7 +105,7 @@ def _write(run: Run, folder: Path, mark: str) -> None:
         "task": config.task,
         "split": config.split,
         "seed": config.seed,
-        "version": __version__,
+        "version": metadata.version("recsys"),
         "run": mark,
         "users": dataset.n_users,
         "items": dataset.n_items,

@@ -81,7 +81,8 @@ class NewItemsBody(_Body):
     @model_validator(mode="after")
     def _ids(self) -> NewItemsBody:
         for row in self.items:
-            if not isinstance(row.get("item"), str) or not row["item"] or len(row["item"]) > 200:
+            name = row.get("item")
+            if not isinstance(name, str) or not 0 < len(name) <= 200:
                 raise ValueError("each item needs its id, a text of 1 to 200 characters, under 'item'")
         return self
 

@@ -25,6 +25,7 @@ from recsys.serving.state import State
 
 GRACE = 10
 """Seconds that a stopping service gives to the requests that it is answering."""
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 AGAIN = 1.0
 """Seconds before a worker that died is started again."""
 
@@ -68,6 +69,8 @@ def run_service(options: Options) -> None:
     state.open()
     listener = listen(options.host, options.port)
     host, port = listener.getsockname()[:2]
+    if not options.limits.token and options.host not in LOOPBACK:
+        say(f"anybody who reaches {host} may ask and add interactions; give a token with --token")
     tell(level="info", message="listening", host=host, port=port, workers=options.workers)
     if options.workers == 1:
         os.environ.pop(SHARED, None)

@@ -170,17 +170,16 @@ class State:
     def _replay(self, records: list[tuple[str, Any]], keep: bool = True) -> None:
         if keep:
             self._records += records
-        since, added = dict(self._since), False
+        since, added = self._since, False
         for kind, rows in records:
             if kind == "interactions":
-                for user, item in rows:
+                for user, item in rows:  # a list is replaced, not added to: somebody may be reading it
                     since[user] = [*since.get(user, ()), item]
             else:
                 added |= self._place(rows)
         if added:
             assert self._base is not None
             self._bundle, _ = self._base.with_items(_joined(self._placed))
-        self._since = since
 
     def _place(self, rows: list[dict[str, Any]]) -> bool:
         """Place new items of the log; those that a newer bundle has in its catalogue are no longer new."""
