@@ -6,11 +6,13 @@
 Takes bundles, or trains each model for an epoch (figures of accuracy are none of this command's) and packages it. The
 command is `recsys recommend --bundle FOLDER --user U --k 20` in a fresh process, start-up and checksums included; a
 request is one known user's top 20 with what they have left out. Wanted: below 2 s and, at the 99th percentile, 20 ms.
+Both by the clock and, in brackets, by the processors: beside other busy processes the first says little.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
@@ -28,8 +30,8 @@ SECONDS, MILLISECONDS, K = 2.0, 20.0, 20
 ROUNDS, REQUESTS = 5, 500
 
 
-def command_seconds(folder: Path, user: str) -> float:
-    """Median of fresh processes."""
+def command_seconds(folder: Path, user: str) -> tuple[float, float]:
+    """Medians of fresh processes, by the clock and by the processors."""
     command = [
         sys.executable,
         "-m",
@@ -42,28 +44,32 @@ def command_seconds(folder: Path, user: str) -> float:
         "--k",
         str(K),
     ]
-    seconds = []
+    clock, work = [], []
     for _ in range(ROUNDS):
-        start = time.perf_counter()
+        start, before = time.perf_counter(), os.times()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
+        clock.append(time.perf_counter() - start)
+        after = os.times()
+        work.append(sum(after[2:4]) - sum(before[2:4]))
+    return statistics.median(clock), statistics.median(work)
 
 
 def report(folder: Path) -> None:
     bundle = load_bundle(folder)
     users = np.random.default_rng(0).choice(bundle.users.names, REQUESTS)
-    took = []
+    clock, work = [], []
     for user in users:
-        start = time.perf_counter()
+        start, before = time.perf_counter(), time.process_time()
         bundle.rank(bundle.recipients([str(user)]), K)
-        took.append(1000 * (time.perf_counter() - start))
-    p50, p99 = np.percentile(took[20:], [50, 99])
-    command = command_seconds(folder, str(users[0]))
+        work.append(1000 * (time.process_time() - before))
+        clock.append(1000 * (time.perf_counter() - start))
+    (p50, p99), (own50, own99) = (np.percentile(took[20:], [50, 99]) for took in (clock, work))
+    command, own = command_seconds(folder, str(users[0]))
     verdict = "within" if command < SECONDS and p99 < MILLISECONDS else "NOT within"
     print(
-        f"{bundle.about['model']:>14} on {bundle.about['dataset']}: command {command:.2f} s, a request {p50:.1f} ms "
-        f"(p99 {p99:.1f} ms), {verdict} {SECONDS:.0f} s and {MILLISECONDS:.0f} ms; from {bundle.about['answers']}",
+        f"{bundle.about['model']:>14} on {bundle.about['dataset']}: command {command:.2f} s ({own:.2f}), a request "
+        f"{p50:.1f} ms ({own50:.1f}), p99 {p99:.1f} ms ({own99:.1f}), {verdict} {SECONDS:.0f} s and "
+        f"{MILLISECONDS:.0f} ms; from {bundle.about['answers']}",
         flush=True,
     )
 

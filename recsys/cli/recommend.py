@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from recsys.cli.options import DataRoot, console
-from recsys.errors import UserError
+from recsys.errors import DataChanged, UserError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,33 +79,47 @@ def recommend(
     filters = [exclude, include, where]
     if bundle is not None and held_out:
         raise UserError("a bundle does not know what was held out; give the run with --run")
-    folder = bundle if run is None else _kept(run, asked)
-    if folder is not None:
-        _from_bundle(folder, asked, filters, output)
-    elif run is not None:
-        if any(filters):
-            raise UserError(
-                "--exclude, --include and --where filter what a bundle ranks: write one with `recsys package`, and "
-                "give it with --bundle"
-            )
+    if run is None:
+        assert bundle is not None
+        _from_bundle(bundle, asked, filters, output)
+        return
+    kept = _kept(run, asked)
+    if kept is not None and _says_the_same(kept, asked):
+        _from_bundle(kept, asked, filters, output)
+        return
+    if any(filters):
+        raise UserError(
+            "--exclude, --include and --where filter what a bundle ranks: write one with `recsys package`, and "
+            "give it with --bundle"
+        )
+    try:
         _from_run(run, asked, output, data_root)
+    except DataChanged as error:
+        if kept is None:
+            raise
+        console().print(f"note: {error}; answered from the run's bundle", markup=False, soft_wrap=True)
+        _from_bundle(kept, asked, filters, output)
 
 
 def _kept(run: Path, asked: RecommendRequest) -> Path | None:
-    """The bundle that a run keeps in its folder, where it says the same as the run."""
+    """The bundle that a run keeps in its folder, where it is of the weights and the configuration that are there; of
+    others the run itself says what is wrong."""
     from recsys.runs.artifacts import BUNDLE_FOLDER, fingerprint
     from recsys.serving.arrays import MANIFEST, read_manifest
 
-    if asked.held_out:
-        return None
     folder = run / BUNDLE_FOLDER
-    if not (folder / MANIFEST).is_file():
+    if asked.held_out or not (folder / MANIFEST).is_file():
         return None
-    about = read_manifest(folder)["about"]
+    return folder if read_manifest(folder)["about"].get("run") == fingerprint(run) else None
+
+
+def _says_the_same(kept: Path, asked: RecommendRequest) -> bool:
+    """Whether a run's bundle answers this as the run does."""
+    from recsys.serving.arrays import read_manifest
+
+    about = read_manifest(kept)["about"]
     new = {"new_users": asked.new_users, "new_items": asked.new_items}
-    exact = all(about[key] == "exact" for key, given in new.items() if given is not None)
-    # Of weights or a configuration that have changed since, the run itself says what is wrong.
-    return folder if exact and about.get("run") == fingerprint(run) else None
+    return all(about[key] == "exact" for key, given in new.items() if given is not None)
 
 
 def _from_bundle(folder: Path, asked: RecommendRequest, filters: list, output: Path | None) -> None:
