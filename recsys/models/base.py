@@ -20,7 +20,7 @@ from recsys.inputs.content import without_content
 from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
-from recsys.serving.cold import Hyperedges, Neighbours, Resembling
+from recsys.serving.cold import Cold, Neighbours, Resembling
 from recsys.serving.parts import FoldIn, Part, Rules, gathered
 from recsys.serving.parts import Vectors as VectorPart
 from recsys.settings import Settings
@@ -328,7 +328,7 @@ class Model(nn.Module):
         fold_in = self.fold_in(Vectors(vectors.users, torch.from_numpy(items).to(vectors.items)))
         return VectorPart(np.ascontiguousarray(rows), fold_in.items, fold_in, self.cold_part(fold_in.items))
 
-    def cold_part(self, items: np.ndarray) -> Resembling | Hyperedges | None:
+    def cold_part(self, items: np.ndarray) -> Cold | None:
         """How a bundle places new items; None where the model reads no modality. Unless overridden by the mean vector
         of the items that they resemble, which only stands in for the model's own rule.
 

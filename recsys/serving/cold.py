@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from recsys.inputs.content import unit_rows
 from recsys.inputs.requests import NewItems
 
 
@@ -96,6 +97,54 @@ class Hyperedges:
             total = total + neighbour_graph(found, None, len(bank.warm)) @ edges
         length = np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
         return (self.first.place(new, bank) + total / length).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Spherical:
+    """As `Resembling`, and besides an item's own channels and their spherical fusion: CM3's rule.
+
+    Attributes:
+        first: the mean of neighbours.
+        names, features: the modalities, and whether their rows are taken as "unit" rows or "raw".
+        hidden, hidden_bias, output: of each, (h, width), (h,) and (d, h): channels unit(output leaky_relu(hidden x)).
+        points, points_bias: of each, (d, width) and (d,): what is fused.
+    """
+
+    first: Resembling
+    names: list[str]
+    features: str
+    hidden: list[np.ndarray]
+    hidden_bias: list[np.ndarray]
+    output: list[np.ndarray]
+    points: list[np.ndarray]
+    points_bias: list[np.ndarray]
+
+    @property
+    def exact(self) -> bool:
+        return self.first.exact
+
+    def place(self, new: NewItems, bank: Bank) -> np.ndarray:
+        """(n, (M + 1) d) float32 vectors of new items."""
+        import torch
+        from torch.nn.functional import leaky_relu
+
+        from recsys.encoders.bezier import bezier
+        from recsys.encoders.sphere import unit
+
+        channels, points = [], []
+        for place, name in enumerate(self.names):
+            modality = new.modalities[name]
+            rows = unit_rows(modality.features) if self.features == "unit" else modality.features
+            held = modality.mask[:, None].astype(np.float32)
+            inner = (rows @ self.hidden[place].T + self.hidden_bias[place]) * held
+            channels.append(unit(leaky_relu(torch.from_numpy(inner)) @ torch.tensor(self.output[place]).T))
+            points.append(torch.from_numpy((rows @ self.points[place].T + self.points_bias[place]) * held))
+        own = torch.cat([*channels, bezier(torch.stack(points), 0.5)], dim=1)
+        return (own.numpy() + self.first.place(new, bank)).astype(np.float32)
+
+
+Cold = Resembling | Hyperedges | Spherical
+"""How a model places new items."""
 
 
 def nearest_warm(name: str, k: int, new: NewItems, bank: Bank) -> np.ndarray:

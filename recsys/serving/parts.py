@@ -17,7 +17,7 @@ import scipy.sparse as sp
 from recsys.errors import UserError
 from recsys.inputs.content import below, unit_rows, without_content
 from recsys.inputs.requests import NewItems
-from recsys.serving.cold import Bank, Hyperedges, Neighbours, Resembling
+from recsys.serving.cold import Bank, Cold, Hyperedges, Neighbours, Resembling, Spherical
 
 LOWEST = np.finfo(np.float32).min
 """As `recsys.evaluation.ranking.LOWEST`, which needs torch."""
@@ -110,7 +110,7 @@ class Vectors(Part):
     users: np.ndarray
     items: np.ndarray
     fold_in: FoldIn
-    cold: Resembling | Hyperedges | None = None
+    cold: Cold | None = None
 
     def user_rows(self, query: Query) -> np.ndarray:
         """(b, d) float32."""
@@ -473,6 +473,7 @@ PARTS: dict[str, type] = {
         Neighbours,
         Resembling,
         Hyperedges,
+        Spherical,
         FoldIn,
         Vectors,
         History,
