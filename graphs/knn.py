@@ -8,7 +8,7 @@ result depends neither on the block size nor on how the product was threaded.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import scipy.sparse as sp
@@ -164,6 +164,32 @@ def neighbour_graph(indices: np.ndarray, weights: np.ndarray | None, n_columns: 
     graph = sp.csr_matrix((data, indices[held], indptr), shape=(len(indices), n_columns))
     graph.sort_indices()
     return graph
+
+
+def averages(
+    lists: Mapping[str, np.ndarray],
+    masks: Mapping[str, np.ndarray],
+    weights: Mapping[str, float],
+    k: int,
+    n_columns: int,
+) -> sp.csr_array:
+    """(n, n_columns) CSR: row i averages, over the modalities that item i has and by their weights, its k nearest items
+    by that modality, 1/k each; a row without neighbours is empty.
+
+    Args:
+        lists: modality -> (n, k) int64 neighbours, -1 for none.
+        masks: modality -> (n,) bool, the items that have it.
+    """
+    n = len(next(iter(lists.values())))
+    total = sp.csr_array((n, n_columns), dtype=np.float32)
+    weight = np.zeros(n, dtype=np.float32)
+    for name, indices in lists.items():
+        total = total + neighbour_graph(indices, None, n_columns) * np.float32(weights[name] / k)
+        weight += np.float32(weights[name]) * masks[name]
+    scale = np.divide(1, weight, out=np.zeros_like(weight), where=weight > 0)
+    total = sp.csr_array(sp.diags_array(scale) @ total)
+    total.eliminate_zeros()
+    return total
 
 
 def item_graph(graphs: Sequence[sp.csr_matrix], weights: Sequence[float]) -> sp.csr_matrix:

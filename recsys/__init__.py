@@ -21,6 +21,8 @@ _NAMES = {
     "train": "recsys.api.train",
     "TrainedRun": "recsys.api.trained_run",
     "load_run": "recsys.api.trained_run",
+    "ServingBundle": "recsys.serving.bundle",
+    "load_bundle": "recsys.serving.bundle",
     "evaluate": "recsys.api.evaluate",
     "Evaluated": "recsys.api.evaluate",
     "compare": "recsys.api.compare",
@@ -38,11 +40,13 @@ __all__ = [
     "Evaluated",
     "ModelSpec",
     "RunConfig",
+    "ServingBundle",
     "TrainedRun",
     "UserError",
     "__version__",
     "compare",
     "evaluate",
+    "load_bundle",
     "load_dataset",
     "load_run",
     "model",
@@ -61,6 +65,7 @@ if TYPE_CHECKING:
     from recsys.datasets.toy import toy_data
     from recsys.errors import DataError, UserError
     from recsys.runs.config import RunConfig
+    from recsys.serving.bundle import ServingBundle, load_bundle
 
 
 def __getattr__(name: str) -> Any:

@@ -19,6 +19,10 @@ class DataError(UserError, ValueError):
     """Input data a user can mend: one line saying what was wrong, what was expected, how to mend it."""
 
 
+class DataChanged(UserError):
+    """A run's data set is not what it was trained on: one line saying what has changed."""
+
+
 class GraphError(UserError, ValueError):
     """A graph that cannot be built as asked: one line saying what was wrong and how to mend it."""
 

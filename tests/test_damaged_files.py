@@ -330,7 +330,7 @@ def test_lists_of_text_are_no_vectors_of_new_items():
     items = pd.DataFrame({"item": ["a", "b"], "v": [[0.0, 1.0], [1.0, 0.0]]})
     clicks = pd.DataFrame({"user": ["u", "u", "w", "w"], "item": ["a", "b"] * 2})
     data = engine.Dataset.from_frame(clicks, items=items, content={"v": "vector"})
-    from recsys.runs.new_data import new_items_of_frame
+    from recsys.inputs.new_data import new_items_of_frame
 
     for values in (["x", "y"], [[1.0], [2.0]], [None, 1.0], [True, {}]):
         with pytest.raises(DataError):

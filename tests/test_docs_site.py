@@ -81,7 +81,7 @@ def test_the_command_lines_of_the_pages_are_taken():
     for page in sorted((ROOT / "docs").rglob("*.md")):
         for block in re.findall(r"```sh[^\n]*\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
             for line in block.replace("\\\n", " ").splitlines():
-                program, *arguments = [*shlex.split(line, comments=True), ""]
+                program, *arguments = [*shlex.split(line.removesuffix(" &"), comments=True), ""]
                 command, rest = group, arguments[:-1]
                 while rest and rest[0] in getattr(command, "commands", {}):
                     command = command.commands[rest.pop(0)]

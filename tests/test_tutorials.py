@@ -6,6 +6,11 @@ A ```text block is what the block above it prints, its figures up to rounding.
 import math
 import re
 import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -17,13 +22,48 @@ PAGES = [DOCS / "index.md", *sorted((DOCS / "tutorials").glob("*.md"))]
 BLOCK = re.compile(r"^```(python|sh|text)(?: [^\n]*)?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
-def shell(text):
+def shell(text, behind):
+    """Run the lines; what ends with & goes on behind them, as in a shell, and is asked for on this machine alone."""
     for line in text.splitlines():
         command, *arguments = shlex.split(line)
-        assert command == "recsys"
-        with pytest.raises(SystemExit) as end:
-            main(arguments)
-        assert not end.value.code
+        if arguments[-1] == "&":
+            assert command == "recsys"
+            behind.append(
+                subprocess.Popen([sys.executable, "-m", "recsys", *arguments[:-1]], stderr=subprocess.DEVNULL)
+            )
+            wait_for(int(arguments[arguments.index("--port") + 1]), behind[-1])
+        elif command == "recsys":
+            with pytest.raises(SystemExit) as end:
+                main(arguments)
+            assert not end.value.code
+        else:
+            assert command in ("cp", "curl") and (command == "cp" or "http://127.0.0.1:" in line)
+            if shutil.which(command) is None:
+                pytest.skip(f"needs {command}")
+            found = subprocess.run([command, *arguments], check=True, capture_output=True, text=True)
+            assert '"error"' not in found.stdout, found.stdout
+
+
+def wait_for(port, process, seconds=60):
+    """Until something listens at the port."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            assert process.poll() is None and time.monotonic() < end, "the service does not start"
+            time.sleep(0.1)
+
+
+@pytest.fixture
+def behind():
+    """Processes that a page leaves behind it."""
+    started = []
+    yield started
+    for process in started:
+        process.terminate()
+        process.wait(30)
 
 
 def number(word):
@@ -42,8 +82,9 @@ def same(shown, printed):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_a_page_runs_and_prints_what_it_shows(page, tmp_path, monkeypatch, capsys):
+def test_a_page_runs_and_prints_what_it_shows(page, tmp_path, monkeypatch, capsys, behind):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     blocks = BLOCK.findall(page.read_text(encoding="utf-8"))
     assert {"python", "text"} <= {language for language, _ in blocks}
     names, printed = {}, ""
@@ -56,5 +97,5 @@ def test_a_page_runs_and_prints_what_it_shows(page, tmp_path, monkeypatch, capsy
         if language == "python":
             exec(compile(text, page.name, "exec"), names)
         else:
-            shell(text)
+            shell(text, behind)
         printed = capsys.readouterr().out

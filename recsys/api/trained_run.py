@@ -19,10 +19,10 @@ from recsys.datasets.dataset import Dataset
 from recsys.datasets.frames import to_pandas
 from recsys.errors import UserError, nearest
 from recsys.evaluation.ranking import ordered_top_k
+from recsys.inputs.new_data import new_items_of_frame, new_users_of
 from recsys.runs.artifacts import DATA_FOLDER, USERS_FILE, make_folder, own_card, read_metrics
 from recsys.runs.config import RunConfig, save_config
 from recsys.runs.export import export_vectors
-from recsys.runs.new_data import new_items_of_frame, new_users_of
 from recsys.runs.recommend import Recipients, catalogue_users, new_users, recommend_to, rerank_of
 from recsys.runs.refit import refit_config
 from recsys.runs.run import Run, execute, prepare
@@ -215,13 +215,40 @@ class TrainedRun:
         users, items = self.model.embed(self._run.data.query_users(self._run.support("test")))
         return users.detach().float().cpu().numpy(), items.detach().float().cpu().numpy()
 
-    def export(self, folder: str | Path) -> None:
-        """Write the users' and items' vectors as plain files, for whatever serves them; as `recsys export`.
+    def export(self, folder: str | Path, formats: Iterable[str] = ("npy",)) -> list[str]:
+        """Write the users' and items' vectors as files and indexes, for whatever serves them, or, of a model without
+        vectors, the best items of every user; as `recsys export`.
+
+        Args:
+            formats: any of "npy", "parquet", "faiss-flat", "faiss-ivf", "faiss-hnsw", "usearch" and "onnx".
+
+        Returns:
+            Sentences on what should be known, such as that there are no vectors.
 
         Raises:
-            UserError: the model's scores are no inner products, or the folder cannot be written.
+            UserError: there is no such format, a package lacks, or the folder cannot be written.
         """
-        export_vectors(self._run, Path(folder))
+        return export_vectors(self._run, Path(folder), tuple(formats))
+
+    def package(self, folder: str | Path) -> Path:
+        """Write a bundle: all that the run needs to answer, without its data set; as `recsys package`.
+
+        Returns:
+            The folder, which `recsys.load_bundle`, `recsys recommend --bundle` and `recsys serve` read.
+
+        Raises:
+            UserError: the folder holds something else, or cannot be written.
+
+        Example:
+            >>> import recsys, tempfile
+            >>> run = recsys.train("itemknn", recsys.toy_data())
+            >>> bundle = recsys.load_bundle(run.package(tempfile.mkdtemp() + "/bundle"))
+            >>> bundle.recommend(["u1"], k=3).equals(run.recommend(["u1"], k=3))
+            True
+        """
+        from recsys.runs.package import package
+
+        return package(self._run, Path(folder))
 
     def refit(self, folder: str | Path | None = None) -> TrainedRun:
         """The model trained again for use, on all interactions: same settings and seed, for as many epochs as were

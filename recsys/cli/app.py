@@ -24,6 +24,8 @@ COMMANDS = Registry(
         "show": "recsys.cli.show:show",
         "train": "recsys.cli.train:train",
         "recommend": "recsys.cli.recommend:recommend",
+        "package": "recsys.cli.package:package",
+        "serve": "recsys.cli.serve:serve",
         "evaluate": "recsys.cli.evaluate:evaluate",
         "export": "recsys.cli.export:export",
         "complete": "recsys.cli.complete:complete",

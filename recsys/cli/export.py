@@ -1,9 +1,9 @@
-"""`recsys export`: a trained run's vectors or lists as plain files."""
+"""`recsys export`: a trained run's vectors, indexes, towers or lists as plain files."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -15,22 +15,29 @@ def export(
     output: Annotated[
         Path | None, typer.Option(help="Folder to write; by default export/ in the run's folder.")
     ] = None,
-    kind: Annotated[
-        Literal["vectors", "trec"],
-        typer.Option("--as", help="vectors, or trec: the lists of the test as a TREC run, and its qrels."),
-    ] = "vectors",
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--as",
+            metavar="FORMAT",
+            help="npy (the default), parquet, faiss-flat, faiss-ivf, faiss-hnsw, usearch, onnx, or trec: the "
+            "lists of the test as a TREC run, and its qrels; may be repeated.",
+        ),
+    ] = None,
     k: Annotated[int, typer.Option("-k", "--k", min=1, help="With --as trec: items of each list.")] = 100,
     data_root: DataRoot = None,
 ) -> None:
-    """Write the vectors of users and items, whose inner products are the scores, as npy files with their ids; or the
-    lists of the test as TREC files."""
-    from recsys.runs.export import export_trec, export_vectors
+    """Write the vectors of users and items, whose inner products are the scores, or the best items of every user; or
+    the lists of the test as TREC files."""
+    from recsys.runs.export import TREC, export_trec, export_vectors
     from recsys.runs.run import load_run
 
-    folder = output or run / "export"
+    folder, screen = output or run / "export", console()
     trained = load_run(run, str(data_root) if data_root else None)
-    if kind == "trec":
+    wanted = formats or ["npy"]
+    if TREC in wanted:
         export_trec(trained, folder, k)
-    else:
-        export_vectors(trained, folder)
-    console().print(f"wrote {folder}", markup=False, soft_wrap=True)
+    if rest := [name for name in wanted if name != TREC]:
+        for note in export_vectors(trained, folder, rest):
+            screen.print(f"note: {note}", markup=False, soft_wrap=True)
+    screen.print(f"wrote {folder}", markup=False, soft_wrap=True)

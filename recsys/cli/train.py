@@ -249,6 +249,9 @@ def train(
             print(f"recsys: interrupted; go on with --out {folder} --resume", file=sys.stderr)
         raise typer.Exit(130) from None
     if leads:
+        from recsys.runs.package import keep_bundle
+
+        keep_bundle(run, folder)
         report_training(run, figures, folder, screen)
         if explain:
             report_gates(run, folder, screen)

@@ -15,6 +15,7 @@ from recsys.datasets.dataset import Modality
 from recsys.inputs.content import below, without_content
 from recsys.inputs.requests import NewItems
 from recsys.inputs.training_data import TrainingData
+from recsys.serving.cold import Neighbours, Resembling
 
 Place = Callable[[Mapping[str, Modality], sp.csr_array], Tensor]
 """A model's rule for items without training interactions: their content, and the graph of their neighbours among the
@@ -89,6 +90,11 @@ class ColdItems:
     def place(self, content: Mapping[str, Modality], place: Place) -> Tensor:
         """(n, d): what `place` gives of any items, which come with their content."""
         return place(content, self.neighbours.graph(content))
+
+    def resembling(self, table: Tensor) -> Resembling:
+        """The rule of `average`, of new items and of vectors (n_items, d), as a bundle keeps it."""
+        neighbours = Neighbours(self.neighbours.k, dict(self.neighbours.weights))
+        return Resembling(neighbours, table.detach().float().cpu().numpy(), True)
 
     def average(self, graph: sp.csr_array, vectors: Tensor) -> Tensor:
         """(n, d): each row's average of its neighbours' vectors (n_items, d)."""

@@ -20,9 +20,14 @@ from recsys.inputs.content import without_content
 from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
+from recsys.serving.cold import Cold, Neighbours, Resembling
+from recsys.serving.parts import FoldIn, Part, Rules, gathered
+from recsys.serving.parts import Vectors as VectorPart
 from recsys.settings import Settings
 
 FOLD_IN_RIDGE = 1.0
+NEAREST = 10
+"""Items whose vectors a new item averages in a bundle, by each modality."""
 
 
 class Vectors(NamedTuple):
@@ -279,19 +284,62 @@ class Model(nn.Module):
             vectors: of `forward`, where they are there already.
         """
         vectors = vectors or self.forward()
+        return torch.from_numpy(self.fold_in(vectors)(history)).to(vectors.users)
+
+    @torch.no_grad()
+    def fold_in(self, vectors: Vectors) -> FoldIn:
+        """The regression of `encode_users`, unless overridden, on the training users' `vectors`."""
         known = self.data.warm_items if not self.ranks_cold_items else np.ones(self.data.n_items, bool)
-        history = history @ sp.diags_array(known.astype(np.float32))
         warm = np.flatnonzero(self.data.warm_users)
-        target = vectors.users[torch.from_numpy(warm).to(vectors.users.device)].double().cpu()
-        seen = _gathered(self.data.interactions[warm], vectors.items)
+        items = vectors.items.detach().float().cpu().numpy()
+        target = vectors.users[torch.from_numpy(warm).to(vectors.users.device)].double().cpu().numpy()
+        seen = gathered(self.data.interactions[warm], items)
         mean_target, mean_seen = target.mean(0), seen.mean(0)
         centred = seen - mean_seen
-        gram = centred.T @ centred + FOLD_IN_RIDGE * torch.eye(seen.shape[1], dtype=seen.dtype)
-        weights = torch.linalg.solve(gram, centred.T @ (target - mean_target))
-        folded = mean_target + (_gathered(history, vectors.items) - mean_seen) @ weights
-        empty = torch.from_numpy(np.asarray(history.sum(axis=1)).ravel() == 0)
-        folded[empty] = mean_target
-        return folded.to(vectors.users)
+        gram = centred.T @ centred + FOLD_IN_RIDGE * np.eye(seen.shape[1])
+        weights = np.linalg.solve(gram, centred.T @ (target - mean_target))
+        return FoldIn(items, known.astype(np.float32), weights, mean_seen, mean_target)
+
+    @torch.no_grad()
+    def serving(self, users: QueryUsers) -> Part | None:
+        """What `scorer` gives for `users`, as arrays that answer without the model; None where its scores need it."""
+        part = self.served(users)
+        if part is None:
+            return None
+        cannot_score = self.cannot_score()
+        return Rules(
+            part,
+            cannot_score=np.flatnonzero(cannot_score),
+            averaged=np.flatnonzero(self.data.warm_items & ~cannot_score),
+            counts=self.data.item_counts().astype(np.float32),
+            popular=self.cannot_rank_for(users),
+            popular_without_history=self.popular_without_history,
+            serves_new_users=self.serves_new_users,
+            reads=list(getattr(self, "modalities", self.data.modalities)),
+        )
+
+    def served(self, users: QueryUsers) -> Part | None:
+        """As `serving`, of the bare `scores`: the vectors of `embed`, where scores are their inner products. A model
+        with other scores overrides it, or is served by lists made beforehand."""
+        return self.vector_part(users) if type(self).scores is Model.scores else None
+
+    @torch.no_grad()
+    def vector_part(self, users: QueryUsers) -> VectorPart:
+        """The vectors of `embed`; new users by `fold_in`, new items by `cold_part`."""
+        rows, items = (v.detach().float().cpu().numpy() for v in self.embed(users))
+        vectors = self.forward()
+        fold_in = self.fold_in(Vectors(vectors.users, torch.from_numpy(items).to(vectors.items)))
+        return VectorPart(np.ascontiguousarray(rows), fold_in.items, fold_in, self.cold_part(fold_in.items))
+
+    def cold_part(self, items: np.ndarray) -> Cold | None:
+        """How a bundle places new items; None where the model reads no modality. Unless overridden by the mean vector
+        of the items that they resemble, which only stands in for the model's own rule.
+
+        Args:
+            items: (n_items, d) the catalogue's vectors.
+        """
+        names = getattr(self, "modalities", self.data.modalities) if self.ranks_cold_items else {}
+        return Resembling(Neighbours(NEAREST, dict.fromkeys(names, 1.0)), items, False) if names else None
 
     @torch.no_grad()
     def encode_items(self, content: Mapping[str, Modality], attributes: pd.DataFrame | None = None) -> Tensor:
@@ -349,10 +397,3 @@ def triples(users: Tensor, items: Tensor, batch: Batch) -> tuple[Tensor, Tensor,
 def triple_scores(users: Tensor, positives: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor]:
     """(b, 1) scores of the positives and (b, n) of the negatives."""
     return (users * positives).sum(-1, keepdim=True), (users.unsqueeze(1) * negatives).sum(-1)
-
-
-def _gathered(history: sp.csr_array, items: Tensor) -> Tensor:
-    """(n, d) float64: sum of each row's item vectors over the square root of their number."""
-    counts = np.maximum(np.asarray(history.sum(axis=1)).ravel(), 1)
-    sums = history @ items.cpu().numpy()
-    return torch.from_numpy((sums / np.sqrt(counts)[:, None]).astype(np.float64))

@@ -20,6 +20,7 @@ from recsys.inputs.train_settings import TrainSettings
 from recsys.inputs.training_data import TrainingData
 from recsys.models import MODELS
 from recsys.models.base import Model
+from recsys.serving.parts import Part, Standard, Sum
 from recsys.settings import Settings, build, divide, merge, setting
 
 DENSE = frozenset({"ease", "contentridge"})
@@ -257,6 +258,24 @@ class Confluence(Model):
             return StandardScorer([each.scorer(query_users, new_items) for each in models], counted)
         unknown = ~self.without_content(new_items)
         return StandardScorer([each.scorer(query_users) for each in models], counted, unknown)
+
+    @torch.no_grad()
+    def served(self, users: QueryUsers) -> Part | None:
+        self._fit_closed()
+        reads = list(getattr(self, "modalities", self.data.modalities))
+        parts: list[Part] = []
+        for models in self.components.values():
+            served = [model.serving(users) for model in models]
+            if None in served:
+                return None
+            counted = np.flatnonzero(self._counted(models[0]))
+            known = [part for part in served if part is not None]
+            parts.append(Standard(known, counted, models[0].ranks_cold_items, reads))
+        cold = ~self.data.warm_items
+        of_cold, of_warm = self.cold_weights.cpu().numpy(), self.weights.cpu().numpy()
+        weights = np.where(cold, of_cold[:, None], of_warm[:, None]).astype(np.float32)
+        offset = float(self.cold_offset)
+        return Sum(parts, weights, (cold * offset).astype(np.float32), of_cold, offset, reads)
 
     def _counted(self, model: Model) -> np.ndarray:
         """(n_items,) bool: the warm items that a component's model ranks."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "BUNDLE_FOLDER",
     "CONFIG_FILE",
     "DATA_FOLDER",
     "ENVIRONMENT_FILE",
@@ -42,6 +44,8 @@ __all__ = [
 
 CONFIG_FILE, METRICS_FILE, USERS_FILE = "config.yaml", "metrics.json", "per_user.parquet"
 ENVIRONMENT_FILE = "environment.json"
+BUNDLE_FOLDER = "serving"
+"""Where a run keeps the bundle that `recsys recommend --run` answers from."""
 DATA_FOLDER = "data"
 """Where a run keeps its data set, if that was made in memory: a folder of its name with a card."""
 
@@ -258,3 +262,19 @@ def make_folder(folder: Path, resume: bool = False) -> None:
         raise cannot_write(folder, error) from error
     if not os.access(folder, os.W_OK):
         raise UserError(f"cannot write {folder}: permission denied; choose another folder with --out")
+
+
+def fingerprint(folder: Path) -> str:
+    """SHA-256 of what a run's weights and configuration are known by: config.yaml and the head of the weights' file,
+    which holds the checksum of all of it. Empty where there is no run.
+    """
+    try:
+        check_regular(folder / MODEL_FILE)
+        check_regular(folder / CONFIG_FILE)
+        with open(folder / MODEL_FILE, "rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            head = file.read(min(size, 2**24))
+        digest = hashlib.sha256(head + (folder / CONFIG_FILE).read_bytes())
+    except (OSError, UserError):
+        return ""
+    return digest.hexdigest()

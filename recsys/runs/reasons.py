@@ -11,13 +11,13 @@ import torch
 
 from recsys.datasets.checks import positions
 from recsys.inputs.requests import NewItems, QueryUsers
+from recsys.runs.lists import BECAUSE, WEIGHTS
 from recsys.runs.run import Run
 
 PAIRS = 2**22
 """Pairs of a recommendation and an item of the history that are weighed at once, about."""
 CELLS = 2**22
 """Weights that are computed at once: of some history items on all items."""
-BECAUSE, WEIGHTS = "because", "because_weights"
 Weigher = Callable[[np.ndarray], np.ndarray]
 """(h,) numbers of history items -> (h, n) their weights in each item's score."""
 

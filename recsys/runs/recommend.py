@@ -3,54 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 import torch
-from rich.table import Table
 
 from recsys.datasets.checks import positions
 from recsys.datasets.dataset import Modality
-from recsys.datasets.files import read_text
 from recsys.errors import UserError, nearest
 from recsys.evaluation.facts import Facts
 from recsys.evaluation.ranking import LOWEST, ordered_top_k
 from recsys.evaluation.scorers import Scorer
-from recsys.files import atomic
 from recsys.inputs.content import below
+from recsys.inputs.new_files import read_new_items, read_new_users
 from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.reranking.base import Reranker, make_reranker
 from recsys.runs.artifacts import MASK
-from recsys.runs.new_files import read_new_items, read_new_users
-from recsys.runs.reasons import BECAUSE, WEIGHTS, add_reasons
+from recsys.runs.lists import RecommendRequest
+from recsys.runs.reasons import add_reasons
 from recsys.runs.run import Run, facts_of, known_rows
-from recsys.runs.tables import make_table
-from recsys.terminal import for_spreadsheets
+from recsys.serving.notes import notes_on
 
-PRINTED = 10
-"""Users whose tables are printed; more go to a file."""
 CELLS = 2**22
 """Scores of one block of users."""
-
-
-@dataclass(frozen=True)
-class RecommendRequest:
-    """What the command line asks of a run; `recsys recommend --help` explains each."""
-
-    user: str = ""
-    users: str = ""
-    new_items: Path | None = None
-    new_users: Path | None = None
-    pool: str = ""
-    k: int = 10
-    held_out: bool = False
-    rerank: str = ""
-    rerank_options: Mapping[str, Any] = field(default_factory=dict)
-    because: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,8 +189,7 @@ def recommend(run: Run, asked: RecommendRequest) -> Recommendations:
     Raises:
         UserError, DataError: what is asked for cannot be.
     """
-    if asked.pool and asked.new_items is None:
-        raise UserError("--pool needs new items: name their file with --new-items")
+    asked.check()
     new_items, notes = (None, []) if asked.new_items is None else read_new_items(asked.new_items, run.dataset)
     recipients = recipients_of(run, asked)
     step = rerank_of(run, new_items, asked.rerank, asked.rerank_options)
@@ -280,23 +257,21 @@ def recommend_to(
     """
     if k < 1:
         raise UserError(f"k is {k}; expected 1 or more items")
-    dataset, model, notes = run.dataset, run.model, []
+    dataset, model = run.dataset, run.model
     ids, attributes = dataset.item_ids, _named(dataset.item_attributes, dataset.item_ids)
     if new_items is not None:
         _check_content(run, new_items)
         ids = np.concatenate([ids, new_items.ids])
         attributes = pd.concat([attributes, _named(new_items.attributes, new_items.ids)])
     scorer = model.scorer(recipients.query_users, new_items)
-    if new_items is not None and (without := int(model.without_content(new_items).sum())):
-        notes.append(
-            f"{without:,} of {len(new_items):,} new items have none of the content that {run.config.model} reads: they "
-            "fall back to popularity, the score of an average item"
-        )
-    if strangers := int((np.diff(recipients.query_users.history.indptr) == 0).sum()):
-        which = "a ranking by their attributes, or the average user's where the model reads none"
-        if model.popular_without_history:
-            which = "the ranking by popularity" + (", where new items tie" if new_items else "")
-        notes.append(f"{strangers:,} of {len(recipients.ids):,} users have no interactions: they get {which}")
+    notes = notes_on(
+        run.config.model,
+        users=len(recipients.ids),
+        strangers=int((np.diff(recipients.query_users.history.indptr) == 0).sum()),
+        popular=model.popular_without_history,
+        new_items=0 if new_items is None else len(new_items),
+        without_content=0 if new_items is None else int(model.without_content(new_items).sum()),
+    )
     only = new_items is not None and new_only
     ranked = rank(scorer, recipients, ids, new_only=only, k=k, reranker=reranker)
     if because:
@@ -326,72 +301,11 @@ def recipients_of(run: Run, asked: RecommendRequest) -> Recipients:
     Raises:
         UserError: nobody is named, both ways at once, or somebody whom neither the data set nor the file knows.
     """
-    if asked.user and asked.users:
-        raise UserError("--user and --users cannot be given together: use one of them")
-    wanted = np.array([asked.user]) if asked.user else None
-    if asked.users and asked.users != "all":
-        wanted = np.array(list(dict.fromkeys(read_text(Path(asked.users)).splitlines())))
-        wanted = wanted[wanted != ""]
-        if not len(wanted):
-            raise UserError(f"{asked.users} names no user; expected a raw id on each line")
+    wanted = None if (named := asked.named()) is None else np.array(named)
     if asked.new_users is not None:
         return new_users(read_new_users(asked.new_users, run.dataset), str(asked.new_users), wanted)
-    if wanted is None and not asked.users:
-        raise UserError(
-            "no users given: name one with --user, several with --users, or new users with --new-users"
-        )
     return catalogue_users(run, wanted, asked.held_out)
 
 
 def _named(attributes: pd.DataFrame, ids: np.ndarray) -> pd.DataFrame:
     return attributes.reindex(range(len(ids))).set_axis(ids, axis=0)
-
-
-def write_frame(frame: pd.DataFrame, path: Path) -> None:
-    """Write recommendations as CSV or Parquet, whole or not at all. In CSV, text that a spreadsheet would calculate
-    begins with an apostrophe.
-
-    Raises:
-        UserError: another kind of file, or it cannot be written.
-    """
-    if path.suffix not in (".csv", ".parquet"):
-        raise UserError(f"{path}: recommendations are written as .csv or .parquet; name such a file")
-    with atomic(path) as temporary:
-        if path.suffix == ".csv":
-            lists = {
-                c: frame[c].map(lambda v: "|".join(map(str, v))) for c in (BECAUSE, WEIGHTS) if c in frame
-            }
-            frame = frame.assign(**lists)
-            for_spreadsheets(frame).to_csv(temporary, index=False)
-        else:
-            frame.to_parquet(temporary, index=False)
-
-
-def tables(run: Run, answer: Recommendations) -> list[Table]:
-    """One table for each user.
-
-    Raises:
-        UserError: more users than can be looked at.
-    """
-    frame, attributes = answer.frame, answer.attributes
-    if (count := frame["user"].nunique()) > PRINTED:
-        raise UserError(f"{count:,} users are too many to print; name a .csv or .parquet file with --output")
-    shown = [c for c in ("title", "year", "genres") if c in attributes]
-    made = []
-    for user, rows in frame.groupby("user", sort=False):
-        name = f"{run.config.model} on {run.dataset.name}, user {user}"
-        marks = {"held_out": "* held out for the test", "new": "+ new"}
-        caption = "   ".join(text for column, text in marks.items() if column in rows and rows[column].any())
-        reasons = ["because of"] if BECAUSE in rows else []
-        table = make_table(name, ["rank", "item", "score", "", *shown, *reasons], caption or None)
-        for column in table.columns[3:]:
-            column.justify = "left"
-        for row in rows.to_dict("records"):
-            cells = [str(attributes.at[row["item"], c]) for c in shown]
-            if reasons:
-                titled = [attributes.at[i, "title"] if "title" in shown else i for i in row[BECAUSE]]
-                cells.append("; ".join(map(str, titled)))
-            mark = "+" if row["new"] else "*" if row.get("held_out") else ""
-            table.add_row(str(row["rank"]), row["item"], f"{row['score']:.4f}", mark, *cells)
-        made.append(table)
-    return made

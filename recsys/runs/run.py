@@ -14,7 +14,7 @@ import numpy as np
 
 from recsys.datasets.dataset import Dataset
 from recsys.datasets.splits import Split, head_items, make_split
-from recsys.errors import UserError
+from recsys.errors import DataChanged, UserError
 from recsys.evaluation.evaluator import OVERALL, Evaluation, Evaluator
 from recsys.evaluation.facts import Facts
 from recsys.evaluation.metrics import parse_metric
@@ -274,7 +274,7 @@ def check_same_data(folder: Path, run: Run) -> None:
     for key, now in checksums(run.dataset, run.split).items() if recorded else ():
         if recorded[key] != now:
             what = f"the data set '{run.dataset.name}'" if key == "data_sha256" else "its split"
-            raise UserError(
+            raise DataChanged(
                 f"{folder}: {what} has changed since this run was trained ({key} was {recorded[key][:12]}, is "
                 f"{now[:12]}); bring the old files back, or train again in another folder"
             )

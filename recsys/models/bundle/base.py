@@ -17,6 +17,7 @@ from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model, Vectors
 from recsys.models.bundle.sets import Sets, draw_given, padded
 from recsys.objectives.ranking.multinomial import log_partition, multinomial
+from recsys.serving.parts import Part
 from recsys.settings import Settings, setting
 
 _ROWS = 1024  # sets encoded at once when scores are asked for
@@ -150,6 +151,9 @@ class SetModel(Model):
 
     def scores(self, users: QueryUsers, new_items: NewItems | None) -> Scorer:
         return SetScorer(self, self._known(users.history), new_items)
+
+    def served(self, users: QueryUsers) -> Part:
+        return self.vector_part(users)
 
     def cannot_rank_for(self, users: QueryUsers) -> np.ndarray:
         return np.diff(self._known(users.history).indptr) == 0

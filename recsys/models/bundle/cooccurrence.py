@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import scipy.sparse as sp
 
 from recsys.evaluation.scorers import HistoryScorer, Scorer, SumScorer
 from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.models.base import Model
 from recsys.models.closed_form.contentknn import ContentKNN, ContentKNNSettings
+from recsys.serving.parts import History, Part, Sum
 from recsys.settings import Settings, setting
 
 
@@ -33,6 +35,9 @@ class Cooccurrence(Model):
         """Nothing to learn: the counts are the model. They are recorded here, before the audit."""
         self.data.graph("co-occurrence", cooccurrences(self.data.interactions), "items", "items")
 
+    def served(self, users: QueryUsers) -> Part:
+        return History(cooccurrences(self.data.interactions))
+
     def scores(self, users: QueryUsers, new_items: NewItems | None) -> Scorer:
         return HistoryScorer(users.history, cooccurrences(self.data.interactions))
 
@@ -50,6 +55,10 @@ class CooccurrenceContent(ContentKNN):
     def fit(self) -> None:
         """Nothing to learn; what is counted is recorded."""
         self.data.graph("co-occurrence", cooccurrences(self.data.interactions), "items", "items")
+
+    def served(self, users: QueryUsers) -> Part:
+        parts = [History(cooccurrences(self.data.interactions)), super().served(users)]
+        return Sum(parts, np.array([1.0, self.settings.content], dtype=np.float32))
 
     def scores(self, users: QueryUsers, new_items: NewItems | None) -> Scorer:
         content = super().scores(users, new_items)

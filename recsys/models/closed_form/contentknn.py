@@ -15,6 +15,7 @@ from recsys.inputs.content import below, choose, unit_rows, without_content
 from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model
+from recsys.serving.parts import Content, Nearest, Part, Sum
 from recsys.settings import Settings, setting
 
 
@@ -54,6 +55,15 @@ class ContentKNN(Model):
 
     def cannot_score(self) -> np.ndarray:
         return without_content(self.modalities, self.data.n_items)
+
+    def served(self, users: QueryUsers) -> Part:
+        weights = [self.settings.weights.get(name, 1.0) for name in self.modalities]
+        if self.settings.k:
+            parts = [Nearest(self.nearest[name], name, self.settings.k) for name in self.modalities]
+            return Sum(list(parts), np.array(weights, dtype=np.float32))
+        every = list(self.content.values())
+        seen = [np.float32(weight) * rows for weight, rows in zip(weights, every, strict=True)]
+        return Content(list(self.content), [1.0] * len(every), seen, every)
 
     def scores(self, users: QueryUsers, new_items: NewItems | None) -> Scorer:
         scorers = [self._similarity(name, users.history, new_items) for name in self.modalities]

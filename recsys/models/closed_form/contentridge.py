@@ -14,6 +14,7 @@ from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model
 from recsys.models.closed_form.ease import add_product, check_dense, inverse_in_place, place_symmetric
+from recsys.serving.parts import Content, Part
 from recsys.settings import Settings, setting
 
 
@@ -82,6 +83,16 @@ class ContentRidge(Model):
 
     def cannot_score(self) -> np.ndarray:
         return without_content(self.modalities, self.data.n_items)
+
+    def served(self, users: QueryUsers) -> Part:
+        warm, matrix = np.flatnonzero(self.data.warm_items), self.inverse.cpu().numpy()
+        every = list(self.content.values())
+        # Of dense content the product with the matrix is as narrow as the content, and is taken once.
+        narrow = not any(map(sp.issparse, every))
+        seen = [matrix @ rows[warm] if narrow else rows[warm] for rows in every]
+        factors = [float(np.sqrt(self.weights[name])) for name in self.content]
+        scale = self.leave_out.cpu().numpy()
+        return Content(list(self.content), factors, seen, every, warm, None if narrow else matrix, scale)
 
     def scores(self, users: QueryUsers, new_items: NewItems | None) -> Scorer:
         warm, content, scale = np.flatnonzero(self.data.warm_items), self.content, self.leave_out

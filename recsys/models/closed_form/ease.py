@@ -15,6 +15,7 @@ from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.inputs.training_data import TrainingData
 from recsys.memory import check_fits
 from recsys.models.base import Model
+from recsys.serving.parts import History, Joined, Neighbours, Part
 from recsys.settings import Settings, setting
 
 
@@ -100,6 +101,14 @@ class EASE(Model):
     def scores(self, users: QueryUsers, new_items: NewItems | None) -> Scorer:
         scorer = HistoryScorer(users.history, self.weights)
         return scorer if self.cold is None else JoinedScorer(scorer, *self.cold.joined(new_items))
+
+    def served(self, users: QueryUsers) -> Part:
+        part = History(self.get_buffer("weights").cpu().numpy())
+        if self.cold is None:
+            return part
+        return Joined(
+            part, self.cold.ids.numpy(), self.cold.graph, Neighbours(self.settings.k, dict(self.shares))
+        )
 
     def cannot_score(self) -> np.ndarray:
         return super().cannot_score() if self.cold is None else self.cold.without_content

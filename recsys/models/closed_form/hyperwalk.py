@@ -15,6 +15,7 @@ from recsys.inputs.content import shares
 from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model
+from recsys.serving.parts import Joined, Neighbours, Part, Walk
 from recsys.settings import Settings, setting
 
 
@@ -81,13 +82,26 @@ class HyperWalk(Model):
 
     def scores(self, users: QueryUsers, new_items: NewItems | None) -> Scorer:
         history, settings = users.history, self.settings
-        rows = sp.csr_matrix(self.data.interactions)
-        of_item, of_user = degrees(rows, 0), degrees(rows, 1)
-        up = scale(rows, inverse_power(of_user, 1.0), inverse_power(of_item, settings.leave))
-        down = scale(rows, None, inverse_power(of_item, settings.reach)).T.tocsr()
+        up, down = self._steps()
         start = history if self.start is None else history + settings.content * (history @ self.start)
         scorer = WalkScorer(start, up, down, settings.hops)
         return scorer if self.cold is None else JoinedScorer(scorer, *self.cold.joined(new_items))
+
+    def _steps(self) -> tuple[sp.csr_matrix, sp.csr_matrix]:
+        """(n_users, n_items) and (n_items, n_users): the two halves of a step."""
+        rows = sp.csr_matrix(self.data.interactions)
+        of_item, of_user = degrees(rows, 0), degrees(rows, 1)
+        up = scale(rows, inverse_power(of_user, 1.0), inverse_power(of_item, self.settings.leave))
+        return up, scale(rows, None, inverse_power(of_item, self.settings.reach)).T.tocsr()
+
+    def served(self, users: QueryUsers) -> Part:
+        up, down = map(sp.csr_array, self._steps())
+        part = Walk(up, down, self.settings.hops, self.start, self.settings.content)
+        if self.cold is None:
+            return part
+        return Joined(
+            part, self.cold.ids.numpy(), self.cold.graph, Neighbours(self.settings.k, dict(self.weights))
+        )
 
     def cannot_score(self) -> np.ndarray:
         return super().cannot_score() if self.cold is None else self.cold.without_content

@@ -10,6 +10,7 @@ from recsys.evaluation.scorers import HistoryScorer, Scorer
 from recsys.graphs.cooccurrence import cooccurrence_graph
 from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.models.base import Model
+from recsys.serving.parts import History, Part
 from recsys.settings import Settings, setting
 
 
@@ -42,7 +43,12 @@ class ItemKNN(Model):
         self.register_buffer("indices", torch.from_numpy(graph.indices.astype(np.int32)))
         self.register_buffer("similarities", torch.from_numpy(graph.data.astype(np.float32)))
 
+    def served(self, users: QueryUsers) -> Part:
+        return History(self._weights())
+
     def scores(self, users: QueryUsers, new_items: NewItems | None) -> Scorer:
-        arrays = (self.similarities.numpy(), self.indices.numpy(), self.indptr.numpy())
-        graph = sp.csr_array(arrays, shape=(self.data.n_items, self.data.n_items))
-        return HistoryScorer(users.history, sp.csr_array(graph.T))
+        return HistoryScorer(users.history, self._weights())
+
+    def _weights(self) -> sp.csr_array:
+        arrays = (self.similarities.cpu().numpy(), self.indices.cpu().numpy(), self.indptr.cpu().numpy())
+        return sp.csr_array(sp.csr_array(arrays, shape=(self.data.n_items, self.data.n_items)).T)

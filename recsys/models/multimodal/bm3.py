@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from recsys.inputs.content import choose
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model, Published, Vectors
+from recsys.serving.cold import Resembling
 from recsys.settings import Settings, setting
 
 
@@ -120,6 +122,10 @@ class BM3(Model):
         """A dropped-out copy that takes no gradient; lengths do not matter to a cosine."""
         drawn = torch.rand(rows.shape, generator=self.noise).to(rows.device)
         return rows.detach() * (drawn >= self.settings.dropout)
+
+    @torch.no_grad()
+    def cold_part(self, items: np.ndarray) -> Resembling:
+        return self.cold.resembling(self.predict(self._propagate()[1]))
 
     @torch.no_grad()
     def encode_items(self, content: Mapping[str, Modality], attributes: pd.DataFrame | None = None) -> Tensor:

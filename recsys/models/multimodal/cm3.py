@@ -30,6 +30,7 @@ from recsys.models.base import Model, Published, Vectors
 from recsys.objectives.alignment.alignment import alignment
 from recsys.objectives.alignment.calibrated_uniformity import calibrated_uniformity
 from recsys.objectives.alignment.uniformity import uniformity
+from recsys.serving.cold import Spherical
 from recsys.settings import Settings, setting
 
 
@@ -184,10 +185,26 @@ class CM3(Model):
     def _from_content(self, state: State, content: Mapping[str, Modality], graph: sp.csr_array) -> Tensor:
         """(n, (M+1) d): own channels; the neighbours' layers 1.. and, as the hop, all their layers."""
         own, _ = self._channels(self.content.of(content), 0.5)
-        others = state.own.new_zeros(self.data.n_items, own.shape[1])
-        others = others.index_copy(0, self.warm, 2 * state.propagated - state.own)
+        others = items_of(self.data.n_items, self.warm, 2 * state.propagated - state.own)
         return own + self.cold.average(graph, others)
+
+    @torch.no_grad()
+    def cold_part(self, items: np.ndarray) -> Spherical:
+        state = self._propagate(self._scoring_s())
+        others = items_of(self.data.n_items, self.warm, 2 * state.propagated - state.own)
+        layers = [
+            [layer.weight.cpu().numpy() for layer in of] for of in (self.hidden, self.output, self.points)
+        ]
+        biases = [[layer.bias.cpu().numpy() for layer in of] for of in (self.hidden, self.points)]
+        features = "unit" if self.settings.features == "unit" else "raw"
+        first, names = self.cold.resembling(others), list(self.modalities)
+        return Spherical(first, names, features, layers[0], biases[0], layers[1], layers[2], biases[1])
 
     @torch.no_grad()
     def encode_items(self, content: Mapping[str, Modality], attributes: pd.DataFrame | None = None) -> Tensor:
         return self.cold.place(content, partial(self._from_content, self._propagate(self._scoring_s())))
+
+
+def items_of(n_items: int, warm: Tensor, rows: Tensor) -> Tensor:
+    """(n_items, d): the warm items' rows in their places, zeros elsewhere."""
+    return rows.new_zeros(n_items, rows.shape[1]).index_copy(0, warm, rows)

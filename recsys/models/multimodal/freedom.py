@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 import torch
@@ -22,6 +23,7 @@ from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model, Published, Vectors, triple_scores, triples
 from recsys.objectives.ranking.bpr import bpr
+from recsys.serving.cold import Resembling
 from recsys.settings import Settings, setting
 
 
@@ -119,6 +121,11 @@ class FREEDOM(Model):
         users, items, before, similar = self._propagate(self.full)
         placed = self.cold.put(items + similar, lambda _, graph: self.cold.average(graph, items + before))
         return Vectors(users, placed)
+
+    @torch.no_grad()
+    def cold_part(self, items: np.ndarray) -> Resembling:
+        _, own, before, _ = self._propagate(self.full)
+        return self.cold.resembling(own + before)
 
     @torch.no_grad()
     def encode_items(self, content: Mapping[str, Modality], attributes: pd.DataFrame | None = None) -> Tensor:

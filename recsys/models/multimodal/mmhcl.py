@@ -30,6 +30,7 @@ from recsys.models.base import Model, Published, Vectors, triple_scores, triples
 from recsys.objectives.contrastive.infonce import infonce
 from recsys.objectives.l2 import l2
 from recsys.objectives.ranking.bpr import bpr
+from recsys.serving.cold import Hyperedges
 from recsys.settings import Settings, setting
 
 
@@ -201,6 +202,14 @@ class MMHCL(Model):
         edges = self.incidence.T @ (self.half_degree * state.before.detach().cpu().numpy())
         second = torch.from_numpy(memberships @ edges).to(state.items)
         return self.cold.average(neighbours, state.first_items) + normalize(second, dim=1)
+
+    @torch.no_grad()
+    def cold_part(self, items: np.ndarray) -> Hyperedges:
+        state = self._propagate()
+        edges = self.incidence.T @ (self.half_degree * state.before.detach().cpu().numpy())
+        parts = np.split(np.asarray(edges, dtype=np.float32), len(self.modalities))
+        first = self.cold.resembling(state.first_items)
+        return Hyperedges(first, self.settings.k, dict(zip(self.modalities, parts, strict=True)))
 
     @torch.no_grad()
     def encode_items(self, content: Mapping[str, Modality], attributes: pd.DataFrame | None = None) -> Tensor:

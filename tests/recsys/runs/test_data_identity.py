@@ -106,13 +106,26 @@ def test_a_run_on_changed_data_is_not_taken_up(shop, recsys, tmp_path, monkeypat
     assert recsys("train", *given, "--out", out, "--resume")[0] == 0
     if not finished:
         (tmp_path / "run" / "metrics.json").unlink()
+    status, before, _ = recsys("recommend", "--run", out, "--user", "u1")
+    assert status == 0
     shop(**CHANGES[change])
     for command in (
         ["train", *given, "--out", out, "--resume"],
-        ["recommend", "--run", out, "--user", "u1"],
+        ["recommend", "--run", out, "--user", "u1", "--held-out"],
         ["export", "--run", out, "--output", str(tmp_path / "vectors")],
     ):
         status, _, error = recsys(*command)
         assert status == 2 and "has changed since this run was trained" in error, command
         assert error.count("\n") == 1
     assert not (tmp_path / "vectors").exists()
+    # What it learned answers from its own folder: nothing of the changed files is read.
+    assert recsys("recommend", "--run", out, "--user", "u1")[:2] == (0, before)
+    (tmp_path / "arrived.csv").write_text("user,item\nann,p01\n")
+    new_users = ["--new-users", str(tmp_path / "arrived.csv")]
+    assert recsys("recommend", "--run", out, *new_users)[0] == 0
+    items = "item,title,photo.0,photo.1,photo.2,photo.3\nnew,green pan,1,0,0,0\n"
+    (tmp_path / "items.csv").write_text(items)
+    status, printed, error = recsys(
+        "recommend", "--run", out, "--user", "u1", "--new-items", str(tmp_path / "items.csv")
+    )
+    assert status == 0 and "answered from the run's bundle" in printed and "green pan" in printed, error

@@ -16,8 +16,8 @@ from recsys.cli.app import main
 from recsys.datasets.convert import convert
 from recsys.datasets.dataset import Modality
 from recsys.evaluation.ranking import ordered_top_k
-from recsys.runs.new_files import read_new_items, read_new_users
-from recsys.runs.recommend import RecommendRequest, recommend
+from recsys.inputs.new_files import read_new_items, read_new_users
+from recsys.runs.recommend import RecommendRequest, catalogue_users, recommend, recommend_to
 from recsys.runs.run import load_run
 
 ROOT = Path(__file__).parents[3]
@@ -344,8 +344,14 @@ def test_exported_vectors_score_as_the_model_does(of, root, toy):
     assert about["model"] == "lightgcn" and about["items"] == len(warm) and about["width"] == 4
 
 
-def test_a_model_without_vectors_says_so(of):
-    one_line(of("export", "contentknn"), "contentknn has no vectors to export")
+def test_a_model_without_vectors_exports_its_lists_and_says_so(of, root):
+    status, out, _ = of("export", "contentknn", "--output", "lists")
+    assert status == 0 and "contentknn has no vectors" in out
+    run = load_run(root / "contentknn", str(root))
+    expected = recommend_to(run, catalogue_users(run), None, k=100).frame
+    pd.testing.assert_frame_equal(
+        pd.read_parquet("lists/top_n.parquet"), expected[["user", "rank", "item", "score"]]
+    )
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(of, tmp_path):

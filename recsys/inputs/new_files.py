@@ -10,8 +10,8 @@ import pandas as pd
 from recsys.datasets.dataset import Dataset
 from recsys.datasets.files import need_file, one_line, read_delimited, read_parquet
 from recsys.errors import DataError
+from recsys.inputs.new_data import SPARSE, columns_of, new_items_of, new_users_of
 from recsys.inputs.requests import NewItems, QueryUsers
-from recsys.runs.new_data import SPARSE, columns_of, new_items_of, new_users_of
 
 
 def read_new_items(path: Path, dataset: Dataset) -> tuple[NewItems, list[str]]:
