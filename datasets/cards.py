@@ -318,7 +318,7 @@ def load_dataset(name: str, data_root: str | Path | None = None) -> Dataset:
         dataset,
         origin=Origin(name, str(data_root) if data_root else None),
         public=card.public,
-        declared=card.provenance,
+        declared={**dataset.declared, **card.provenance},
         notes=(*dataset.notes, *known_answers),
     )
 

@@ -7,15 +7,18 @@ names the place in the file.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import PurePath
-from typing import NamedTuple
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from recsys.datasets.dataset import Bundles, Dataset, Modality
+from recsys.datasets.dataset import Bundles, Dataset, Modality, Provenance
 from recsys.errors import DataError
+
+if TYPE_CHECKING:
+    from recsys.datasets.content.spec import ContentSpec
 
 PARTS = ("train", "valid", "test")
 """Names of the values of the `label` column, in order."""
@@ -397,8 +400,11 @@ def assemble(
     attributes: Attributes | None = None,
     notes: Iterable[str] = (),
     bundles: Bundles | None = None,
-    encoders: Mapping[str, str] | None = None,
+    encoders: Mapping[str, ContentSpec] | None = None,
+    declared: Mapping[str, Provenance] | None = None,
     id_columns: Mapping[str, tuple[str, ...]] | None = None,
+    renames: Mapping[str, Mapping[str, str]] | None = None,
+    folder: Path | None = None,
 ) -> Dataset:
     """A checked Dataset, its interactions sorted by user and item, duplicates merged and counted in the notes.
 
@@ -408,7 +414,7 @@ def assemble(
         ids: raw ids of users and of items, in order.
         modalities: of as many rows as there are items.
         bundles: of these items and users.
-        encoders, id_columns: as in `Dataset`.
+        encoders, declared, id_columns, renames, folder: as in `Dataset`.
 
     Raises:
         DataError: no interactions, an id beyond `ids`, a feature matrix with fewer rows than items, or a pair
@@ -433,7 +439,10 @@ def assemble(
         notes=(*notes, *merged),
         bundles=bundles,
         encoders=encoders or {},
+        declared=declared or {},
         id_columns=id_columns or {},
+        renames=renames or {},
+        folder=folder,
     )
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from recsys.datasets.cards import CARD_FILE, Card, is_plain
+from recsys.datasets.files import read_table, without_index
 from recsys.datasets.readers import guess_reader
-from recsys.datasets.readers.table import read_any, without_index
 from recsys.errors import DataError
 
 TABLES = (".csv", ".tsv", ".parquet")
@@ -61,7 +61,7 @@ def guess_card(folder: Path) -> Guess:
     if reader := guess_reader(folder):
         raise DataError(f"{folder} needs no card: the reader '{reader}' knows its form")
     paths = sorted(path for path in folder.iterdir() if path.suffix in TABLES and path.is_file())
-    tables = {path.name: without_index(read_any(path, ","), str(path))[0] for path in paths}
+    tables = {path.name: without_index(read_table(path), str(path))[0] for path in paths}
     reasons: list[str] = []
     file, columns = _interactions(folder, tables, reasons)
     options: dict[str, Any] = {"interactions": file, "columns": columns}
