@@ -249,8 +249,9 @@ def positions(ids: np.ndarray, tokens: np.ndarray) -> np.ndarray:
 def to_labels(column: pd.Series, source: str) -> np.ndarray:
     """(n,) int8 from 0, 1, 2 or the parts' names."""
     codes = {str(i): i for i in range(3)} | {"train": 0, "valid": 1, "val": 1, "validation": 1, "test": 2}
-    text = column.astype(str).str.strip().str.lower().str.replace(r"\.0$", "", regex=True)
-    labels = text.map(codes).to_numpy(dtype=np.float64)
+    numbers, values = pd.factorize(column, use_na_sentinel=False)
+    text = pd.Series(values).astype(str).str.strip().str.lower().str.replace(r"\.0$", "", regex=True)
+    labels = text.map(codes).to_numpy(dtype=np.float64)[numbers]
     if (bad := np.isnan(labels)).any():
         raise DataError(
             f"{source}: {place(column.index, bad)}: {column.name} is '{column.iloc[int(np.argmax(bad))]}', "

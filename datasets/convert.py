@@ -64,6 +64,7 @@ def _write_tables(dataset: Dataset, folder: Path) -> dict[str, Any]:
         ),
         "features": features,
         "content": {name: spec.short() for name, spec in dataset.encoders.items()},
+        "aliases": {noun: dict(names) for noun, names in dataset.renames.items() if names},
         "numbering": "file",
     }
 

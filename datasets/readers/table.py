@@ -88,6 +88,8 @@ class TableOptions(Strict):
         content: modality -> the content encoder that makes it of the items file's column of the same name, or a mapping
             that says more: see `ContentSpec`. New items may come with the same columns. Where `features` names a file
             for the modality too, that was made so.
+        aliases: "user", "item" -> what other columns of files of new users and items may be called -> what the
+            columns are called here; "" for those that are not read.
         min_joined: share of the interactions' users and items that the users and items files must have.
         numbering: "sorted": ids in numeric (else lexicographic) order; "file": in the order of the users and
             items files, which must then name every id.
@@ -102,6 +104,7 @@ class TableOptions(Strict):
     items: Entities | None = None
     features: dict[str, Features] = {}
     content: dict[str, Content] = {}
+    aliases: dict[Literal["user", "item"], dict[str, str]] = {}
     min_joined: Annotated[float, Field(ge=0, le=1)] = 1.0
     numbering: Literal["sorted", "file"] = "sorted"
 
@@ -267,8 +270,10 @@ def read(folder: Path, card: Card) -> Dataset:
         declared=made.provenance,
         id_columns={"user": _names(columns.user, options.users), "item": _names(columns.item, options.items)},
         renames={
-            "user": dict.fromkeys((c for c in beside if c not in shown), "") | users.renames,
-            "item": items.renames,
+            "user": dict.fromkeys((c for c in beside if c not in shown), "")
+            | users.renames
+            | options.aliases.get("user", {}),
+            "item": items.renames | options.aliases.get("item", {}),
         },
         folder=folder,
     )
