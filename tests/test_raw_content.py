@@ -92,7 +92,7 @@ def test_a_new_users_way_from_raw_files_to_recommendations(shop, recsys, tmp_pat
         "price": "number",
         "picture": {"encoder": "image", "folder": "pictures"},
     }
-    assert "2 of 2 files" in verify or "0 of 2 files match" in verify
+    assert "of 2 the card has none" in verify
     assert "picture: 1 of 60 files cannot be read and count as missing: 'img7.png'" in info
     data = load_dataset("shop", tmp_path / "data")
     assert data.modalities["picture"].mask.sum() == 59 and data.modalities["category"].width == 12
@@ -104,8 +104,8 @@ def test_a_new_users_way_from_raw_files_to_recommendations(shop, recsys, tmp_pat
         "report run --data-root data --out page",
     )
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    # Among 12 cold products, of which half have the liked colour, a random list has about half of the hits.
-    assert metrics["cold_pool"]["ndcg@5"] > 1.25 * metrics["chance"]["cold_pool"]["ndcg@5"], metrics
+    # Who knows the colour rules out half of the 60 products: twice the chance level (0.195 against 0.100 here).
+    assert metrics["test_cold"]["ndcg@10"] > 1.5 * metrics["chance"]["test_cold"]["ndcg@10"], metrics
 
 
 def test_new_products_and_users_in_raw_form(shop, recsys, tmp_path):
@@ -148,7 +148,9 @@ def test_new_products_and_users_in_raw_form(shop, recsys, tmp_path):
         recsys, "recommend --run run --data-root data --new-users arrived/customers.csv --output new.csv -k 5"
     )
     frame = pd.read_csv(tmp_path / "new.csv")
-    assert (set(frame["user"]) == {"ann", "bob"} and not set(frame["item"]) & {"P-000", "P-001"}) or True
+    of_ann = frame[frame["user"] == "ann"]
+    assert set(frame["user"]) == {"ann", "bob"} and not set(of_ann["item"]) & {"P-000", "P-001"}
+    assert of_ann["item"].str[2:].astype(int).floordiv(10).mod(2).mean() < 0.3  # she bought two red things
 
 
 def test_the_same_in_python(shop, tmp_path, monkeypatch):
