@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextvars import ContextVar
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -16,15 +15,14 @@ from recsys.datasets.content.columns import SEPARATOR, cells
 from recsys.datasets.content.encoder import EncoderFacts, encoder_options, facts_of
 from recsys.datasets.content.features import checksum
 from recsys.datasets.content.files import Files
+from recsys.datasets.content.progress import PROGRESS
 from recsys.datasets.content.spec import SEED, WIDTH, ContentEncoder, ContentSpec
 from recsys.datasets.content.stored import digest_of, item_by_item, whole
 from recsys.datasets.dataset import Modality, Provenance
 from recsys.errors import DataError, nearest
 
-__all__ = ["PROGRESS", "ContentEncoder", "Encoded", "encode", "gather", "made_of", "run_encoder"]
+__all__ = ["ContentEncoder", "Encoded", "encode", "gather", "made_of", "run_encoder"]
 
-PROGRESS: ContextVar[Callable[[str, int, int], None] | None] = ContextVar("PROGRESS", default=None)
-"""Told the modality, and how many of how many items are encoded; the command line shows a bar."""
 SHOWN = 5
 """Names of files in a note."""
 

@@ -103,7 +103,7 @@ def _lite0(source: str) -> tuple[Callable[[Any], np.ndarray], Callable[[Any], An
 
 @lru_cache(maxsize=1)
 def _timm(folder: str, source: str) -> tuple[Callable[[Any], np.ndarray], Callable[[Any], Any], int]:
-    timm = need("timm", "image", source)
+    timm = need("timm", "timm", source)
     network = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=0).eval()
     transform = timm.data.create_transform(**timm.data.resolve_model_data_config(network), is_training=False)
     return lambda picture: transform(picture).numpy(), network, int(network.num_features)

@@ -156,7 +156,7 @@ def test_a_network_from_a_package(pictures):
 
 
 def test_a_network_of_timm_by_folder(pictures, tmp_path):
-    timm = pytest.importorskip("timm", reason="needs the extra image")
+    timm = pytest.importorskip("timm", reason="needs the extra timm")
     import torch
 
     torch.manual_seed(0)

@@ -212,11 +212,15 @@ def _encoder(name: str, encoder: Callable) -> Iterator[RenderableType]:
         {
             "reads": reads,
             "width": facts.width,
-            "encodes": "each item for itself" if facts.each else "all items together, fitted to the catalogue",
+            "encodes": "each item for itself"
+            if facts.each
+            else "all items together, fitted to the catalogue",
             "weights": facts.weights,
             "revision": revision,
             "licence": facts.licence,
-            "kept": "" if facts.revision else "no: it has no revision, and is encoded whenever the data are read",
+            "kept": ""
+            if facts.revision
+            else "no: it has no revision, and is encoded whenever the data are read",
         }
     )
     yield from _documented(name, encoder)
