@@ -63,7 +63,9 @@ class ContentSpec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     encoder: ContentEncoder
-    columns: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    columns: Annotated[
+        tuple[str, ...], BeforeValidator(_listed, json_schema_input_type=str | tuple[str, ...])
+    ] = ()
     template: str = ""
     file: str | None = None
     id: str = "id"
@@ -161,5 +163,10 @@ class ContentSpec(BaseModel):
         return self.encoder
 
 
-Content = Annotated[ContentSpec, BeforeValidator(lambda v: {"encoder": v} if isinstance(v, str) else v)]
+Content = Annotated[
+    ContentSpec,
+    BeforeValidator(
+        lambda v: {"encoder": v} if isinstance(v, str) else v, json_schema_input_type=str | ContentSpec
+    ),
+]
 """A specification in the options of a reader; a name alone is that of the encoder."""

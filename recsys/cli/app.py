@@ -31,6 +31,7 @@ COMMANDS = Registry(
         "scan": "recsys.cli.scan:scan",
         "rerun": "recsys.cli.rerun:rerun",
         "report": "recsys.cli.report:report",
+        "schema": "recsys.cli.schema:schema",
     },
     accepts=lambda part: is_function(part) or isinstance(part, typer.Typer),
     expected="a function with typer's annotations or a typer app",
