@@ -343,8 +343,9 @@ def _declared(card: Card, dataset: Dataset) -> dict[str, Provenance]:
     told = {}
     for name, said in card.provenance.items():
         made = dataset.declared.get(name)
-        of = {"made_from": said.made_from, "made_by": said.made_by or (made.made_by if made else "")}
-        told[name] = replace(made, **of) if made and not said.content_sha256 else said
+        if made and not said.content_sha256:
+            said = replace(made, made_from=said.made_from, made_by=said.made_by or made.made_by)
+        told[name] = said
     return told
 
 

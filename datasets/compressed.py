@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from recsys.errors import DataError
 from recsys.optional_imports import require
@@ -38,8 +38,8 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
         raise DataError(f"{path}: no such file")
     try:
         if path.suffix == ".gz":
-            with gzip.open(path, "rb") as file:
-                yield file
+            with gzip.open(path, "rb") as unpacked:
+                yield cast(IO[bytes], unpacked)
         elif path.suffix == ".zst":
             with open(path, "rb") as raw, require("zstandard", "zstd").ZstdDecompressor().stream_reader(
                 raw, read_across_frames=True

@@ -84,13 +84,14 @@ class _Archive:
         self._tar: tarfile.TarFile | None = None
         self.names: dict[str, zipfile.ZipInfo | tarfile.TarInfo] = {}
         self._path = path
+        members: list[tuple[str, zipfile.ZipInfo | tarfile.TarInfo]] = []
         try:
             if path.suffix.lower() == ".zip":
                 self._zip = zipfile.ZipFile(path)
-                members = [(i.filename, i) for i in self._zip.infolist() if not i.is_dir()]
+                members += [(i.filename, i) for i in self._zip.infolist() if not i.is_dir()]
             else:
                 self._tar = tarfile.open(path)  # noqa: SIM115  (read for as long as this lives)
-                members = [(i.name, i) for i in self._tar.getmembers() if i.isfile()]
+                members += [(i.name, i) for i in self._tar.getmembers() if i.isfile()]
         except (OSError, tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError) as error:
             raise DataError(f"{path}: not a whole archive ({' '.join(str(error).split())})") from None
         self.names = {name.removeprefix("./"): info for name, info in members}

@@ -46,8 +46,9 @@ def whole(key: str, name: str, make: Callable[[], Modality]) -> Modality:
 def _modality(arrays: dict[str, np.ndarray]) -> Modality | None:
     features = arrays["dense"] if "dense" in arrays else csr_of(arrays)
     mask = arrays.get("mask")
-    fits = features is not None and mask is not None and features.ndim == 2
-    if not fits or features.dtype != np.float32 or mask.dtype != bool or mask.shape != features.shape[:1]:
+    if features is None or mask is None or features.ndim != 2:
+        return None
+    if features.dtype != np.float32 or mask.dtype != bool or mask.shape != features.shape[:1]:
         return None
     return Modality(features, mask)
 
