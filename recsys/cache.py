@@ -92,7 +92,7 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> bool:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".npz.part")
         try:
             with os.fdopen(handle, "wb") as file:
-                np.savez(file, **arrays)  # type: ignore[arg-type]  (names are not `allow_pickle`)
+                np.savez(file, **arrays)  # type: ignore[arg-type]
             os.replace(name, path)
         except BaseException:
             Path(name).unlink(missing_ok=True)
