@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,9 +16,6 @@ import scipy.sparse as sp
 
 from recsys.datasets.dataset import Bundles, Dataset, Modality, Provenance
 from recsys.errors import DataError
-
-if TYPE_CHECKING:
-    from recsys.datasets.content.spec import ContentSpec
 
 PARTS = ("train", "valid", "test")
 """Names of the values of the `label` column, in order."""
@@ -401,7 +398,7 @@ def assemble(
     attributes: Attributes | None = None,
     notes: Iterable[str] = (),
     bundles: Bundles | None = None,
-    encoders: Mapping[str, ContentSpec] | None = None,
+    encoders: Mapping[str, Any] | None = None,
     declared: Mapping[str, Provenance] | None = None,
     id_columns: Mapping[str, tuple[str, ...]] | None = None,
     renames: Mapping[str, Mapping[str, str]] | None = None,
