@@ -39,6 +39,19 @@ def _listed(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
+def _fields(template: str) -> set[str]:
+    """The columns that a template names; ValueError where it names none, or more than names."""
+    try:
+        parts = [part for part in string.Formatter().parse(template) if part[1] is not None]
+    except ValueError as error:
+        raise ValueError(f"template '{template:.40}': {error}") from None
+    if any(form or conversion for _, _, form, conversion in parts):
+        raise ValueError(f"template '{template:.40}': expected names alone, such as {{title}}")
+    if not parts:
+        raise ValueError(f"template '{template:.40}' names no column; expected one such as {{title}}")
+    return {str(name) for _, name, _, _ in parts}
+
+
 class ContentSpec(BaseModel):
     """What a modality is made of, and by which encoder.
 
@@ -125,18 +138,9 @@ class ContentSpec(BaseModel):
                     f"option '{key}' of encoder '{self.encoder}' is {value!r:.40}; expected a value like {default!r}"
                 )
         if self.template:
-            try:
-                fields = {
-                    name for _, name, _, _ in string.Formatter().parse(self.template) if name is not None
-                }
-            except ValueError as error:
-                raise ValueError(f"template '{self.template:.40}': {error}") from None
+            fields = _fields(self.template)
             if self.columns and (odd := sorted(fields - set(self.columns))):
                 raise ValueError(f"template names '{odd[0]}'{nearest(odd[0], self.columns)}")
-            if not fields:
-                raise ValueError(
-                    f"template '{self.template:.40}' names no column; expected one such as {{title}}"
-                )
             if not self.columns:
                 object.__setattr__(self, "columns", tuple(sorted(fields)))
         if (self.folder or self.archive or self.names) and not self.reads_files:

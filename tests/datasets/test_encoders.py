@@ -310,6 +310,7 @@ def test_prices_are_numbers():
         ({"encoder": "text", "columns": ["a"], "template": "{b}"}, "template names 'b'"),
         ({"encoder": "text", "template": "{"}, "template"),
         ({"encoder": "text", "template": "none"}, "names no column"),
+        ({"encoder": "text", "template": "{title:>999999999}"}, "expected names alone"),
     ],
 )
 def test_a_mistyped_specification_is_one_line(content, said):

@@ -90,6 +90,20 @@ def test_damaged_compression_is_one_line(tmp_path, packed):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("packed", [".gz", ".zip", ".zst"])
+def test_a_small_file_that_unpacks_to_a_huge_one_is_refused(tmp_path, packed, monkeypatch):
+    monkeypatch.setattr("recsys.datasets.compressed.LARGEST", 2**20)
+    card = shop(tmp_path, "csv", packed)
+    data = b"who,what,at\n" + b" " * 2**23
+    if packed == ".zip":
+        with zipfile.ZipFile(tmp_path / "clicks.csv.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("clicks.csv", data)
+    else:
+        write(tmp_path / f"clicks.csv{packed}", data)
+    with pytest.raises(DataError, match="unpacks to more than 200 times its size"):
+        load_dataset(card)
+
+
 def test_an_archive_of_two_tables_is_refused(tmp_path):
     card = shop(tmp_path, "csv", ".zip")
     with zipfile.ZipFile(tmp_path / "clicks.csv.zip", "a") as archive:
