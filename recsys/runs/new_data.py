@@ -61,7 +61,7 @@ def new_items_of(
     for name in columns:
         if name != "item" and name not in known:
             message = f"{source}: '{name}' is no modality or item attribute of '{dataset.name}'"
-            raise DataError(f"{message}{nearest(name, known)}")
+            raise DataError(f"{message}{nearest(name, [*known, *dataset.renames.get('item', ())])}")
     need_columns(columns, ["item"], source)
     ids = _ids(pd.Series(columns["item"]), "item", source)
     if not len(ids):
@@ -135,7 +135,8 @@ def new_users_of(table: pd.DataFrame, dataset: Dataset, source: str) -> tuple[np
     for name in given:
         if name not in dataset.user_attributes:
             message = f"{source}: '{name}' is no user attribute of '{dataset.name}'"
-            raise DataError(f"{message}{nearest(name, dataset.user_attributes)}")
+            own = [*dataset.user_attributes, *dataset.renames.get("user", ())]
+            raise DataError(f"{message}{nearest(name, own)}")
     tokens = _ids(table["user"], "user", source)
     if not len(tokens):
         raise DataError(f"{source} holds no users; expected at least one row")

@@ -307,3 +307,37 @@ def test_a_column_that_is_not_there_is_named(tmp_path):
                 content={"title": "text"},
             )
         )
+
+
+def test_new_items_and_users_are_read_through_the_card(tmp_path):
+    """Under the file's own names, which the card renames or drops; several columns, and pictures by id."""
+    from recsys.runs.new_files import read_new_items, read_new_users
+
+    items = {"file": "items.csv", "id": "sku", "rename": {"title": "name"}, "drop": ["link"]}
+    content = {
+        "about": {"encoder": "text", "columns": ["name", "brand"], "template": "{name} {brand}"},
+        "brand": "category",
+    }
+    card = shop(tmp_path, items=items, content=content)
+    frame = pd.DataFrame({"sku": ITEMS, "title": TITLES, "brand": list("xyxyx"), "link": "https://a.example"})
+    frame.to_csv(tmp_path / "items.csv", index=False)
+    data = load_dataset(card)
+    assert list(data.item_attributes) == ["name", "brand"]
+    frame.assign(sku=[f"n{item}" for item in ITEMS]).iloc[::-1].to_json(
+        tmp_path / "new.jsonl", orient="records", lines=True
+    )
+    new, notes = read_new_items(tmp_path / "new.jsonl", data)
+    assert new.ids.tolist() == [f"n{item}" for item in ITEMS] and notes == []
+    for name, modality in data.modalities.items():
+        np.testing.assert_allclose(new.modalities[name].features, modality.features, atol=1e-6)
+        np.testing.assert_array_equal(new.modalities[name].mask, modality.mask)
+    assert new.attributes["name"].tolist() == TITLES
+    (tmp_path / "new.csv").write_text("sku,title\nn1,red lamp\n")  # without brands
+    new, _ = read_new_items(tmp_path / "new.csv", data)
+    assert new.modalities["about"].mask.tolist() == [True] and not new.modalities["brand"].mask.any()
+    (tmp_path / "users.csv").write_text("who,what,at\nann,00,7\nann,03,8\n")
+    ids, users = read_new_users(tmp_path / "users.csv", data)
+    assert ids.tolist() == ["ann"] and users.history.toarray().tolist() == [[1, 0, 0, 1, 0]]
+    (tmp_path / "odd.csv").write_text("sku,titel\nn1,red lamp\n")
+    with pytest.raises(DataError, match="'titel' is no modality or item attribute of 'shop'; did you mean"):
+        read_new_items(tmp_path / "odd.csv", data)
