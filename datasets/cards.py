@@ -15,7 +15,15 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from recsys.datasets import CARDS
 from recsys.datasets.dataset import ALL_INTERACTIONS, Dataset, Origin, Provenance
@@ -54,9 +62,13 @@ def parsed(model: type[Model], values: Any, source: str) -> Model:
 
 
 def inside(path: str) -> str:
-    """The path of a file itself; ValueError where it leaves the data set's folder."""
-    if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path.replace("\\", "/")).parts:
-        raise ValueError(f"'{path:.80}' must lie inside the data set's folder")
+    """The path of a file itself; ValueError where it leaves the data set's folder and that of another beside it."""
+    parts = PurePosixPath(path.replace("\\", "/")).parts
+    beside = len(parts) > 2 and parts[0] == ".." and is_plain(parts[1])
+    if PurePosixPath(path).is_absolute() or ".." in (parts[2:] if beside else parts):
+        raise ValueError(
+            f"'{path:.80}' must lie inside the data set's folder, or inside that of another: ../NAME/FILE"
+        )
     return path
 
 
@@ -72,7 +84,8 @@ class Card(BaseModel):
     """What is known of a data set, apart from its data.
 
     Attributes:
-        name: its folder under the data root, and its name on the command line.
+        name: its name on the command line, and its folder's under the data root.
+        folder: the folder's name, where it is another.
         title: one line for people.
         reader, options: how to read it; each reader checks its own options.
         files: relative path -> SHA-256, or None where unknown.
@@ -88,6 +101,7 @@ class Card(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
+    folder: str = ""
     reader: str
     title: str = ""
     options: dict[str, Any] = {}
@@ -100,10 +114,10 @@ class Card(BaseModel):
     homepage: str = ""
     get: str = ""
 
-    @field_validator("name")
+    @field_validator("name", "folder")
     @classmethod
-    def _plain_name(cls, name: str) -> str:
-        if not is_plain(name):
+    def _plain_name(cls, name: str, info: ValidationInfo) -> str:
+        if not is_plain(name) and not (info.field_name == "folder" and not name):
             raise ValueError(
                 f"'{name:.80}' must be letters, digits, '.', '_' or '-', the first a letter or digit, at most "
                 f"{LONGEST_NAME}"
@@ -232,13 +246,14 @@ def find_folder(card: Card, data_root: str | Path | None = None, beside: Path | 
     if beside and all((beside / file).is_file() for file in there):
         return beside
     root = data_folder(data_root)
-    if root and (root / card.name).is_dir():
-        return root / card.name
+    name = card.folder or card.name
+    if root and (root / name).is_dir():
+        return root / name
     from recsys.datasets import embedded
 
     if card.name in embedded.EMBEDDED:
         return embedded.folder(card.name)
-    looked = f"no folder {root / card.name}" if root else "no data root given (--data-root or RECSYS_DATA)"
+    looked = f"no folder {root / name}" if root else "no data root given (--data-root or RECSYS_DATA)"
     raise DataError(f"data set {card.name}: {looked}{_remedy(card)}")
 
 
@@ -318,9 +333,20 @@ def load_dataset(name: str, data_root: str | Path | None = None) -> Dataset:
         dataset,
         origin=Origin(name, str(data_root) if data_root else None),
         public=card.public,
-        declared=card.provenance,
+        declared={**dataset.declared, **_declared(card, dataset)},
         notes=(*dataset.notes, *known_answers),
     )
+
+
+def _declared(card: Card, dataset: Dataset) -> dict[str, Provenance]:
+    """What the card says of modalities, and of those that were made here also how."""
+    told = {}
+    for name, said in card.provenance.items():
+        made = dataset.declared.get(name)
+        if made and not said.content_sha256:
+            said = replace(made, made_from=said.made_from, made_by=said.made_by or made.made_by)
+        told[name] = said
+    return told
 
 
 def dataset_label(name: str) -> str:

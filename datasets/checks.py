@@ -7,14 +7,14 @@ names the place in the file.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import PurePath
-from typing import NamedTuple
+from pathlib import Path, PurePath
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from recsys.datasets.dataset import Bundles, Dataset, Modality
+from recsys.datasets.dataset import Bundles, Dataset, Modality, Provenance
 from recsys.errors import DataError
 
 PARTS = ("train", "valid", "test")
@@ -246,8 +246,9 @@ def positions(ids: np.ndarray, tokens: np.ndarray) -> np.ndarray:
 def to_labels(column: pd.Series, source: str) -> np.ndarray:
     """(n,) int8 from 0, 1, 2 or the parts' names."""
     codes = {str(i): i for i in range(3)} | {"train": 0, "valid": 1, "val": 1, "validation": 1, "test": 2}
-    text = column.astype(str).str.strip().str.lower().str.replace(r"\.0$", "", regex=True)
-    labels = text.map(codes).to_numpy(dtype=np.float64)
+    numbers, values = pd.factorize(column, use_na_sentinel=False)
+    text = pd.Series(values).astype(str).str.strip().str.lower().str.replace(r"\.0$", "", regex=True)
+    labels = text.map(codes).to_numpy(dtype=np.float64)[numbers]
     if (bad := np.isnan(labels)).any():
         raise DataError(
             f"{source}: {place(column.index, bad)}: {column.name} is '{column.iloc[int(np.argmax(bad))]}', "
@@ -397,8 +398,11 @@ def assemble(
     attributes: Attributes | None = None,
     notes: Iterable[str] = (),
     bundles: Bundles | None = None,
-    encoders: Mapping[str, str] | None = None,
+    encoders: Mapping[str, Any] | None = None,
+    declared: Mapping[str, Provenance] | None = None,
     id_columns: Mapping[str, tuple[str, ...]] | None = None,
+    renames: Mapping[str, Mapping[str, str]] | None = None,
+    folder: Path | None = None,
 ) -> Dataset:
     """A checked Dataset, its interactions sorted by user and item, duplicates merged and counted in the notes.
 
@@ -408,7 +412,7 @@ def assemble(
         ids: raw ids of users and of items, in order.
         modalities: of as many rows as there are items.
         bundles: of these items and users.
-        encoders, id_columns: as in `Dataset`.
+        encoders, declared, id_columns, renames, folder: as in `Dataset`.
 
     Raises:
         DataError: no interactions, an id beyond `ids`, a feature matrix with fewer rows than items, or a pair
@@ -433,7 +437,10 @@ def assemble(
         notes=(*notes, *merged),
         bundles=bundles,
         encoders=encoders or {},
+        declared=declared or {},
         id_columns=id_columns or {},
+        renames=renames or {},
+        folder=folder,
     )
 
 

@@ -63,7 +63,8 @@ def _write_tables(dataset: Dataset, folder: Path) -> dict[str, Any]:
             folder, "item", dataset.item_ids, dataset.item_attributes, ids.get("item", ())
         ),
         "features": features,
-        "content": dict(dataset.encoders),
+        "content": {name: spec.short() for name, spec in dataset.encoders.items()},
+        "aliases": {noun: dict(names) for noun, names in dataset.renames.items() if names},
         "numbering": "file",
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
@@ -12,7 +12,11 @@ import pandas as pd
 import scipy.sparse as sp
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from narwhals.typing import IntoDataFrame
+
+    from recsys.datasets.content.spec import ContentSpec
 
 TRAIN, VALID, TEST = 0, 1, 2
 """Values of the optional `label` column: the part that a publisher's own split puts a row in."""
@@ -84,12 +88,18 @@ class Provenance:
     Attributes:
         made_from: what its maker had in sight; features made from all interactions know the test's answers.
         made_by: the encoder and its revision.
+        made_of: the columns and files that it was made of.
+        options: what the encoder was told besides.
+        content_sha256: of the raw content and the way, where this engine made it.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}  # in cards and records a mistyped key is an error
 
     made_from: MadeFrom = "unknown"
     made_by: str = ""
+    made_of: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+    content_sha256: str = ""
 
     def __str__(self) -> str:
         return self.made_from + (f", by {self.made_by}" if self.made_by else "")
@@ -116,11 +126,14 @@ class Dataset:
             Item titles, where known, are the item attribute `title`.
         notes: one line per thing that was mended while reading (duplicates merged, rows without features).
         bundles: the bundles of items, where the data set has any; `bundle_view` puts them in the users' place.
-        encoders: modality -> the content encoder that made it of the items' column of the same name. New items may
-            come with that column.
+        encoders: modality -> how it is made of raw columns of the items, and by which content encoder. New items may
+            come with these columns.
         declared: modality -> how it came about, as the card says; see `provenance`.
         id_columns: "user", "item" -> what the columns of their ids are called where they come from; files and frames
             of new ones may call them so too.
+        renames: "user", "item" -> other columns there -> what we call them, "" of those that are not read. Files and
+            frames of new ones may have them.
+        folder: where raw files lie that cells name, such as pictures; None where there are none.
         origin: what loads it again; None of a data set made in memory.
         public: whether its users' ids may be shown to anybody.
 
@@ -136,9 +149,11 @@ class Dataset:
     item_attributes: pd.DataFrame = field(default_factory=pd.DataFrame)
     notes: tuple[str, ...] = ()
     bundles: Bundles | None = None
-    encoders: Mapping[str, str] = field(default_factory=dict)
+    encoders: Mapping[str, ContentSpec] = field(default_factory=dict)
     declared: Mapping[str, Provenance] = field(default_factory=dict)
     id_columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    renames: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    folder: Path | None = None
     origin: Origin | None = None
     public: bool = False
 
@@ -153,7 +168,7 @@ class Dataset:
     @property
     def provenance(self) -> dict[str, Provenance]:
         """How each modality came about: as declared, or known where this engine made it of raw content."""
-        own = {name: Provenance("content", f"encoder {encoder}") for name, encoder in self.encoders.items()}
+        own = {name: Provenance("content", f"encoder {spec.encoder}") for name, spec in self.encoders.items()}
         found = {}
         for name, modality in self.modalities.items():
             computed = Provenance("content", "the reader") if modality.made_of else Provenance()
@@ -173,7 +188,8 @@ class Dataset:
         positive_from: float | None = None,
         items: IntoDataFrame | None = None,
         users: IntoDataFrame | None = None,
-        content: Mapping[str, str] | None = None,
+        content: Mapping[str, str | Mapping[str, Any]] | None = None,
+        drop: Iterable[str] = (),
         min_joined: float = 1.0,
         name: str = "data",
     ) -> Dataset:
@@ -191,8 +207,11 @@ class Dataset:
             items, users: a row for each item (user), with the same id column. Items that only `items` names can be
                 recommended like cold ones. Other columns are attributes, such as `title`.
             content: column of `items` -> what it holds, which makes it a modality: "text" (or another encoder of
-                texts), "category" (values separated by "|", or a list), "number", "image" (the path of a picture) or
-                "vector" (a list of numbers).
+                texts), "category" (values separated by "|", or a list), "number", "image" or "audio" (the path of a
+                file), "vector" (a list of numbers) or "facts". In place of the encoder's name a mapping says more, as
+                on a card: `{"about": {"encoder": "text", "columns": ["title", "brand"]}}`, `{"photo": {"encoder":
+                "image", "columns": "picture", "archive": "photos.zip"}}`.
+            drop: columns of `items` and `users` that are no attributes, such as a link.
             min_joined: share of the interactions' users and items that `users` and `items` must have, where given.
             name: what the data set is called in tables.
 
@@ -213,7 +232,7 @@ class Dataset:
 
         columns = Columns(user, item, rating, timestamp, label)
         return dataset_from_frames(
-            interactions, columns, positive_from, items, users, content or {}, name, min_joined
+            interactions, columns, positive_from, items, users, content or {}, name, min_joined, drop
         )
 
     @property
@@ -221,14 +240,24 @@ class Dataset:
         """What this is a view of; itself where it is none."""
         return self
 
-    def with_own_names(self, columns: Mapping[str, Any], *nouns: str) -> dict[str, Any]:
-        """`columns` by name, with ids that are called as in `id_columns` under "user" and "item" (those of `nouns`)."""
-        names = {}
-        for noun in nouns:
-            alias = next((a for a in self.id_columns.get(noun, ()) if a in columns), noun)
-            if noun not in columns:
-                names[alias] = noun
-        return {names.get(name, name): column for name, column in columns.items()}
+    def with_own_names(self, columns: Mapping[str, Any], noun: str, *ids: str) -> dict[str, Any]:
+        """`columns` of new users or items by our names, without those that are not read.
+
+        Args:
+            noun: "user" or "item": whose they are, and whose `renames` count; "" for no `renames`.
+            ids: of which `id_columns` count; `noun` where none is given.
+        """
+        names: dict[str, str] = {}
+        for owner in ids or (noun,):
+            alias = next((a for a in self.id_columns.get(owner, ()) if a in columns), owner)
+            if owner not in columns:
+                names[alias] = owner
+        taken = {*columns, *names.values()}
+        for own, ours in self.renames.get(noun, {}).items():
+            if own in columns and own not in names and ours not in taken:
+                names[own] = ours
+        renamed = {names.get(name, name): column for name, column in columns.items()}
+        return {name: column for name, column in renamed.items() if name}
 
     def __repr__(self) -> str:
         modalities = ", ".join(self.modalities) or "none"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
@@ -21,18 +22,16 @@ from recsys.datasets.checks import (
     to_tokens,
 )
 from recsys.datasets.content.columns import cells
-from recsys.datasets.content.encode import made_of
+from recsys.datasets.content.make import make_modalities, without_raw
+from recsys.datasets.content.spec import ContentSpec
 from recsys.datasets.dataset import Dataset
 from recsys.datasets.joins import check_join
 from recsys.datasets.times import to_timestamps
-from recsys.errors import DataError
+from recsys.errors import DataError, nearest
 
 if TYPE_CHECKING:
     import numpy as np
     from narwhals.typing import IntoDataFrame
-
-KEPT_AS_FEATURES = frozenset({"image", "vector"})
-"""Encoders whose columns hold nothing to read, and are no attributes."""
 
 
 class Columns(NamedTuple):
@@ -73,9 +72,10 @@ def dataset_from_frames(
     positive_from: float | None,
     items: IntoDataFrame | None,
     users: IntoDataFrame | None,
-    content: Mapping[str, str],
+    content: Mapping[str, str | Mapping[str, Any]],
     name: str,
     min_joined: float = 1.0,
+    drop: Iterable[str] = (),
 ) -> Dataset:
     """`Dataset.from_frame`."""
     if not is_plain(name):
@@ -109,24 +109,31 @@ def dataset_from_frames(
     attributes = Attributes(
         _aligned(of_users, columns.user, ids[0], "users"), _aligned(of_items, columns.item, ids[1], "items")
     )
-    modalities = {
-        column: made_of(attributes.items, column, kind, "items") for column, kind in content.items()
-    }
-    unread = [column for column, kind in content.items() if kind in KEPT_AS_FEATURES]
+    specs = {name: ContentSpec.of(value, f"content '{name}'") for name, value in content.items()}
+    made = make_modalities(specs, attributes.items, ids[1], "items", Path(), anywhere=True)
+    left = tuple(drop)
+    tables = [table for table in (attributes.items, attributes.users) if table is not None]
+    if bad := [column for column in left if not any(column in table for table in tables)]:
+        known = [column for table in tables for column in map(str, table)]
+        raise DataError(f"drop: no column '{bad[0]}' in items or users{nearest(bad[0], known)}")
     if attributes.items is not None:
-        attributes = attributes._replace(items=_readable(attributes.items.drop(columns=unread)))
+        attributes = attributes._replace(items=_readable(without_raw(attributes.items, specs, left)))
     if attributes.users is not None:
-        attributes = attributes._replace(users=_readable(attributes.users))
+        attributes = attributes._replace(
+            users=_readable(attributes.users.drop(columns=left, errors="ignore"))
+        )
     return assemble(
         name,
         frame,
         source=source,
         ids=ids,
-        modalities=modalities,
+        modalities=made.modalities,
         attributes=attributes,
-        notes=[*joins, *notes],
-        encoders=dict(content),
+        notes=[*joins, *notes, *made.notes],
+        encoders=specs,
+        declared=made.provenance,
         id_columns={"user": (columns.user,), "item": (columns.item,)},
+        renames=dict.fromkeys(("user", "item"), dict.fromkeys(left, "")),
     )
 
 

@@ -182,14 +182,26 @@ def random(
 
 
 def temporal(
-    dataset: Dataset, rng: np.random.Generator, *, valid: ValidShare = 0.1, test: TestShare = 0.1
+    dataset: Dataset,
+    rng: np.random.Generator,
+    *,
+    valid: ValidShare = 0.1,
+    test: TestShare = 0.1,
+    each_user: Annotated[
+        bool, "cut each user's own history, for times that are only an order within it, such as positions"
+    ] = False,
 ) -> dict[str, np.ndarray]:
     """Two cuts in time for all users: the last share `test` is the test, the share `valid` before it validation.
 
-    Rows of one instant stay together, so the shares are met as nearly as the timestamps allow.
+    Rows of one instant stay together, so the shares are met as nearly as the timestamps allow. With `each_user` the
+    last shares of each user's own interactions are taken, at least one for each part from users with three or more, who
+    otherwise only train; rows of one instant are then told apart at random.
     """
     _check_shares(valid=valid, test=test)
     time = _timestamps(dataset, "temporal")
+    if each_user:
+        users = dataset.interactions["user"].to_numpy()
+        return _parts(_hold_out(users, -_by_time(dataset, rng.random(len(users))), valid, test))
     n = len(time)
     first_test = np.sort(time)[n - max(1, round(test * n))]
     before = np.sort(time[time < first_test])

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import os
-import tempfile
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
 
+from recsys.cache import cache_folder, csr_of, csr_parts, key_of, read_arrays, write_arrays
 from recsys.errors import GraphError
 
 # Raise it whenever a builder's result changes for the same inputs: older files are then never read.
@@ -41,83 +37,31 @@ def cached(
         GraphError: an input of a kind that cannot be hashed by content.
     """
     key = content_key(builder, inputs, parameters)
-    path = (Path(folder) if folder is not None else default_folder()) / f"{builder.__name__}-{key[:32]}.npz"
+    path = (Path(folder) if folder is not None else cache_folder("graphs")) / (
+        f"{builder.__name__}-{key[:32]}.npz"
+    )
     kept = _read(path)
     if kept is None:
         noted: list[str] = []
         graph = sp.csr_matrix(builder(*inputs, **parameters, **({} if notes is None else {"notes": noted})))
         kept = graph, noted
-        with contextlib.suppress(OSError):
-            _write(path, *kept)
+        write_arrays(path, csr_parts(graph) | {"notes": np.array(noted, dtype=np.str_)})
     if notes is not None:
         notes += kept[1]
     return kept[0]
 
 
-def default_folder() -> Path:
-    root = os.environ.get("RECSYS_CACHE")
-    return Path(root) / "graphs" if root else Path.home() / ".cache" / "recsys" / "graphs"
-
-
 def content_key(builder: Callable, inputs: tuple, parameters: dict) -> str:
     """SHA-256, in hexadecimal, of the call `builder(*inputs, **parameters)`."""
-    digest = hashlib.sha256()
-    _feed(digest, [VERSION, builder.__module__, builder.__qualname__, list(inputs), parameters])
-    return digest.hexdigest()
-
-
-def _feed(digest, value) -> None:
-    """Every value goes in with its kind and length, so that no two different calls spell the same bytes."""
-    if sp.issparse(value):
-        csr = sp.csr_matrix(value)
-        if not csr.has_canonical_format:
-            csr = csr.copy()
-            csr.sum_duplicates()
-        digest.update(b"csr")
-        _feed(digest, [list(csr.shape), csr.indptr.astype(np.int64), csr.indices.astype(np.int64), csr.data])
-    elif isinstance(value, np.ndarray) and value.dtype != object:
-        digest.update(f"array {value.dtype.str} {value.shape} ".encode())
-        digest.update(np.ascontiguousarray(value).data if value.size else b"")
-    elif isinstance(value, dict):
-        digest.update(b"dict")
-        _feed(digest, [[str(name), value[name]] for name in sorted(value)])
-    elif isinstance(value, list | tuple):
-        digest.update(f"list {len(value)} ".encode())
-        for part in value:
-            _feed(digest, part)
-    elif value is None or isinstance(value, str | bool | int | float | np.generic):
-        plain = value.item() if isinstance(value, np.generic) else value
-        text = repr(plain)
-        digest.update(f"{type(plain).__name__} {len(text)} {text} ".encode())
-    else:
-        raise GraphError(
-            f"cannot hash a {type(value).__name__}: pass arrays, sparse matrices, numbers or strings"
-        )
+    try:
+        return key_of(VERSION, builder.__module__, builder.__qualname__, list(inputs), parameters)
+    except TypeError as error:
+        raise GraphError(str(error)) from None
 
 
 def _read(path: Path) -> tuple[sp.csr_matrix, list[str]] | None:
-    try:
-        with np.load(path, allow_pickle=False) as held:
-            parts = (held["data"], held["indices"], held["indptr"])
-            graph = sp.csr_matrix(parts, shape=tuple(held["shape"].tolist()))
-            notes = held["notes"].tolist() if "notes" in held else []
-        graph.check_format(full_check=True)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+    arrays = read_arrays(path)
+    graph = None if arrays is None else csr_of(arrays)
+    if arrays is None or graph is None:
         return None
-    return graph, notes
-
-
-def _write(path: Path, graph: sp.csr_matrix, notes: list[str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".npz.part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            shape = np.asarray(graph.shape, dtype=np.int64)
-            text = np.array(notes, dtype=np.str_)
-            np.savez(
-                file, data=graph.data, indices=graph.indices, indptr=graph.indptr, shape=shape, notes=text
-            )
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    return sp.csr_matrix(graph), arrays["notes"].tolist() if "notes" in arrays else []

@@ -50,6 +50,22 @@ def test_add_a_data_set(shop):
     run_python("docs/add-a-data-set.md", data_root=shop)
 
 
+def test_the_page_on_raw_content_says_what_the_code_takes():
+    from recsys.datasets.content import CONTENT
+    from recsys.datasets.content.spec import ContentSpec
+
+    shown = [
+        yaml.safe_load(text)["content"] for kind, _, text in blocks("docs/raw-content.md") if kind == "yaml"
+    ]
+    specs = {name: ContentSpec.of(value) for content in shown for name, value in content.items()}
+    assert len(specs) == 10 and specs["tags"].options == {"separator": ";"}
+    page = (ROOT / "docs/raw-content.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    assert set(re.findall(r"`([\w-]+)`", " ".join(row.split("|")[1] for row in rows))) == set(
+        CONTENT.builtin
+    ) - {"tfidf"}
+
+
 def test_the_page_on_models_shows_what_the_repository_holds():
     """The whole file of the model, and its line in the registry."""
     shown = {name: text for _, name, text in blocks("docs/add-a-model.md") if name}

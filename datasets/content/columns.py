@@ -3,72 +3,124 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
 from recsys.datasets.checks import floats, whole_numbers
+from recsys.datasets.content.encoder import encoder
 from recsys.datasets.content.features import reduced
 from recsys.datasets.dataset import Modality
 from recsys.errors import DataError
 
 SEPARATOR = "|"
-"""Between the values of one cell."""
+"""Between the values of one cell, where a card names no other."""
+Separator = Annotated[str, "between the values of one cell"]
 KNOTS = 9
+AMOUNT = re.compile(r"\D{0,4}?\s*([+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?|[+-]?\d+(?:\.\d+)?)\s*\D{0,4}")
+"""A number with a currency before or behind it, and perhaps commas between its thousands."""
 
 
-def cells(column: pd.Series) -> list[str]:
+def cells(column: pd.Series, separator: str = SEPARATOR) -> list[str]:
     """A column as encoders take it: text, "" where there is nothing; lists of numbers as JSON, of others joined by
-    "|"; whole numbers beside empty cells stay whole."""
-    return [_cell(value) for value in whole_numbers(column)]
+    `separator`; whole numbers beside empty cells stay whole."""
+    return [_cell(value, separator) for value in whole_numbers(column)]
 
 
-def _cell(value: object) -> str:
+def _cell(value: object, separator: str) -> str:
     if isinstance(value, (list, tuple, np.ndarray)):
         values = list(value)
         if values and all(isinstance(v, (int, float, np.number)) for v in values):
             return json.dumps([float(v) for v in values])
-        return SEPARATOR.join(str(v) for v in values)
+        return separator.join(str(v) for v in values)
     return "" if value is None or pd.isna(value) else str(value)
 
 
+@encoder(width="at most `width`", revision="1", weights="none: the catalogue's values")
 def category(
-    texts: Sequence[str], *, width: int, seed: int, source: str, fit_on: Sequence[str] | None = None
+    texts: Sequence[str],
+    *,
+    width: int,
+    seed: int,
+    source: str,
+    fit_on: Sequence[str] | None = None,
+    separator: Separator = SEPARATOR,
 ) -> Modality:
-    """Values separated by "|" to (n_items, at most `width`) rows of unit length, with a column for each value, reduced
-    by a truncated SVD where there are more values than that. Values that `fit_on` does not have count as none.
+    """Values separated by `separator` to (n_items, at most `width`) rows of unit length, with a column for each value,
+    reduced by a truncated SVD where there are more values than that. Values that `fit_on` does not have count as none.
 
     Raises:
         DataError: no cell holds a value.
     """
-    of_fitted = _values(texts if fit_on is None else fit_on)
+    matrix, fitted = _matrices(texts, fit_on, separator, source)
+    return reduced(_unit(matrix), width, seed, None if fitted is None else _unit(fitted))
+
+
+@encoder(width="at most `width`", revision="1", weights="none: the catalogue's facts")
+def facts(
+    texts: Sequence[str],
+    *,
+    width: int,
+    seed: int,
+    source: str,
+    fit_on: Sequence[str] | None = None,
+    separator: Separator = SEPARATOR,
+) -> Modality:
+    """Statements on items, such as those of a knowledge graph, to (n_items, at most `width`) rows: the binary matrix of
+    items and facts, reduced by a truncated SVD; an item of many facts has a longer row than one of few. Facts that
+    `fit_on` does not have count as none.
+
+    Raises:
+        DataError: no item has a fact.
+    """
+    matrix, fitted = _matrices(texts, fit_on, separator, source)
+    return reduced(matrix, width, seed, fitted)
+
+
+def _matrices(
+    texts: Sequence[str], fit_on: Sequence[str] | None, separator: str, source: str
+) -> tuple[sp.csr_array, sp.csr_array | None]:
+    """Items x values, 1 where an item has it: of `texts`, and of `fit_on` where that is another catalogue."""
+    of_fitted = _values(texts if fit_on is None else fit_on, separator)
     vocabulary = {value: column for column, value in enumerate(sorted({v for row in of_fitted for v in row}))}
     if not vocabulary:
-        raise DataError(f"{source}: no item has a value; expected categories separated by '{SEPARATOR}'")
-    matrix = _indicators(_values(texts), vocabulary)
-    return reduced(matrix, width, seed, None if fit_on is None else _indicators(of_fitted, vocabulary))
+        raise DataError(f"{source}: no item has a value; expected values separated by '{separator}'")
+    matrix = _indicators(_values(texts, separator), vocabulary)
+    return matrix, None if fit_on is None else _indicators(of_fitted, vocabulary)
 
 
-def _values(texts: Sequence[str]) -> list[list[str]]:
-    return [sorted({v.strip() for v in text.split(SEPARATOR)} - {""}) for text in texts]
+def _values(texts: Sequence[str], separator: str) -> list[list[str]]:
+    return [sorted({v.strip() for v in text.split(separator)} - {""}) for text in texts]
+
+
+def _unit(matrix: sp.csr_array) -> sp.csr_array:
+    """Rows of ones scaled to unit length."""
+    counts = np.diff(matrix.indptr)
+    matrix = matrix.copy()
+    matrix.data = np.repeat(1 / np.sqrt(np.maximum(counts, 1)), counts).astype(np.float32)
+    return matrix
 
 
 def _indicators(rows: list[list[str]], vocabulary: dict[str, int]) -> sp.csr_array:
     known = [[vocabulary[value] for value in row if value in vocabulary] for row in rows]
     counts = np.array([len(row) for row in known])
     columns = np.array([column for row in known for column in row], dtype=np.int64)
-    data = np.repeat(1 / np.sqrt(np.maximum(counts, 1)), counts).astype(np.float32)
+    data = np.ones(len(columns), dtype=np.float32)
     indptr = np.concatenate([[0], np.cumsum(counts)])
     return sp.csr_array((data, columns, indptr), shape=(len(rows), len(vocabulary)))
 
 
+@encoder(width="at most 9", revision="1", weights="none: the catalogue's quantiles")
 def number(
     texts: Sequence[str], *, width: int, seed: int, source: str, fit_on: Sequence[str] | None = None
 ) -> Modality:
     """One number an item to its place among the others: (n_items, at most 9) rows that sum to 1, the shares of the two
-    nearest quantiles of `fit_on`, so that an outlier is no further away than the last of the others.
+    nearest quantiles of `fit_on`, so that an outlier is no further away than the last of the others. Prices such as
+    "$1,299.00" or "9.50 EUR" are numbers.
 
     Raises:
         DataError: a cell that is no number, or no number at all.
@@ -92,13 +144,20 @@ def number(
 
 def _numbers(texts: Sequence[str], source: str) -> np.ndarray:
     """(n,) float64, NaN for an empty cell."""
-    values = floats(pd.Series(texts, dtype=object))
+    values = floats(pd.Series([_amount(text) for text in texts], dtype=object))
     bad = ~np.isfinite(values) & np.array([text.strip() != "" for text in texts], dtype=bool)
     if bad.any():
         raise DataError(f"{source}: '{texts[int(np.argmax(bad))]}' is not a finite number")
     return values
 
 
+def _amount(text: str) -> str:
+    """The number of a price."""
+    found = AMOUNT.fullmatch(text.strip())
+    return found[1].replace(",", "") if found else text
+
+
+@encoder(width="the vectors' own", weights="none: the vectors as they are")
 def vector(
     texts: Sequence[str], *, width: int, seed: int, source: str, fit_on: Sequence[str] | None = None
 ) -> Modality:

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import scipy.sparse as sp
 
+from recsys.datasets.content.stored import whole
 from recsys.datasets.dataset import Modality
 
 NEGLIGIBLE = 1e-6
@@ -55,7 +56,8 @@ def facts_modality(items: np.ndarray, facts: np.ndarray, n_items: int, width: in
     matrix.data[:] = 1
     matrix.sort_indices()
     parts = (matrix.indptr.astype(np.int64), matrix.indices.astype(np.int64), f"facts {width} {seed}")
-    return replace(reduced(matrix, width, seed), made_of=checksum(*parts))
+    key = checksum(*parts)
+    return replace(whole(key, "facts", lambda: reduced(matrix, width, seed)), made_of=key)
 
 
 def checksum(*parts: np.ndarray | str) -> str:

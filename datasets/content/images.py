@@ -2,44 +2,47 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from recsys.datasets.content.encoder import encoder
+from recsys.datasets.content.weights import need
 from recsys.datasets.dataset import Modality
-from recsys.errors import DataError
 
 SIDE, BINS, DIRECTIONS, PARTS = 32, 4, 8, 4
 
 
+@encoder(reads="file", each=True, width="192", revision="1", weights="none")
 def image(
-    texts: Sequence[str], *, width: int, seed: int, source: str, fit_on: Sequence[str] | None = None
+    texts: Sequence[bytes], *, width: int, seed: int, source: str, fit_on: Sequence[bytes] | None = None
 ) -> Modality:
-    """Paths of pictures to (n_items, 192) rows: a histogram of 4 x 4 x 4 colours, and in each of 4 x 4 parts of the
-    picture one of the directions of its edges, weighted by their strength (the histograms of Dalal and Triggs, CVPR
-    2005, without overlapping blocks). Square roots, both halves of unit length; `width`, `seed` and `fit_on` are
-    ignored. A picture that cannot be read counts as missing.
+    """Pictures to (n_items, 192) rows: a histogram of 4 x 4 x 4 colours, and in each of 4 x 4 parts of the picture one
+    of the directions of its edges, weighted by their strength (the histograms of Dalal and Triggs, CVPR 2005, without
+    overlapping blocks). Square roots, both halves of unit length; `width`, `seed` and `fit_on` are ignored. A picture
+    that cannot be read counts as missing.
 
     Raises:
-        DataError: no picture can be read, or Pillow is not installed.
+        DataError: Pillow is not installed.
     """
-    try:
-        from PIL import Image
-    except ModuleNotFoundError as error:
-        raise DataError(f"{source}: pictures need a package: pip install recsys[image] ({error})") from None
     features = np.zeros((len(texts), BINS**3 + PARTS * PARTS * DIRECTIONS), dtype=np.float32)
-    for row, text in enumerate(texts):
-        try:
-            with Image.open(Path(text)) as picture:
-                small = picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
-        except (OSError, ValueError, Image.DecompressionBombError):
-            continue
-        features[row] = describe(np.asarray(small, dtype=np.float32))
-    mask = features.any(axis=1)
-    if len(texts) and not mask.any():
-        raise DataError(f"{source}: no picture can be read; the first is '{texts[0]}'")
-    return Modality(features, np.asarray(mask))
+    for row, data in enumerate(texts):
+        if (picture := picture_of(data, source)) is not None:
+            small = picture.resize((SIDE, SIDE), resample=2)  # bilinear
+            features[row] = describe(np.asarray(small, dtype=np.float32))
+    return Modality(features, np.asarray(features.any(axis=1)))
+
+
+def picture_of(data: bytes, source: str) -> Any:
+    """A picture in RGB; None where the bytes are none, or claim to be an enormous one."""
+    pillow = need("PIL.Image", "image", source)
+    try:
+        with pillow.open(io.BytesIO(data)) as picture:
+            return picture.convert("RGB")
+    except (OSError, ValueError, SyntaxError, pillow.DecompressionBombError):
+        return None
 
 
 def describe(pixels: np.ndarray) -> np.ndarray:

@@ -1,19 +1,18 @@
-"""CSV or Parquet files with a card that maps their columns.
+"""Tables with a card that maps their columns: CSV, TSV, Parquet and JSON lines, plain or compressed.
 
-Interactions in one file; optionally attributes of users and items, and features: `.npy` or `.npz` (sparse) with
-a row for each row of the items file, or CSV or Parquet with an id column and numbers.
+Interactions in one file; optionally attributes of users and items, features (see `recsys.datasets.readers.features`),
+and raw content that encoders make into features.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 from pydantic import BaseModel, ConfigDict, Field
 
 from recsys.datasets.cards import Card, File
@@ -21,20 +20,23 @@ from recsys.datasets.checks import (
     Attributes,
     align,
     assemble,
-    make_modality,
     need_columns,
     number_ids,
     positions,
     to_codes,
-    to_numbers,
     to_tokens,
 )
-from recsys.datasets.content.encode import ContentEncoder, made_of
+from recsys.datasets.content import CONTENT
+from recsys.datasets.content.encode import gather
+from recsys.datasets.content.encoder import encoder_options
+from recsys.datasets.content.make import make_modalities, without_raw
+from recsys.datasets.content.spec import Content, ContentSpec
 from recsys.datasets.dataset import Dataset, Modality
-from recsys.datasets.files import load_npy, load_npz, read_delimited, read_parquet
+from recsys.datasets.files import read_table, without_index
 from recsys.datasets.frames import observed
-from recsys.datasets.joins import check_join, examples
-from recsys.errors import DataError
+from recsys.datasets.joins import check_join
+from recsys.datasets.readers.features import Features, read_features
+from recsys.errors import DataError, nearest
 
 
 class Strict(BaseModel):
@@ -52,36 +54,42 @@ class Columns(Strict):
 
 
 class Entities(Strict):
-    """An attribute file: its id column, and new names for its other columns."""
+    """A file of users or items.
+
+    Attributes:
+        file, id: the file, and its id column.
+        rename: new names for its other columns.
+        drop: columns that are not read.
+        sep: between the columns of `.csv`, `.dat` and `.txt`; the interactions' where not given.
+        header: names of its columns, where its first line is none.
+        encoding: of its text.
+    """
 
     file: File
     id: str
     rename: dict[str, str] = {}
-
-
-class Features(Strict):
-    """A feature file. `id`: the id column of a CSV or Parquet file, whose other columns are all numbers.
-    `mask`: an .npy of bool, a row for each row of the features, False where an item has none. `made_of`: as in
-    `Modality`."""
-
-    file: File
-    id: str | None = None
-    mask: File | None = None
-    made_of: str = ""
+    drop: tuple[str, ...] = ()
+    sep: str = ""
+    header: tuple[str, ...] = ()
+    encoding: Literal["utf-8", "latin-1"] = "utf-8"
 
 
 class TableOptions(Strict):
     """The card's `options`.
 
     Attributes:
-        interactions: the file of interactions, `.csv`, `.tsv` or `.parquet`.
+        interactions: the file of interactions: `.csv`, `.tsv`, `.parquet`, `.jsonl`, ..., perhaps compressed.
         columns: its columns.
-        sep: separator of `.csv` files.
+        sep: between the columns of `.csv`, `.dat` and `.txt` files.
+        header: names of the interactions' columns, where the file's first line is none.
         positive_from: keep interactions rated at least this; all where None.
         users, items: attribute files; items that only they name stay in the catalogue.
         features: modality -> file.
-        content: modality -> the content encoder that makes it of the items file's column of the same name, or that made
-            its file; new items may come with that column.
+        content: modality -> the content encoder that makes it of the items file's column of the same name, or a mapping
+            that says more: see `ContentSpec`. New items may come with the same columns. Where `features` names a file
+            for the modality too, that was made so.
+        aliases: "user", "item" -> what other columns of files of new users and items may be called -> what the
+            columns are called here; "" for those that are not read.
         min_joined: share of the interactions' users and items that the users and items files must have.
         numbering: "sorted": ids in numeric (else lexicographic) order; "file": in the order of the users and
             items files, which must then name every id.
@@ -89,34 +97,16 @@ class TableOptions(Strict):
 
     interactions: File
     columns: Columns = Columns()
-    sep: str = ","
+    sep: Annotated[str, Field(min_length=1)] = ","
+    header: tuple[str, ...] = ()
     positive_from: float | None = None
     users: Entities | None = None
     items: Entities | None = None
     features: dict[str, Features] = {}
-    content: dict[str, ContentEncoder] = {}
+    content: dict[str, Content] = {}
+    aliases: dict[Literal["user", "item"], dict[str, str]] = {}
     min_joined: Annotated[float, Field(ge=0, le=1)] = 1.0
     numbering: Literal["sorted", "file"] = "sorted"
-
-
-def read_any(path: Path, sep: str, ids: tuple[str, ...] = (), columns: Iterable[str] = ()) -> pd.DataFrame:
-    """A CSV, TSV or Parquet file; the columns `ids` stay as they are written. Of Parquet only `columns` are read, where
-    given and there."""
-    if path.suffix == ".parquet":
-        return read_parquet(path, columns)
-    if path.suffix not in (".csv", ".tsv"):
-        raise DataError(f"{path}: expected a .csv, .tsv or .parquet file")
-    sep = "\t" if path.suffix == ".tsv" else sep
-    return read_delimited(path, sep, text=ids, quoted=True)
-
-
-def without_index(table: pd.DataFrame, source: str) -> tuple[pd.DataFrame, list[str]]:
-    """The table without columns that a saved index leaves, and a note of them."""
-    left = [
-        c for c in map(str, table.columns) if c.startswith(("Unnamed: ", "__index_level_")) or not c.strip()
-    ]
-    notes = [f"{Path(source).name}: column '{column}', a saved index, is not read" for column in left]
-    return table.drop(columns=left), notes
 
 
 class _Side:
@@ -128,9 +118,22 @@ class _Side:
             if options.numbering == "file":
                 raise DataError(f"{folder}: numbering 'file' needs a users and an items file")
             self.ids, self.file_order, self.attributes = number_ids(tokens), None, None
+            self.renames: dict[str, str] = {}
             return
         path = folder / entities.file
-        table, self.notes = without_index(read_any(path, options.sep, (entities.id,)), str(path))
+        table, self.notes = without_index(
+            read_table(
+                path,
+                entities.sep or options.sep,
+                ids=(entities.id,),
+                header=entities.header,
+                encoding=entities.encoding,
+            ),
+            str(path),
+        )
+        for column in (*entities.drop, *entities.rename):
+            if column not in table:
+                raise DataError(f"{path}: has no column '{column}'{nearest(column, map(str, table))}")
         need_columns(table.columns, [entities.id], str(path))
         self.file_order = to_tokens(table[entities.id], str(path))
         if options.numbering == "file":
@@ -138,67 +141,70 @@ class _Side:
         else:
             self.ids = number_ids(self.file_order, tokens)
         self.attributes = align(table, entities.id, self.ids, str(path)).rename(columns=entities.rename)
+        self.renames = entities.rename | dict.fromkeys(entities.drop, "")
 
 
-def _feature_matrix(
-    folder: Path, features: Features, items: _Side, sep: str
-) -> tuple[np.ndarray | sp.csr_array, np.ndarray]:
-    """Rows as they are in the file, and the raw id of each."""
-    path = folder / features.file
-    if path.suffix in (".npy", ".npz"):
-        if items.file_order is None:
-            raise DataError(f"{path}: rows of an array need an items file, whose order they follow")
-        matrix = load_npy(path) if path.suffix == ".npy" else load_npz(path)
-        if matrix.shape[:1] != (len(items.file_order),):
-            n = matrix.shape[0] if matrix.ndim else 0
+def _is_matrix(spec: ContentSpec) -> bool:
+    """Whether a file holds the features themselves, and not raw content."""
+    return spec.encoder == "vector" and spec.file is not None and not spec.columns
+
+
+def _from_file(folder: Path, name: str, spec: ContentSpec, items: _Side, sep: str) -> pd.Series:
+    """The cells of content that lies in a file of its own, one an item; several rows of one item are put together
+    where the encoder knows cells of several values."""
+    path = folder / str(spec.file)
+    table = read_table(path, sep, ids=(spec.id,))
+    need_columns(table.columns, [spec.id], str(path))
+    tokens = to_tokens(table[spec.id], str(path))
+    rest = [str(column) for column in table if column != spec.id]
+    columns = spec.columns or ((name,) if name in rest else tuple(rest))
+    separated = "separator" in encoder_options(CONTENT.get(spec.encoder))
+    template = spec.template
+    if not template and len(columns) > 1:
+        template = ("=" if separated else " ").join("{" + column + "}" for column in columns)
+    read = spec.model_copy(update={"columns": columns, "template": template})
+    cells = pd.Series(gather(read, name, table.reset_index(drop=True), tokens), dtype=object)
+    if not (positions(items.ids, tokens) >= 0).any():
+        raise DataError(
+            f"{path}: none of its rows is of an item that there is; is '{spec.id}' its column of ids?"
+        )
+    if separated:
+        cells = cells.groupby(tokens, sort=False).agg(str(spec.options.get("separator", "|")).join)
+    elif len(set(tokens)) < len(tokens):
+        twice = pd.Series(tokens)[pd.Series(tokens).duplicated()].iloc[0]
+        raise DataError(f"{path}: item '{twice}' occurs twice; expected a row for each item")
+    else:
+        cells = cells.set_axis(pd.Index(tokens))
+    return cells.reindex(items.ids.astype(object)).fillna("").reset_index(drop=True)
+
+
+def _content(folder: Path, options: TableOptions, items: _Side, made: Mapping[str, Modality]):
+    """What the encoders make of the items' raw content, and what new items can be encoded by; content of a file of its
+    own becomes an attribute."""
+    specs = {name: spec for name, spec in options.content.items() if not _is_matrix(spec)}
+    todo = {name: spec for name, spec in specs.items() if name not in made}
+    for name, spec in todo.items():
+        if spec.file is None:
+            continue
+        column = _from_file(folder, name, spec, items, options.sep)
+        own = pd.DataFrame(index=range(len(items.ids))) if items.attributes is None else items.attributes
+        if name in own:
             raise DataError(
-                f"{path} has {n:,} rows for the {len(items.file_order):,} of the items file; expected one for each"
+                f"{folder / spec.file}: the items have a column '{name}' already; rename the modality"
             )
-        return matrix, items.file_order
-    if features.id is None:
-        raise DataError(f"{path}: the card must name its id column (features: id)")
-    table, _ = without_index(read_any(path, sep, (features.id,)), str(path))
-    need_columns(table.columns, [features.id], str(path))
-    tokens = to_tokens(table[features.id], str(path))
-    columns = [to_numbers(table[c], str(path)) for c in table.columns if c != features.id]
-    return np.stack(columns, axis=1) if columns else np.empty((len(table), 0)), tokens
-
-
-def _modality(folder: Path, features: Features, items: _Side, sep: str) -> tuple[Modality, list[str]]:
-    """The features in the order of our item numbers; items without a row are masked."""
-    source = str(folder / features.file)
-    values, tokens = _feature_matrix(folder, features, items, sep)
-    given = np.ones(len(tokens), dtype=bool)
-    if features.mask:
-        given = load_npy(folder / features.mask)
-        if given.dtype != bool or given.shape != (len(tokens),):
-            raise DataError(f"{folder / features.mask}: expected {len(tokens):,} values of type bool")
-    checked, notes = make_modality(values, source, given)
-    at = positions(items.ids, tokens)
-    if (bad := at < 0).any():
-        if bad.all():
-            said = examples(items.ids, tokens, source)
-            raise DataError(f"{source}: none of its rows is of an item that there is, such as {said}")
-        if items.file_order is not None:
-            raise DataError(
-                f"{source}: row {np.argmax(bad)}: item '{tokens[np.argmax(bad)]}' is not in the items file; give it a "
-                "row there, or take it out here"
-            )
-        notes = [
-            *notes,
-            f"{features.file}: {bad.sum():,} of {len(bad):,} rows are of items that no interaction has, and are not "
-            "read; an items file that names them would keep them in the catalogue",
-        ]
-        at, checked = at[~bad], Modality(checked.features[~bad], checked.mask[~bad])
-    if len(np.unique(at)) < len(at):
-        raise DataError(f"{source}: an item has two rows of features; expected one")
-    if len(at) == len(items.ids) and (at == np.arange(len(at))).all():
-        return replace(checked, made_of=features.made_of), notes
-    where = np.full(len(items.ids), -1)
-    where[at] = np.arange(len(at))
-    given_row = where >= 0
-    rows = checked.features[np.where(where >= 0, where, 0)]
-    return replace(make_modality(rows, source, given_row)[0], made_of=features.made_of), notes
+        items.attributes = own.assign(**{name: column})
+        specs[name] = spec.model_copy(update={"file": None, "columns": (), "template": ""})
+    done = make_modalities(
+        {name: specs[name] for name in todo}, items.attributes, items.ids, str(folder), folder
+    )
+    for name, spec in todo.items():
+        if spec.file:
+            told = f"{', '.join(spec.columns) or 'the texts'} of {spec.file}"
+            done.provenance[name] = replace(done.provenance[name], made_of=told)
+    if items.attributes is not None:
+        drop = options.items.drop if options.items else ()
+        items.attributes = without_raw(items.attributes, specs, drop)
+    return done, specs
 
 
 def _names(column: str, entities: Entities | None) -> tuple[str, ...]:
@@ -211,7 +217,13 @@ def read(folder: Path, card: Card) -> Dataset:
     path, columns = folder / options.interactions, options.columns
     source = str(path)
     mapped = {ours: theirs for ours, theirs in columns if theirs is not None}
-    raw = read_any(path, options.sep, (columns.user, columns.item), dict.fromkeys(mapped.values()))
+    raw = read_table(
+        path,
+        options.sep,
+        ids=(columns.user, columns.item),
+        columns=dict.fromkeys(mapped.values()),
+        header=options.header,
+    )
     need_columns(raw.columns, mapped.values(), source)
     frame, sides, notes = pd.DataFrame(index=raw.index), {}, list[str]()
     given: dict[str, np.ndarray] = {}
@@ -228,10 +240,12 @@ def read(folder: Path, card: Card) -> Dataset:
         need_columns(mapped, ["rating"], f"options of card {card.name}: columns")
     frame, read = observed(frame, raw, mapped, options.positive_from, source)
     notes += read
+    beside = [str(column) for column in raw if column not in (columns.user, columns.item)]
     del raw, codes  # as large as the data set itself
-    modalities = {}
-    for name, features in options.features.items():
-        modalities[name], more = _modality(folder, features, sides["item"], options.sep)
+    items, modalities = sides["item"], {}
+    matrices = {name: _as_features(spec) for name, spec in options.content.items() if _is_matrix(spec)}
+    for name, features in {**matrices, **options.features}.items():
+        modalities[name], more = read_features(folder, features, items.ids, items.file_order, options.sep)
         notes += more
     for key, entities in (("user", options.users), ("item", options.items)):
         known = sides[key].file_order
@@ -239,17 +253,37 @@ def read(folder: Path, card: Card) -> Dataset:
             notes += check_join(
                 given[key], known, key, source, str(folder / entities.file), options.min_joined
             )
-    for name, encoder in options.content.items():
-        if name not in modalities:
-            modalities[name] = made_of(sides["item"].attributes, name, encoder, str(folder))
+    made, specs = _content(folder, options, items, modalities)
+    users = sides["user"]
+    if users.attributes is not None and options.users:
+        users.attributes = users.attributes.drop(columns=list(options.users.drop))
+    shown = set() if users.attributes is None else set(users.attributes)
     return assemble(
         card.name,
         frame,
         source=source,
-        ids=(sides["user"].ids, sides["item"].ids),
-        modalities=modalities,
-        attributes=Attributes(sides["user"].attributes, sides["item"].attributes),
-        notes=notes,
-        encoders=options.content,
+        ids=(users.ids, items.ids),
+        modalities=_in_order(modalities | made.modalities, options),
+        attributes=Attributes(users.attributes, items.attributes),
+        notes=[*notes, *made.notes],
+        encoders=specs,
+        declared=made.provenance,
         id_columns={"user": _names(columns.user, options.users), "item": _names(columns.item, options.items)},
+        renames={
+            "user": dict.fromkeys((c for c in beside if c not in shown), "")
+            | users.renames
+            | options.aliases.get("user", {}),
+            "item": items.renames | options.aliases.get("item", {}),
+        },
+        folder=folder,
     )
+
+
+def _as_features(spec: ContentSpec) -> Features:
+    return Features(file=str(spec.file), id=spec.id, ids=spec.ids, key=spec.key)
+
+
+def _in_order(modalities: Mapping[str, Modality], options: TableOptions) -> dict[str, Modality]:
+    """As the card names them: features first, then content."""
+    names = dict.fromkeys([*options.features, *options.content])
+    return {name: modalities[name] for name in names}

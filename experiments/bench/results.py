@@ -184,7 +184,8 @@ def _tables(
             row["runs"] = [one.folder.name for one in scored if one.label == row["model"]]
         named = {"title": title, "dataset": dataset_label(dataset), "split": split}
         environments = [read_json(one.folder / ENVIRONMENT_FILE) for one in scored if one.folder.name]
-        tables.append(table | named | {"content": doubtful_content(environments)})
+        of_content = {"content": doubtful_content(environments), "unequal": unequal_content(environments)}
+        tables.append(table | named | of_content)
     return tables
 
 
@@ -197,6 +198,24 @@ def doubtful_content(environments: Sequence[Mapping[str, Any]]) -> dict[str, str
             if made.get("made_from") in ("all interactions", "unknown"):
                 found[name] = made["made_from"]
     return found
+
+
+def unequal_content(environments: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Modality -> the ways in which the runs' features of it were made, of those that are not the same in all runs: by
+    another encoder or revision, of other content, or not there. Runs that recorded none of this are left aside."""
+    recorded = [e["content"] for e in environments if isinstance(e.get("content"), dict)]
+    ways: dict[str, set[tuple[str, str]]] = {}
+    for name in dict.fromkeys(name for content in recorded for name in content):
+        for content in recorded:
+            made = content.get(name, {"made_by": "none"})
+            ways.setdefault(name, set()).add(
+                (str(made.get("made_by", "")), str(made.get("content_sha256", "")))
+            )
+    unequal = {name: sorted(found) for name, found in ways.items() if len(found) > 1}
+    return {
+        name: [by + (f" of content {sha[:8]}" if sha else "") for by, sha in found]
+        for name, found in unequal.items()
+    }
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -66,6 +66,8 @@ def _means(table: Mapping[str, Any]) -> Grid:
     caption += f"; it is not known what {', '.join(unknown)} were made from" if unknown else ""
     leaky = [name for name in content if name not in unknown]
     caption += f"; made from all interactions, the test's among them: {', '.join(leaky)}" if leaky else ""
+    for name, ways in table.get("unequal", {}).items():
+        caption += f"; runs compared here had unequal features: {name} by {', '.join(ways)}"
     return _title(table), ["model", *columns, "seconds"], rows, caption
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from recsys.datasets.cards import load_dataset
-from recsys.datasets.dataset import Dataset
+from recsys.datasets.dataset import Dataset, Provenance
 from recsys.datasets.splits import Split, make_split
 from recsys.errors import UserError
 from recsys.experiments.bench.results import Draw
@@ -48,10 +48,20 @@ class Source:
         if dataset.bundles is not None:
             sizes.append(f"{len(dataset.bundles.ids):,} bundles")
         kinds = [
-            f"{name} ({modality.mask.mean():.0%} of items, made from {dataset.provenance[name].made_from})"
+            f"{name} ({modality.mask.mean():.0%} of items, made from {_made(dataset.provenance[name])})"
             for name, modality in dataset.modalities.items()
         ]
         return facts | {"sizes": ", ".join(sizes), "modalities": ", ".join(kinds) or "none"}
+
+
+def _made(made: Provenance) -> str:
+    """What a modality was made of and by what, with the first digits of its content's checksum."""
+    of = f": {made.made_of}" if made.made_of else ""
+    told = "".join(
+        f", {key} {value}" for key, value in made.options.items() if key not in ("columns", "names")
+    )
+    sha = f", sha256 {made.content_sha256[:8]}" if made.content_sha256 else ""
+    return f"{made.made_from}{of}{', by ' + made.made_by if made.made_by else ''}{told}{sha}"
 
 
 def open_sources(groups: Sequence[Group], data_root: str | None) -> dict[str, Source]:

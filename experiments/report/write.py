@@ -17,6 +17,7 @@ from recsys.experiments.bench.results import (
     doubtful_content,
     read_json,
     table_of,
+    unequal_content,
 )
 from recsys.experiments.report.charts import charts_of
 from recsys.experiments.report.collect import Collection, Group, collect
@@ -109,8 +110,9 @@ def _section(
     columns = written.get("columns") or default_columns(group.split, scored)
     decide = results.get("decide_by") or _decided_by(group)
     table = table_of(scored, group.draws, columns, decide, rules, known)
-    content = doubtful_content([run.environment for run in group.runs])
-    table = {**table, "dataset": group.dataset, "split": group.split, "content": content}
+    environments = [run.environment for run in group.runs]
+    content = {"content": doubtful_content(environments), "unequal": unequal_content(environments)}
+    table = {**table, "dataset": group.dataset, "split": group.split, **content}
     metric = table["decide_by"].rpartition(":")[2]
     parts = slices(scored, group.draws, metric, rules, activity(source, group)) if metric else []
     return Section(group, table, parts, charts_of(group, table, parts))

@@ -239,7 +239,7 @@ def _scorer(given: Any, dataset: Dataset, source: str) -> Scorer:
 
 def _numbered(table: pd.DataFrame, dataset: Dataset, source: str) -> pd.DataFrame:
     """Lists with raw ids as lists with the data set's numbers."""
-    table = pd.DataFrame(dataset.with_own_names(dict(table.items()), "user", "item"))
+    table = pd.DataFrame(dataset.with_own_names(dict(table.items()), "", "user", "item"))
     by = "score" if "score" in table or "rank" not in table else "rank"
     need_columns(table, ["user", "item", by], source)
     made = pd.DataFrame({"score": table[by] if by == "score" else -table[by]})

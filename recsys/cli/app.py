@@ -34,6 +34,7 @@ COMMANDS = Registry(
         "scan": "recsys.cli.scan:scan",
         "rerun": "recsys.cli.rerun:rerun",
         "report": "recsys.cli.report:report",
+        "schema": "recsys.cli.schema:schema",
     },
     accepts=lambda part: is_function(part) or isinstance(part, typer.Typer),
     expected="a function with typer's annotations or a typer app",
@@ -96,6 +97,10 @@ def demo(
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line. What a user can mend is one line on standard error and exit status 2: a UserError, or what
     the system refuses (a terminal's pipe that is full, a name that is too long)."""
+    if sys.stderr.isatty():
+        from recsys.datasets.content.progress import PROGRESS, bar_on
+
+        PROGRESS.set(bar_on(sys.stderr))
     try:
         try:
             make_app()(arguments, standalone_mode=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import scipy.sparse as sp
 
 from recsys.datasets.checks import check_ids, floats, make_modality, need_columns, place, positions
 from recsys.datasets.content.columns import cells
-from recsys.datasets.content.encode import encode
+from recsys.datasets.content.make import encode_new
 from recsys.datasets.dataset import Dataset, Modality
 from recsys.datasets.files import one_line
 from recsys.datasets.frames import to_pandas
@@ -36,24 +38,30 @@ def new_items_of_frame(frame: IntoDataFrame, dataset: Dataset) -> tuple[NewItems
     return new_items_of(columns_of(to_pandas(frame, "new items"), dataset, "new items"), dataset, "new items")
 
 
-def new_items_of(columns: Mapping[str, Any], dataset: Dataset, source: str) -> tuple[NewItems, list[str]]:
+def new_items_of(
+    columns: Mapping[str, Any], dataset: Dataset, source: str, beside: Path | None = None
+) -> tuple[NewItems, list[str]]:
     """The items in the order of their ids, and notes on what was mended.
 
     Args:
         columns: the ids, under `item` or the name that the data set's source gives them; modalities as the data set's
             features are, (values, mask), or as the column that its content encoder reads; item attributes.
         source: where they are from, for messages.
+        beside: the folder that names of raw files are relative to; the current one where None.
 
     Raises:
         DataError: a modality or attribute that the data set does not have, or of another width; an id that is
             empty, occurs twice or is the catalogue's; numbers that are not finite.
     """
     columns = dataset.with_own_names(columns, "item")
-    known = list(dict.fromkeys([*dataset.modalities, *dataset.item_attributes]))
+    raw = {name: spec.columns_of(name) for name, spec in dataset.encoders.items()}
+    known = list(
+        dict.fromkeys([*dataset.modalities, *dataset.item_attributes, *itertools.chain(*raw.values())])
+    )
     for name in columns:
         if name != "item" and name not in known:
             message = f"{source}: '{name}' is no modality or item attribute of '{dataset.name}'"
-            raise DataError(f"{message}{nearest(name, known)}")
+            raise DataError(f"{message}{nearest(name, [*known, *dataset.renames.get('item', ())])}")
     need_columns(columns, ["item"], source)
     ids = _ids(pd.Series(columns["item"]), "item", source)
     if not len(ids):
@@ -66,12 +74,14 @@ def new_items_of(columns: Mapping[str, Any], dataset: Dataset, source: str) -> t
         )
     modalities, notes = {}, []
     for name, own in dataset.modalities.items():
-        column = columns.get(name)
-        if name in dataset.encoders and not isinstance(column, tuple) and column is not None:
-            modality = _encoded(pd.Series(column), name, dataset, source)
-        else:
-            modality, more = _modality(column, own, len(ids), f"{source}: {name}")
-            notes += more
+        modality = None
+        if name in raw and not isinstance(columns.get(name), tuple):
+            modality, more = _encoded(columns, name, ids, dataset, source, beside or Path())
+        if modality is None and (name not in raw or isinstance(columns.get(name), tuple)):
+            modality, more = _modality(columns.get(name), own, len(ids), f"{source}: {name}")
+        elif modality is None:
+            modality = _modality(None, own, len(ids), f"{source}: {name}")[0]
+        notes += more
         modalities[name] = Modality(modality.features[order], modality.mask[order])
     readable = {
         name: c for name, c in columns.items() if name not in dataset.modalities or not isinstance(c, tuple)
@@ -80,15 +90,29 @@ def new_items_of(columns: Mapping[str, Any], dataset: Dataset, source: str) -> t
     return NewItems(ids[order], modalities, attributes.iloc[order].reset_index(drop=True)), notes
 
 
-def _encoded(column: pd.Series, name: str, dataset: Dataset, source: str) -> Modality:
-    """Raw content of new items to features, by the encoder that made the catalogue's, fitted on the catalogue."""
-    catalogue = dataset.item_attributes.get(name)
-    modality = encode(dataset.encoders[name], column, f"{source}: {name}", catalogue)
-    if modality.width != (width := dataset.modalities[name].width):
-        raise DataError(
-            f"{source}: {name} is {modality.width} wide; the model was trained on {width} numbers an item"
-        )
-    return modality
+def _encoded(
+    columns: Mapping[str, Any], name: str, ids: np.ndarray, dataset: Dataset, source: str, beside: Path
+) -> tuple[Modality | None, list[str]]:
+    """Raw content of new items to features, by the encoder that made the catalogue's, fitted on the catalogue; None
+    where they come without it. A column called like the modality stands for those that it is made of."""
+    spec = dataset.encoders[name]
+    wanted = spec.columns_of(name)
+    given = {column: columns[column] for column in wanted if column in columns}
+    if not given and name in columns:
+        given = {name: columns[name]}
+        spec = spec.model_copy(update={"columns": (), "template": ""})
+        wanted = (name,)
+    if not given and not spec.names:
+        return None, []
+    table = pd.DataFrame(
+        {column: pd.Series(values).reset_index(drop=True) for column, values in given.items()}
+    )
+    table = table.reindex(range(len(ids)))
+    if given:
+        for column in wanted:
+            if column not in table:
+                table[column] = ""
+    return encode_new(spec, name, table, ids, dataset, source, beside)
 
 
 def new_users_of(table: pd.DataFrame, dataset: Dataset, source: str) -> tuple[np.ndarray, QueryUsers]:
@@ -103,13 +127,16 @@ def new_users_of(table: pd.DataFrame, dataset: Dataset, source: str) -> tuple[np
         DataError: an item or attribute that the data set does not have; a user who is the data set's, or whose rows
             give two values of one attribute.
     """
-    table = pd.DataFrame(dataset.with_own_names(dict(table.items()), "user", "item"), index=table.index)
+    table = pd.DataFrame(
+        dataset.with_own_names(dict(table.items()), "user", "user", "item"), index=table.index
+    )
     need_columns(table, ["user", "item"], source)
     given = [c for c in table if c not in ("user", "item", *UNREAD)]
     for name in given:
         if name not in dataset.user_attributes:
             message = f"{source}: '{name}' is no user attribute of '{dataset.name}'"
-            raise DataError(f"{message}{nearest(name, dataset.user_attributes)}")
+            own = [*dataset.user_attributes, *dataset.renames.get("user", ())]
+            raise DataError(f"{message}{nearest(name, own)}")
     tokens = _ids(table["user"], "user", source)
     if not len(tokens):
         raise DataError(f"{source} holds no users; expected at least one row")
@@ -140,7 +167,12 @@ def columns_of(
     table: pd.DataFrame, dataset: Dataset, source: str
 ) -> dict[str, np.ndarray | pd.Series | tuple]:
     """Name -> column; columns `name.0`, `name.1`, … and columns of lists of numbers as (values, mask)."""
-    raw = {name for name, encoder in dataset.encoders.items() if encoder != "vector"}
+    raw = {
+        column
+        for name, spec in dataset.encoders.items()
+        if spec.encoder != "vector"
+        for column in (name, *spec.columns_of(name))
+    }
     groups: dict[str, list[str]] = {}
     for column in map(str, table):
         stem, dot, number = column.rpartition(".")

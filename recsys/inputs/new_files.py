@@ -8,14 +8,15 @@ import numpy as np
 import pandas as pd
 
 from recsys.datasets.dataset import Dataset
-from recsys.datasets.files import need_file, one_line, read_delimited, read_parquet
+from recsys.datasets.files import need_file, one_line, read_table, without_index
 from recsys.errors import DataError
 from recsys.inputs.new_data import SPARSE, columns_of, new_items_of, new_users_of
 from recsys.inputs.requests import NewItems, QueryUsers
 
 
 def read_new_items(path: Path, dataset: Dataset) -> tuple[NewItems, list[str]]:
-    """The items of an .npz, .parquet, .csv or .tsv file; see `new_items_of`.
+    """The items of an .npz file, or of a table of any form; see `new_items_of`. Names of pictures and other raw files
+    are relative to its folder, or as in the data set.
 
     Raises:
         DataError: a file that cannot be read, and what `new_items_of` refuses.
@@ -23,11 +24,13 @@ def read_new_items(path: Path, dataset: Dataset) -> tuple[NewItems, list[str]]:
     if path.suffix == ".npz":
         return new_items_of(_arrays(path), dataset, str(path))
     ids = ("item", *dataset.id_columns.get("item", ()))
-    return new_items_of(columns_of(_table(path, ids), dataset, str(path)), dataset, str(path))
+    table = _table(path, ids)
+    named = pd.DataFrame(dataset.with_own_names(dict(table.items()), "item"), index=table.index)
+    return new_items_of(columns_of(named, dataset, str(path)), dataset, str(path), path.parent)
 
 
 def read_new_users(path: Path, dataset: Dataset) -> tuple[np.ndarray, QueryUsers]:
-    """The users of a .parquet, .csv or .tsv file; see `new_users_of`.
+    """The users of a table of any form; see `new_users_of`.
 
     Raises:
         DataError: a file that cannot be read, and what `new_users_of` refuses.
@@ -61,8 +64,4 @@ def _arrays(path: Path) -> dict[str, np.ndarray | tuple]:
 
 
 def _table(path: Path, ids: tuple[str, ...]) -> pd.DataFrame:
-    if path.suffix == ".parquet":
-        return read_parquet(path)
-    if path.suffix not in (".csv", ".tsv"):
-        raise DataError(f"{path}: expected a .csv, .tsv or .parquet file, or of items an .npz")
-    return read_delimited(path, "\t" if path.suffix == ".tsv" else ",", text=ids, quoted=True)
+    return without_index(read_table(path, ids=ids), str(path))[0]

@@ -1,5 +1,7 @@
 """Bundles in the users' place: the view, its feedback's sources, and splits by bundle."""
 
+from importlib.util import find_spec
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -243,10 +245,7 @@ def test_real_feedback_is_what_the_owners_bundles_hold(shared_data):
 
 def test_sentence_vectors_come_from_a_package_or_say_which(tmp_path):
     write_csv(tmp_path)
-    try:
-        import tokenizers  # noqa: F401
-        import wordllama  # noqa: F401
-    except ModuleNotFoundError:
+    if not find_spec("tokenizers") or not find_spec("wordllama"):
         with pytest.raises(DataError, match=r"item_titles\.csv: .* pip install recsys\[text\]"):
             read_csv(tmp_path, text="sentence")
         return

@@ -14,8 +14,17 @@ from recsys.datasets.readers import READERS
 from recsys.errors import DataError
 
 LOG = "user,item\na,x\nb,y\n"
-SHIPPED = ["amazon-clothing", "amazon-sports", "bundle-clothing", "bundle-electronic", "citeulike-a"]
-SHIPPED += ["ml-100k", "ml-1m", "tiktok"]
+SHIPPED = ["amazon-beauty", "amazon-clothing", "amazon-sports", "amazon-sports-attributes", "bundle-clothing"]
+SHIPPED += [
+    "bundle-electronic",
+    "citeulike-a",
+    "gowalla",
+    "ml-100k",
+    "ml-1m",
+    "ml-1m-posters",
+    "ml-1m-posters-llm",
+]
+SHIPPED += ["tiktok", "yelp"]
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +60,7 @@ def test_an_unknown_name_offers_the_nearest(tmp_path):
     write_guessable(tmp_path / "mine")
     with pytest.raises(DataError, match="did you mean 'mine'"):
         load_dataset("mines", tmp_path)
-    with pytest.raises(DataError, match=r"known: amazon-clothing, .*, mine, ml-100k, .*tiktok"):
+    with pytest.raises(DataError, match=r"known: amazon-beauty, .*, mine, ml-100k, .*tiktok"):
         find_card("qqqqqq", tmp_path)
 
 

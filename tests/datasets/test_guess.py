@@ -35,13 +35,13 @@ def test_roles_are_guessed_with_reasons(shop):
     assert guess.card.options == {
         "interactions": "purchases.csv",
         "columns": {"user": "CustomerNo", "item": "productCode", "timestamp": "boughtAt"},
-        "items": {"file": "products.csv", "id": "sku"},
+        "items": {"file": "products.csv", "id": "sku", "drop": ["picture"]},
         "features": {"photo": {"file": "photo_feat.npy"}},
         "content": {"name": "text", "department": "category", "price": "number"},
     }
     said = "\n".join(guess.reasons)
     assert "'sku' has 100.0% of the items' ids" in said and "not used: other.npy" in said
-    assert "'picture' names files" in said
+    assert "'picture' names files that are not in this folder" in said
 
 
 def test_the_card_reads_the_folder(shop, recsys, tmp_path):

@@ -70,6 +70,59 @@ def test_declared_provenance_survives_conversion(declare, tmp_path):
     assert str(copied.provenance["image"]) == "content, by ResNet-50, revision 2"
 
 
+@pytest.fixture
+def shop(tmp_path):
+    """Writes a shop whose titles are encoded in a given way; returns its card."""
+
+    def write(title, named="shop"):
+        folder = tmp_path / named / "shop"
+        folder.mkdir(parents=True)
+        rows = "".join(f"u{u},i{i}\n" for u in range(12) for i in range(u % 3, 12, 2))
+        (folder / "clicks.csv").write_text("user,item\n" + rows)
+        things = "".join(f"i{i},{['red lamp', 'blue rug', 'big pan'][i % 3]} {i}\n" for i in range(12))
+        (folder / "items.csv").write_text("item,title\n" + things)
+        items = {"file": "items.csv", "id": "item"}
+        options = {"interactions": "clicks.csv", "items": items, "content": {"title": title}}
+        card = {"name": "shop", "reader": "table", "options": options}
+        (folder / "card.yaml").write_text(yaml.safe_dump(card))
+        return str(folder / "card.yaml")
+
+    return write
+
+
+def test_how_content_was_encoded_is_in_every_record(shop, recsys, tmp_path):
+    card = shop({"encoder": "text", "width": 5})
+    made = load_dataset(card).provenance["title"]
+    assert (made.made_by, made.made_of) == ("encoder text", "column title")
+    assert dict(made.options) == {"width": "5"} and len(made.content_sha256) == 64
+    assert recsys("train", "--model", "contentknn", "--dataset", card, "--out", "run")[0] == 0
+    record = json.loads((tmp_path / "run" / "environment.json").read_text())["content"]["title"]
+    assert record["content_sha256"] == made.content_sha256 and record["options"] == {"width": "5"}
+    assert recsys("data", "convert", card, "copy")[0] == 0
+    written = yaml.safe_load((tmp_path / "copy" / "card.yaml").read_text())
+    assert written["provenance"]["title"]["content_sha256"] == made.content_sha256
+    assert load_dataset(str(tmp_path / "copy" / "card.yaml")).provenance["title"] == made
+    assert recsys("report", "run", "--out", "page")[0] == 0
+    page = (tmp_path / "page" / "index.html").read_text()
+    assert f"column title, by encoder text, width 5, sha256 {made.content_sha256[:8]}" in page
+
+
+def test_a_report_says_that_runs_had_unequal_features(shop, recsys, tmp_path):
+    runs = tmp_path / "runs"
+    for number, title in enumerate(["text", {"encoder": "text", "width": 3}]):
+        card = shop(title, f"v{number}")
+        out = runs / f"{number}"
+        assert (
+            recsys(
+                "train", "--model", ["contentknn", "contentridge"][number], "--dataset", card, "--out", out
+            )[0]
+            == 0
+        )
+    assert recsys("report", "runs", "--out", "page")[0] == 0
+    tables = (tmp_path / "page" / "tables.md").read_text()
+    assert "runs compared here had unequal features: title by encoder text of content" in tables
+
+
 @pytest.mark.parametrize(
     ("image", "said"),
     [

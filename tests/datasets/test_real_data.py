@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from recsys.datasets import embedded
-from recsys.datasets.cards import load_dataset, verify
+from recsys.datasets.cards import find_card, load_dataset, verify
+from recsys.datasets.splits import make_split
 
 
 def test_tiktok(shared_data):
@@ -46,6 +47,66 @@ def test_citeulike(shared_data):
     assert links.features.nnz == 2 * (44_709 - 48) + links.mask.sum()
     norms = np.sqrt(tags.features.multiply(tags.features).sum(axis=1))
     np.testing.assert_allclose(norms, tags.mask, atol=1e-5)
+
+
+RAW = {
+    "ml-1m-posters": (6_040, 3_883, 998_539),
+    "ml-1m-posters-llm": (6_040, 3_883, 998_539),
+    "amazon-beauty": (22_363, 12_101, 198_502),
+    "amazon-sports-attributes": (35_598, 18_357, 296_337),
+    "yelp": (30_431, 20_033, 304_524),  # of 316,354 rows 11,830 are of a pair that occurs before
+    "gowalla": (29_858, 40_981, 1_027_370),
+}
+"""Users, items and interactions of the sets that are read from raw files."""
+
+
+@pytest.fixture
+def raw(shared_data):
+    """Loads a raw set, where it is at hand."""
+
+    def load(name):
+        card = find_card(name)
+        if missing := next(
+            (f for f in card.files if not (shared_data / (card.folder or name) / f).exists()), ""
+        ):
+            pytest.skip(f"no {missing} of {name} below {shared_data}")
+        return load_dataset(name, shared_data)
+
+    return load
+
+
+@pytest.mark.parametrize("name", RAW)
+def test_raw_sets_are_read_as_they_lie(raw, name):
+    dataset = raw(name)
+    assert (dataset.n_users, dataset.n_items, len(dataset.interactions)) == RAW[name]
+    assert set(dataset.modalities) == set(find_card(name).modalities)
+    assert all(modality.mask.mean() > 0.99 for modality in dataset.modalities.values())
+
+
+def test_posters_titles_and_users_of_movielens(raw):
+    dataset = raw("ml-1m-posters")
+    assert dataset.modalities["poster"].mask.sum() == 3_872 and dataset.modalities["genres"].width == 18
+    assert dataset.item_attributes["title"][0] == "Toy Story (1995)"
+    assert list(dataset.user_attributes) == ["gender", "age", "occupation"]
+    assert np.bincount(dataset.interactions["label"]).tolist() == [801_218, 0, 197_321]
+    assert any("11 of 3,883 files" in note for note in dataset.notes)
+    described = raw("ml-1m-posters-llm").provenance["description"]
+    assert described.made_from == "unknown" and "language model" in described.made_by
+
+
+@pytest.mark.parametrize("name", ["amazon-beauty", "yelp"])
+def test_positions_are_times(raw, name):
+    """The last place of each user is the test's, by leaving one out, and among the last tenth by shares."""
+    dataset = raw(name)
+    frame = dataset.interactions
+    last = frame.groupby("user")["timestamp"].transform("max") == frame["timestamp"]
+    split = make_split(dataset, "leave-one-out")
+    three = (frame.groupby("user").size() >= 3).sum()
+    assert last.to_numpy()[split.test].all() and len(split.test) == three > 0.99 * dataset.n_users
+    split = make_split(dataset, "temporal", each_user=True)
+    of = frame.iloc[split.test].groupby("user")["timestamp"].min()
+    before = frame.iloc[split.valid].groupby("user")["timestamp"].max()
+    assert (before < of[before.index]).all() and len(of) == three
 
 
 @pytest.mark.parametrize("name", ["tiktok", "amazon-sports", "amazon-clothing", "citeulike-a"])

@@ -207,6 +207,39 @@ def _command(name: str, command: Any) -> Iterator[RenderableType]:
         yield from _documented(name, command)
 
 
+def _encoder(name: str, encoder: Callable) -> Iterator[RenderableType]:
+    from recsys.datasets.content.encoder import encoder_options, facts_of
+
+    facts = facts_of(encoder)
+    reads = {"text": "cells as text", "file": "files that cells name"}[facts.reads]
+    options = {key: default for key, (default, _) in encoder_options(encoder).items()}
+    try:
+        revision = facts.revision_for(options)
+    except UserError:
+        revision = "that of the model"
+    yield _facts(
+        {
+            "reads": reads,
+            "width": facts.width,
+            "encodes": "each item for itself"
+            if facts.each
+            else "all items together, fitted to the catalogue",
+            "weights": facts.weights,
+            "revision": revision,
+            "licence": facts.licence,
+            "kept": ""
+            if facts.revision
+            else "no: it has no revision, and is encoded whenever the data are read",
+        }
+    )
+    yield from _documented(name, encoder)
+    if known := encoder_options(encoder):
+        table = plain_table("options", "option", "default", "meaning")
+        for option, (default, meaning) in known.items():
+            table.add_row(option, repr(default), meaning)
+        yield Padding(table, (1, 0, 0, 0))
+
+
 DESCRIBED: dict[str, Callable[[str, Any], Iterator[RenderableType]]] = {
     "models": _model,
     "splits": _split,
@@ -216,5 +249,5 @@ DESCRIBED: dict[str, Callable[[str, Any], Iterator[RenderableType]]] = {
     "datasets": _dataset,
     "commands": _command,
     "objectives": _function,
-    "content": _function,
+    "content": _encoder,
 }
