@@ -13,13 +13,12 @@ import scipy.sparse as sp
 import torch
 
 from recsys.errors import UserError
-from recsys.evaluation.ranking import LOWEST
+from recsys.evaluation.ranking import LOWEST, ordered_top_k
 from recsys.files import atomic, cannot_write
 from recsys.graphs.cooccurrence import cooccurrence_graph
 from recsys.inputs.requests import QueryUsers
 from recsys.models.base import Model
 from recsys.runs.artifacts import BUNDLE_FOLDER, fingerprint
-from recsys.runs.recommend import top_k
 from recsys.runs.run import Run
 from recsys.serving.arrays import MANIFEST, Writer
 from recsys.serving.bundle import ITEMS_FILE, USERS_FILE, load_bundle
@@ -182,7 +181,7 @@ def _lists(run: Run, users: QueryUsers) -> Lists:
         scores = scorer(rows).cpu()
         taken, columns = had[rows].nonzero()
         scores[torch.from_numpy(taken), torch.from_numpy(columns)] = -torch.inf
-        places, best = top_k(scores, k)
+        places, best = ordered_top_k(scores, k)
         items[rows], values[rows] = np.where(best > LOWEST, places, -1), best
     counts = run.data.item_counts().astype(np.float32)
     graph = sp.csr_array(cooccurrence_graph(run.data.interactions, NEIGHBOURS).T)
