@@ -148,7 +148,7 @@ def part_of(run: Run, users: QueryUsers) -> tuple[Part, dict[str, str]]:
         "answers": "vectors" if isinstance(getattr(part, "part", None), Vectors) else "scores",
         "new_users": folded if inexact else "exact",
         "new_items": placed
-        if any(isinstance(one, Vectors) and one.cold for one in _parts(part))
+        if any(isinstance(one, Vectors) and _stands_in(one) for one in _parts(part))
         else "exact",
     }
 

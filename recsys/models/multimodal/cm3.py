@@ -193,9 +193,12 @@ class CM3(Model):
         state = self._propagate(self._scoring_s())
         others = items_of(self.data.n_items, self.warm, 2 * state.propagated - state.own)
         layers = [
-            [layer.weight.cpu().numpy() for layer in of] for of in (self.hidden, self.output, self.points)
+            [layer.get_parameter("weight").cpu().numpy() for layer in of]
+            for of in (self.hidden, self.output, self.points)
         ]
-        biases = [[layer.bias.cpu().numpy() for layer in of] for of in (self.hidden, self.points)]
+        biases = [
+            [layer.get_parameter("bias").cpu().numpy() for layer in of] for of in (self.hidden, self.points)
+        ]
         features = "unit" if self.settings.features == "unit" else "raw"
         first, names = self.cold.resembling(others), list(self.modalities)
         return Spherical(first, names, features, layers[0], biases[0], layers[1], layers[2], biases[1])
