@@ -13,6 +13,7 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeInt,
+    TypeAdapter,
     ValidationError,
     model_validator,
 )
@@ -174,3 +175,14 @@ Content = Annotated[
     ),
 ]
 """A specification in the options of a reader; a name alone is that of the encoder."""
+
+
+def content_spec(said: str | Mapping[str, Any]) -> ContentSpec:
+    """What `ContentSpec.short` says, read back.
+
+    Example:
+        >>> content_spec("number").encoder, content_spec({"encoder": "text", "columns": ["title"]}).columns
+        ('number', ('title',))
+    """
+    spec: ContentSpec = TypeAdapter(Content).validate_python(said)
+    return spec

@@ -121,8 +121,9 @@ def _write(run: Run, folder: Path, mark: str) -> None:
         "warm": writer.value(data.warm_items),
         "bank": writer.value(bank),
         "ids": {noun: writer.value([each.names, each.order]) for noun, each in ids.items()},
-        "encoders": dict(dataset.encoders),
+        "encoders": {name: spec.short() for name, spec in dataset.encoders.items()},
         "id_columns": {noun: list(names) for noun, names in dataset.id_columns.items()},
+        "renames": {noun: dict(names) for noun, names in dataset.renames.items()},
     }
     writer.close(manifest)
 

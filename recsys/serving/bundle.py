@@ -122,6 +122,7 @@ class ServingBundle:
         interactions."""
         import pandas as pd
 
+        from recsys.datasets.content.spec import content_spec
         from recsys.datasets.dataset import Dataset
 
         about = self._manifest
@@ -133,8 +134,9 @@ class ServingBundle:
             self._modalities,
             _read(self.folder / USERS_FILE),
             self.attributes,
-            encoders=about["encoders"],
+            encoders={name: content_spec(said) for name, said in about["encoders"].items()},
             id_columns={noun: tuple(names) for noun, names in about["id_columns"].items()},
+            renames=about["renames"],
         )
 
     @cached_property
