@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pandas as pd
 import torch
@@ -20,6 +20,8 @@ from recsys.inputs.content import choose
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model, Published, Vectors
+from recsys.models.loss_terms import MODALITY, LossTerms, add_content, batch_views
+from recsys.objectives.terms import ObjectiveSettings, objectives_setting
 from recsys.settings import Settings, setting
 
 
@@ -36,6 +38,7 @@ class BM3Settings(Settings):
     neighbours: int = setting(
         10, "nearest training items that a cold item takes its vector from", low=1, high=1000
     )
+    objectives: ObjectiveSettings = objectives_setting()
 
 
 class BM3(Model):
@@ -64,6 +67,7 @@ class BM3(Model):
     )
     reads_content = True
     ranks_cold_items = True
+    views: ClassVar = {"users": ("behaviour", "identity"), "items": ("behaviour", "identity", MODALITY)}
     warm_users: Tensor
     warm_items: Tensor
 
@@ -79,6 +83,7 @@ class BM3(Model):
         self.project = self.content.layers(settings.width, self.init_generator)
         self.cold = ColdItems(data, self.modalities, settings.neighbours)
         self.noise = torch.Generator().manual_seed(seed)
+        self.terms = LossTerms(self)
 
     def start_epoch(self, epoch: int, generator: torch.Generator) -> None:
         self.noise = generator
@@ -114,7 +119,14 @@ class BM3(Model):
             "interactions": pulled.mean(),
             "modalities": settings.contrast * torch.stack(contrast).sum(),
             "norm": settings.reg * norms / self.warm_items.sum(),
+            **(self._compared(batch, all_users, all_items) if len(self.terms) else {}),
         }
+
+    def _compared(self, batch: Batch, users: Tensor, items: Tensor) -> dict[str, Tensor]:
+        of_users = {"behaviour": users, "identity": self.user_table}
+        views = batch_views(batch, of_users, {"behaviour": items, "identity": self.item_table}, "behaviour")
+        add_content(views["items"], self.content, self.project)
+        return self.terms(views)
 
     def _target(self, rows: Tensor) -> Tensor:
         """A dropped-out copy that takes no gradient; lengths do not matter to a cosine."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -27,9 +27,8 @@ from recsys.inputs.content import choose, shares
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model, Published, Vectors
-from recsys.objectives.alignment.alignment import alignment
-from recsys.objectives.alignment.calibrated_uniformity import calibrated_uniformity
-from recsys.objectives.alignment.uniformity import uniformity
+from recsys.models.loss_terms import MODALITY, LossTerms, NodeViews, pair_views
+from recsys.objectives.terms import ObjectiveSettings, Term, objectives_setting
 from recsys.settings import Settings, setting
 
 
@@ -51,6 +50,7 @@ class CM3Settings(Settings):
         "unit", "rows of unit length, or as they come, as in the published code"
     )
     modalities: list[str] = setting([], "modalities to read, in the fusion's order; empty: all of them")
+    objectives: ObjectiveSettings = objectives_setting()
 
 
 class State(NamedTuple):
@@ -94,6 +94,8 @@ class CM3(Model):
     )
     reads_content = True
     ranks_cold_items = True
+    views: ClassVar = dict.fromkeys(("users", "items"), ("behaviour", MODALITY, "fused", "vector"))
+    usual_views = ("behaviour", "fused")
     warm: Tensor
     place: Tensor
     last: Tensor | None
@@ -114,6 +116,20 @@ class CM3(Model):
         last = torch.full((len(warm),), 0.5) if settings.score_at == "last" else None
         self.register_buffer("last", last)
         self.generator = torch.Generator().manual_seed(seed)
+        channels = len(self.modalities) + 1
+        self.view_widths = dict.fromkeys(("vector", "user", "item"), channels * settings.width)
+        self.terms = LossTerms(self, self._own_terms())
+
+    def _own_terms(self) -> dict[str, Term]:
+        settings = self.settings
+        half, limits = settings.gamma / 2, {"s_min": settings.s_min, "s_max": settings.s_max}
+        return {
+            "alignment": Term(objective="alignment", views=["user", "item"], nodes="pairs"),
+            "users": Term(objective="uniformity", views=["vector"], nodes="users", weight=half),
+            "items": Term(
+                objective="calibrated_uniformity", views=["vector", "fused"], weight=half, arguments=limits
+            ),
+        }
 
     def _build_parameters(self) -> None:
         width, channels, generator = self.settings.width, len(self.modalities) + 1, self.init_generator
@@ -152,28 +168,43 @@ class CM3(Model):
         return {name: zeros.index_copy(0, self.warm, rows) for name, rows in points.items()}
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        settings = self.settings
-        s = symmetric_beta(len(self.warm), settings.alpha, self.generator).to(self.user_table)
+        s = symmetric_beta(len(self.warm), self.settings.alpha, self.generator).to(self.user_table)
         if self.last is not None:
             self.last.copy_(s)
         state = self._propagate(s)
         # Who stands in a batch several times stands once in its Gram matrix, with a count.
         users, user_places, user_counts = batch.users.unique(return_inverse=True, return_counts=True)
         negatives, item_counts = self.place[batch.negatives.flatten()].unique(return_counts=True)
-        users = embedding(users, state.users)
-        calibrated = calibrated_uniformity(
-            embedding(negatives, state.items),
-            embedding(negatives, state.fused),
-            s_min=settings.s_min,
-            s_max=settings.s_max,
-            counts=item_counts,
-        )
-        positives = embedding(self.place[batch.positives], state.items)
-        return {
-            "alignment": alignment(embedding(user_places, users), positives),
-            "users": settings.gamma / 2 * uniformity(users, counts=user_counts),
-            "items": settings.gamma / 2 * calibrated,
+        of_users = self._views(state.users, state.users, users)
+        of_items = self._views(state.items, state.own, negatives)
+        of_users.counts, of_items.counts = user_counts, item_counts
+        brought = state.propagated - state.own
+        of_items.views |= {
+            "fused": lambda: embedding(negatives, state.fused),
+            "behaviour": lambda: self._blocks(embedding(negatives, brought)).mean(1),
         }
+        of_items.present |= dict(zip(self.modalities, (~self.content.absent[negatives]).T, strict=True))
+        pairs = pair_views(
+            lambda: embedding(user_places, of_users.view("vector")),
+            lambda: embedding(self.place[batch.positives], state.items),
+        )
+        return self.terms({"users": of_users, "items": of_items, "pairs": pairs})
+
+    def _blocks(self, rows: Tensor) -> Tensor:
+        """(n, M+1, d): the channels of (n, (M+1) d)."""
+        return rows.view(len(rows), -1, self.settings.width)
+
+    def _views(self, vectors: Tensor, channels: Tensor, rows: Tensor) -> NodeViews:
+        """Of the rows numbered `rows`: the vectors that score, each channel, and the channels' mean."""
+
+        def own() -> Tensor:
+            return self._blocks(embedding(rows, channels))
+
+        names = [*self.modalities, "fused"]
+        views = {name: partial(lambda place: own()[:, place], place) for place, name in enumerate(names)}
+        return NodeViews(
+            {"vector": lambda: embedding(rows, vectors), "behaviour": lambda: own().mean(1), **views}
+        )
 
     def forward(self) -> Vectors:
         state = self._propagate(self._scoring_s())

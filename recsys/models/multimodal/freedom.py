@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pandas as pd
 import scipy.sparse as sp
@@ -21,7 +21,9 @@ from recsys.inputs.content import choose, shares
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model, Published, Vectors, triple_scores, triples
+from recsys.models.loss_terms import MODALITY, LossTerms, add_content, batch_views
 from recsys.objectives.ranking.bpr import bpr
+from recsys.objectives.terms import ObjectiveSettings, objectives_setting
 from recsys.settings import Settings, setting
 
 
@@ -39,6 +41,7 @@ class FREEDOMSettings(Settings):
         "unit", "rows of unit length, or raw ones that are trained too, as in the published code"
     )
     modalities: list[str] = setting([], "modalities to read; empty: all of them")
+    objectives: ObjectiveSettings = objectives_setting()
 
 
 class FREEDOM(Model):
@@ -67,6 +70,10 @@ class FREEDOM(Model):
     )
     reads_content = True
     ranks_cold_items = True
+    views: ClassVar = {
+        "users": ("behaviour", "identity"),
+        "items": ("behaviour", "identity", "semantic", "fused", MODALITY),
+    }
 
     def __init__(self, settings: FREEDOMSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
@@ -83,6 +90,7 @@ class FREEDOM(Model):
         self.content = ItemContent(self.modalities, None, settings.features)
         self.projections = self.content.layers(settings.width, self.init_generator)
         self.cold = ColdItems(data, self.modalities, settings.k, weights)
+        self.terms = LossTerms(self)
 
     def start_epoch(self, epoch: int, generator: torch.Generator) -> None:
         if not self.settings.prune:
@@ -113,7 +121,14 @@ class FREEDOM(Model):
             parts = zip(self.modalities, self.content, self.projections, strict=True)
             for name, content, layer in parts:
                 terms[name] = self.settings.content * content_bpr(rows[0], content, layer, batch)
-        return terms
+        return terms | (self._compared(batch, users, items, similar) if len(self.terms) else {})
+
+    def _compared(self, batch: Batch, users: Tensor, items: Tensor, similar: Tensor) -> dict[str, Tensor]:
+        of_users = {"behaviour": users, "identity": self.user_table}
+        of_items = {"behaviour": items, "identity": self.item_table, "semantic": similar}
+        views = batch_views(batch, of_users, of_items | {"fused": items + similar}, "behaviour")
+        add_content(views["items"], self.content, self.projections)
+        return self.terms(views)
 
     def forward(self) -> Vectors:
         users, items, before, similar = self._propagate(self.full)

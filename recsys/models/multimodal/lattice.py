@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from recsys.coldstart.cold_items import ColdItems
+from recsys.coldstart.cold_items import ColdItems, absent
 from recsys.coldstart.neighbours import nearest
 from recsys.datasets.dataset import Modality
 from recsys.encoders.content import ContentRows
@@ -28,8 +28,10 @@ from recsys.inputs.content import choose, unit_rows
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model, Published, Vectors, triple_scores, triples
+from recsys.models.loss_terms import MODALITY, LossTerms, batch_views
 from recsys.objectives.l2 import l2
 from recsys.objectives.ranking.bpr import bpr
+from recsys.objectives.terms import ObjectiveSettings, objectives_setting
 from recsys.settings import Settings, setting
 
 
@@ -62,6 +64,7 @@ class LATTICESettings(Settings):
         "unit", "rows of unit length, or raw ones that are trained too, as in the published code"
     )
     modalities: list[str] = setting([], "modalities to read; empty: all of them")
+    objectives: ObjectiveSettings = objectives_setting()
 
 
 class LATTICE(Model):
@@ -103,6 +106,11 @@ class LATTICE(Model):
     reads_content = True
     ranks_cold_items = True
     trains_in_shares = True
+    views: ClassVar = {
+        "users": ("behaviour", "identity"),
+        "items": ("behaviour", "identity", "semantic", "fused", MODALITY),
+    }
+    absent: Tensor
     idle_parameters = True  # the item graph is learned in an epoch's first step alone
 
     def __init__(self, settings: LATTICESettings, data: TrainingData, seed: int):
@@ -126,6 +134,8 @@ class LATTICE(Model):
         )
         self.cold = ColdItems(data, self.modalities, settings.k)
         self.item_graph: SparseOperator | None = None
+        self.register_buffer("absent", absent(self.modalities), persistent=False)
+        self.terms = LossTerms(self)
 
     def start_epoch(self, epoch: int, generator: torch.Generator) -> None:
         self.item_graph = None
@@ -210,8 +220,23 @@ class LATTICE(Model):
             graph = edges = self._edges()
             self.item_graph = self._operator(edges)
         latent = hypergraph(graph, self.item_table, self.settings.item_layers)
-        rows = triples(users, items + normalize(latent, dim=1), batch)
-        return {"bpr": bpr(*triple_scores(*rows)), "l2": self.settings.reg * l2(*rows)}
+        latent = normalize(latent, dim=1)
+        rows = triples(users, items + latent, batch)
+        terms = {"bpr": bpr(*triple_scores(*rows)), "l2": self.settings.reg * l2(*rows)}
+        return terms | (self._compared(batch, users, items, latent) if len(self.terms) else {})
+
+    def _compared(self, batch: Batch, users: Tensor, items: Tensor, latent: Tensor) -> dict[str, Tensor]:
+        of_users = {"behaviour": users, "identity": self.user_table}
+        of_items = {
+            "behaviour": items,
+            "identity": self.item_table,
+            "semantic": latent,
+            "fused": items + latent,
+        }
+        views = batch_views(batch, of_users, of_items | self.modality_vectors(), "behaviour")
+        ids = batch.positives.unique()
+        views["items"].present |= dict(zip(self.modalities, (~self.absent[ids]).T, strict=True))
+        return self.terms(views)
 
     def forward(self) -> Vectors:
         users, items, before, graph = self._scored()

@@ -24,9 +24,10 @@ from recsys.inputs.content import choose
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model, Published, Vectors, triple_scores
-from recsys.objectives.contrastive.infonce import infonce
+from recsys.models.loss_terms import MODALITY, LossTerms, NodeViews, pair_views
 from recsys.objectives.l2 import l2
 from recsys.objectives.ranking.bpr import bpr
+from recsys.objectives.terms import ObjectiveSettings, Term, objectives_setting
 from recsys.settings import Settings, setting
 
 
@@ -48,6 +49,7 @@ class MGCNSettings(Settings):
         "unit", "rows of unit length, or raw ones that are trained too, as in the published code"
     )
     modalities: list[str] = setting([], "modalities to read; empty: all of them")
+    objectives: ObjectiveSettings = objectives_setting()
 
 
 class Views(NamedTuple):
@@ -107,6 +109,8 @@ class MGCN(Model):
     train_defaults: ClassVar = {"decay": 0.96 ** (1 / 50)}
     reads_content = True
     ranks_cold_items = True
+    views: ClassVar = dict.fromkeys(("users", "items"), ("behaviour", MODALITY, "fused"))
+    usual_views = ("fused", "behaviour")
     absent: Tensor
 
     def __init__(self, settings: MGCNSettings, data: TrainingData, seed: int):
@@ -121,6 +125,14 @@ class MGCN(Model):
         self.register_buffer("absent", absent(self.modalities), persistent=False)
         self._layers()
         self.cold = ColdItems(data, self.modalities, settings.k - 1)
+        contrast = Term(
+            objective="infonce",
+            views=["fused", "behaviour"],
+            nodes="both",
+            weight=settings.contrast,
+            arguments={"temperature": settings.temperature},
+        )
+        self.terms = LossTerms(self, {"contrast": contrast})
 
     def _layers(self) -> None:
         width, generator = self.settings.width, self.init_generator
@@ -160,7 +172,6 @@ class MGCN(Model):
         return dict(zip(self.modalities, self._views()[1].modal, strict=True))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        settings = self.settings
         user_views, item_views = self._views()
         users, items = user_views.rows(batch.users), item_views.rows(batch.positives)
         user_side, item_side = self._side(users), self._side(items)
@@ -170,13 +181,22 @@ class MGCN(Model):
             items.behaviour + item_side,
             negatives.view(*batch.negatives.shape, -1),
         )
-        contrast = infonce(item_side, items.behaviour, settings.temperature)
-        contrast = contrast + infonce(user_side, users.behaviour, settings.temperature)
+        views = {
+            "users": self._offered(users, user_side, batch.users),
+            "items": self._offered(items, item_side, batch.positives),
+            "pairs": pair_views(lambda: rows[0], lambda: rows[1]),
+        }
         return {
             "bpr": bpr(*triple_scores(*rows)),
-            "contrast": settings.contrast * contrast,
-            "l2": settings.reg * l2(*rows),
+            **self.terms(views),
+            "l2": self.settings.reg * l2(*rows),
         }
+
+    def _offered(self, views: Views, side: Tensor, ids: Tensor) -> NodeViews:
+        """What terms of the loss may compare of a batch's rows."""
+        modal = dict(zip(self.modalities, views.modal, strict=True))
+        held = {} if views.absent is None else dict(zip(self.modalities, (~views.absent).T, strict=True))
+        return NodeViews({"behaviour": views.behaviour, "fused": side, **modal}, ids=ids, present=held)
 
     def _from_content(self, items: Views, content: Mapping[str, Modality], graph: sp.csr_array) -> Tensor:
         average, rows = partial(self.cold.average, graph), self.content.of(content)

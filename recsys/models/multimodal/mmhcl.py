@@ -27,9 +27,10 @@ from recsys.inputs.content import choose
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model, Published, Vectors, triple_scores, triples
-from recsys.objectives.contrastive.infonce import infonce
+from recsys.models.loss_terms import LossTerms, NodeViews, pair_views
 from recsys.objectives.l2 import l2
 from recsys.objectives.ranking.bpr import bpr
+from recsys.objectives.terms import ObjectiveSettings, Term, objectives_setting
 from recsys.settings import Settings, setting
 
 
@@ -56,6 +57,7 @@ class MMHCLSettings(Settings):
     neighbours: int = setting(
         10, "nearest training items that a cold item takes its vector from", low=1, high=1000
     )
+    objectives: ObjectiveSettings = objectives_setting()
 
 
 class State(NamedTuple):
@@ -63,6 +65,7 @@ class State(NamedTuple):
 
     users: Tensor
     items: Tensor
+    first_users: Tensor
     first_items: Tensor
     second_users: Tensor
     second_items: Tensor
@@ -99,6 +102,8 @@ class MMHCL(Model):
     reads_content = True
     ranks_cold_items = True
     trains_in_shares = True
+    views: ClassVar = dict.fromkeys(("users", "items"), ("behaviour", "hypergraph", "fused"))
+    usual_views = ("fused", "hypergraph")
     user_second: Tensor
     item_second: Tensor
     warm_users: Tensor
@@ -123,6 +128,21 @@ class MMHCL(Model):
         )
         self.generator = torch.Generator().manual_seed(seed)
         self.cold = ColdItems(data, self.modalities, settings.neighbours)
+        arguments = {"temperature": settings.temperature, "intra": True}
+        weights = {"users": settings.user_contrast, "items": settings.item_contrast}
+        self.terms = LossTerms(
+            self,
+            {
+                side: Term(
+                    objective="infonce",
+                    views=["fused", "hypergraph"],
+                    nodes=side,
+                    weight=weight,
+                    arguments=arguments,
+                )
+                for side, weight in weights.items()
+            },
+        )
 
     def _build_hypergraphs(self) -> None:
         data, form = self.data, self.settings.form
@@ -154,29 +174,33 @@ class MMHCL(Model):
         before = hypergraph(self.item_graph, self.item_second, settings.item_layers - 1)
         second_items = self.item_graph @ before
         fused = users + normalize(second_users, dim=1), items + normalize(second_items, dim=1)
-        return State(*fused, items, second_users, second_items, before)
+        return State(*fused, users, items, second_users, second_items, before)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        state, settings = self._propagate(), self.settings
+        state = self._propagate()
         rows = triples(state.users, state.items, batch)
-        terms = {"bpr": bpr(*triple_scores(*rows)), "l2": settings.reg * l2(*rows)}
-        if settings.user_contrast:
-            terms["users"] = settings.user_contrast * self._contrast(
-                state.users, state.second_users, self.warm_users
-            )
-        if settings.item_contrast:
-            terms["items"] = settings.item_contrast * self._contrast(
-                state.items, state.second_items, self.warm_items
-            )
-        return terms
+        terms = {"bpr": bpr(*triple_scores(*rows)), "l2": self.settings.reg * l2(*rows)}
+        users = {"behaviour": state.first_users, "hypergraph": state.second_users, "fused": state.users}
+        items = {"behaviour": state.first_items, "hypergraph": state.second_items, "fused": state.items}
+        views = {
+            "users": self._views(users, self.warm_users),
+            "items": self._views(items, self.warm_items),
+            "pairs": pair_views(lambda: rows[0], lambda: rows[1]),
+        }
+        return terms | self.terms(views)
 
-    def _contrast(self, fused: Tensor, second: Tensor, warm: Tensor) -> Tensor:
-        if len(warm) < len(fused):
-            fused, second = fused.index_select(0, warm), second.index_select(0, warm)
-        count, anchors = self.settings.anchors, None
-        if 0 < count < len(fused):
-            anchors = torch.randperm(len(fused), generator=self.generator)[:count].to(fused.device)
-        return infonce(fused, second, self.settings.temperature, intra=True, anchors=anchors)
+    def _views(self, views: Mapping[str, Tensor], warm: Tensor) -> NodeViews:
+        """The warm nodes' views, and the nodes drawn in this step."""
+        count, every = self.settings.anchors, len(views["fused"])
+
+        def drawn() -> Tensor | None:
+            if not 0 < count < len(warm):
+                return None
+            return torch.randperm(len(warm), generator=self.generator)[:count].to(warm.device)
+
+        if len(warm) < every:
+            views = {name: partial(view.index_select, 0, warm) for name, view in views.items()}
+        return NodeViews(views, ids=warm, anchors=drawn)
 
     def start_epoch(self, epoch: int, generator: torch.Generator) -> None:
         self.generator = generator
