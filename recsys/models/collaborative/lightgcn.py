@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
-from recsys.encoders.lightgcn import lightgcn
+from recsys.encoders.backbone import Backbone, backbone_options_setting, backbone_setting
 from recsys.graphs.operator import SparseOperator
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
@@ -24,6 +24,8 @@ class LightGCNSettings(Settings):
     reg: float = setting(
         1e-4, "weight of the L2 penalty on a batch's layer-0 rows", low=0, search=(1e-6, 1e-1), log=True
     )
+    backbone: str = backbone_setting()
+    backbone_options: dict[str, Any] = backbone_options_setting()
     objectives: ObjectiveSettings = objectives_setting()
 
 
@@ -53,10 +55,13 @@ class LightGCN(Model):
         super().__init__(settings, data, seed)
         self.propagation = SparseOperator(data.bipartite_graph())
         self.add_id_tables(settings.width)
+        self.encoder = Backbone(
+            settings.backbone, settings.backbone_options, settings.width, settings.layers, self.init_generator
+        )
         self.terms = LossTerms(self)
 
     def forward(self) -> Vectors:
-        return Vectors(*lightgcn(self.propagation, self.user_table, self.item_table, self.settings.layers))
+        return Vectors(*self.encoder(self.propagation, self.user_table, self.item_table))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         vectors = self.forward()

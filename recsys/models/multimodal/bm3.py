@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import pandas as pd
 import torch
@@ -12,8 +12,8 @@ from torch.nn.functional import cosine_similarity, embedding
 
 from recsys.coldstart.cold_items import ColdItems
 from recsys.datasets.dataset import Modality
+from recsys.encoders.backbone import Backbone, backbone_options_setting, backbone_setting
 from recsys.encoders.content import ItemContent
-from recsys.encoders.lightgcn import lightgcn
 from recsys.encoders.linear import linear
 from recsys.graphs.operator import SparseOperator
 from recsys.inputs.content import choose
@@ -38,6 +38,8 @@ class BM3Settings(Settings):
     neighbours: int = setting(
         10, "nearest training items that a cold item takes its vector from", low=1, high=1000
     )
+    backbone: str = backbone_setting()
+    backbone_options: dict[str, Any] = backbone_options_setting()
     objectives: ObjectiveSettings = objectives_setting()
 
 
@@ -83,13 +85,16 @@ class BM3(Model):
         self.project = self.content.layers(settings.width, self.init_generator)
         self.cold = ColdItems(data, self.modalities, settings.neighbours)
         self.noise = torch.Generator().manual_seed(seed)
+        self.encoder = Backbone(
+            settings.backbone, settings.backbone_options, settings.width, settings.layers, self.init_generator
+        )
         self.terms = LossTerms(self)
 
     def start_epoch(self, epoch: int, generator: torch.Generator) -> None:
         self.noise = generator
 
     def _propagate(self) -> tuple[Tensor, Tensor]:
-        users, items = lightgcn(self.propagation, self.user_table, self.item_table, self.settings.layers)
+        users, items = self.encoder(self.propagation, self.user_table, self.item_table)
         return users, items + self.item_table
 
     def forward(self) -> Vectors:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,10 +15,10 @@ from torch.nn.functional import embedding, leaky_relu
 
 from recsys.coldstart.cold_items import ColdItems
 from recsys.datasets.dataset import Modality
+from recsys.encoders.backbone import Backbone, backbone_options_setting, backbone_setting
 from recsys.encoders.beta import symmetric_beta
 from recsys.encoders.bezier import bezier
 from recsys.encoders.content import ItemContent
-from recsys.encoders.lightgcn import lightgcn
 from recsys.encoders.linear import linear
 from recsys.encoders.modality_weights import weigh_blocks
 from recsys.encoders.sphere import unit
@@ -50,6 +50,8 @@ class CM3Settings(Settings):
         "unit", "rows of unit length, or as they come, as in the published code"
     )
     modalities: list[str] = setting([], "modalities to read, in the fusion's order; empty: all of them")
+    backbone: str = backbone_setting()
+    backbone_options: dict[str, Any] = backbone_options_setting()
     objectives: ObjectiveSettings = objectives_setting()
 
 
@@ -118,6 +120,9 @@ class CM3(Model):
         self.generator = torch.Generator().manual_seed(seed)
         channels = len(self.modalities) + 1
         self.view_widths = dict.fromkeys(("vector", "user", "item"), channels * settings.width)
+        wide, layers = channels * settings.width, settings.layers
+        how = settings.backbone, settings.backbone_options
+        self.encoder = Backbone(*how, wide, layers, self.init_generator, readout="sum")
         self.terms = LossTerms(self, self._own_terms())
 
     def _own_terms(self) -> dict[str, Term]:
@@ -157,7 +162,7 @@ class CM3(Model):
         own, fused = self._channels(self.content, s)
         blocks = self.user_table.view(self.data.n_users, -1, self.settings.width)
         users = unit(blocks).flatten(1)
-        users, items = lightgcn(self.propagation, users, own, self.settings.layers, readout="sum")
+        users, items = self.encoder(self.propagation, users, own)
         return State(
             weigh_blocks(users, self.user_logits), items + self.item_graph @ items, own, items, fused
         )

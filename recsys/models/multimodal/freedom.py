@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import pandas as pd
 import scipy.sparse as sp
@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from recsys.coldstart.cold_items import ColdItems
 from recsys.datasets.dataset import Modality
+from recsys.encoders.backbone import Backbone, backbone_options_setting, backbone_setting
 from recsys.encoders.content import ContentRows, ItemContent
 from recsys.encoders.hypergraph import hypergraph
-from recsys.encoders.lightgcn import lightgcn
 from recsys.graphs.bipartite import normalised_interactions
 from recsys.graphs.operator import SparseOperator
 from recsys.inputs.content import choose, shares
@@ -41,6 +41,8 @@ class FREEDOMSettings(Settings):
         "unit", "rows of unit length, or raw ones that are trained too, as in the published code"
     )
     modalities: list[str] = setting([], "modalities to read; empty: all of them")
+    backbone: str = backbone_setting()
+    backbone_options: dict[str, Any] = backbone_options_setting()
     objectives: ObjectiveSettings = objectives_setting()
 
 
@@ -90,6 +92,9 @@ class FREEDOM(Model):
         self.content = ItemContent(self.modalities, None, settings.features)
         self.projections = self.content.layers(settings.width, self.init_generator)
         self.cold = ColdItems(data, self.modalities, settings.k, weights)
+        self.encoder = Backbone(
+            settings.backbone, settings.backbone_options, settings.width, settings.layers, self.init_generator
+        )
         self.terms = LossTerms(self)
 
     def start_epoch(self, epoch: int, generator: torch.Generator) -> None:
@@ -106,7 +111,7 @@ class FREEDOM(Model):
 
     def _propagate(self, graph: SparseOperator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(users, i_ui, S^(L-1) e, S^L e)."""
-        users, items = lightgcn(graph, self.user_table, self.item_table, self.settings.layers)
+        users, items = self.encoder(graph, self.user_table, self.item_table)
         before = hypergraph(self.item_graph, self.item_table, self.settings.item_layers - 1)
         return users, items, before, self.item_graph @ before
 

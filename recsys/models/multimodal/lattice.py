@@ -16,10 +16,11 @@ from torch.nn.functional import normalize
 from recsys.coldstart.cold_items import ColdItems, absent
 from recsys.coldstart.neighbours import nearest
 from recsys.datasets.dataset import Modality
+from recsys.encoders.backbone import Backbone, backbone_options_setting, backbone_setting
 from recsys.encoders.content import ContentRows
 from recsys.encoders.hypergraph import hypergraph
-from recsys.encoders.lightgcn import lightgcn
 from recsys.encoders.linear import linear
+from recsys.errors import UserError
 from recsys.graphs.bipartite import self_loops
 from recsys.graphs.knn import knn, neighbour_graph
 from recsys.graphs.normalise import row_normalise
@@ -64,6 +65,8 @@ class LATTICESettings(Settings):
         "unit", "rows of unit length, or raw ones that are trained too, as in the published code"
     )
     modalities: list[str] = setting([], "modalities to read; empty: all of them")
+    backbone: str = backbone_setting()
+    backbone_options: dict[str, Any] = backbone_options_setting()
     objectives: ObjectiveSettings = objectives_setting()
 
 
@@ -118,6 +121,10 @@ class LATTICE(Model):
         self.modalities = choose(data.modalities, settings.modalities, "LATTICE")
         graph = data.bipartite_graph()
         if settings.interactions == "self-loops":
+            if settings.backbone != "lightgcn":
+                raise UserError(
+                    "interactions=self-loops is lightgcn's; set backbone=lightgcn, or symmetric ones"
+                )
             graph = self_loops(data.interactions)
         self.propagation = SparseOperator(graph)
         self.raw = [data.neighbour_graph(name, settings.k, weight="cosine") for name in self.modalities]
@@ -135,6 +142,9 @@ class LATTICE(Model):
         self.cold = ColdItems(data, self.modalities, settings.k)
         self.item_graph: SparseOperator | None = None
         self.register_buffer("absent", absent(self.modalities), persistent=False)
+        self.encoder = Backbone(
+            settings.backbone, settings.backbone_options, settings.width, settings.layers, self.init_generator
+        )
         self.terms = LossTerms(self)
 
     def start_epoch(self, epoch: int, generator: torch.Generator) -> None:
@@ -205,7 +215,7 @@ class LATTICE(Model):
         """u_ui and i_ui."""
         users, items, layers = self.user_table, self.item_table, self.settings.layers
         if self.settings.interactions == "symmetric":
-            return lightgcn(self.propagation, users, items, layers)
+            return self.encoder(self.propagation, users, items)
         total = last = torch.cat([users, items])
         for _ in range(layers):
             last = self.propagation @ last

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,8 +15,8 @@ from torch.nn.functional import embedding
 
 from recsys.coldstart.cold_items import ColdItems, absent
 from recsys.datasets.dataset import Modality
+from recsys.encoders.backbone import Backbone, backbone_options_setting, backbone_setting
 from recsys.encoders.content import ItemContent
-from recsys.encoders.lightgcn import lightgcn
 from recsys.encoders.linear import linear
 from recsys.encoders.modality_graphs import ModalityGraphs, ViewAttention, join_views, read_by_users
 from recsys.graphs.operator import SparseOperator
@@ -49,6 +49,8 @@ class MGCNSettings(Settings):
         "unit", "rows of unit length, or raw ones that are trained too, as in the published code"
     )
     modalities: list[str] = setting([], "modalities to read; empty: all of them")
+    backbone: str = backbone_setting()
+    backbone_options: dict[str, Any] = backbone_options_setting()
     objectives: ObjectiveSettings = objectives_setting()
 
 
@@ -125,6 +127,9 @@ class MGCN(Model):
         self.register_buffer("absent", absent(self.modalities), persistent=False)
         self._layers()
         self.cold = ColdItems(data, self.modalities, settings.k - 1)
+        self.encoder = Backbone(
+            settings.backbone, settings.backbone_options, settings.width, settings.layers, self.init_generator
+        )
         contrast = Term(
             objective="infonce",
             views=["fused", "behaviour"],
@@ -147,7 +152,7 @@ class MGCN(Model):
 
     def _views(self) -> tuple[Views, Views]:
         """Users' and items' views; those of cold items are zero."""
-        users, items = lightgcn(self.propagation, self.user_table, self.item_table, self.settings.layers)
+        users, items = self.encoder(self.propagation, self.user_table, self.item_table)
         modal = self._purified(embedding(self.graphs.warm, self.item_table), self.content)
         modal = self.graphs(modal, self.settings.item_layers)
         return Views(users, read_by_users(self.propagation, modal)), Views(items, modal, self.absent)

@@ -10,15 +10,16 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from recsys.coldstart.cold_items import ColdItems
 from recsys.coldstart.neighbours import nearest
 from recsys.datasets.dataset import Modality
+from recsys.encoders.backbone import Backbone, backbone_options_setting, backbone_setting
 from recsys.encoders.hypergraph import hypergraph
-from recsys.encoders.lightgcn import lightgcn
-from recsys.encoders.ngcf import NGCF
+from recsys.encoders.pyg import PYG, PygConvolutions, PygHypergraph
+from recsys.errors import UserError
 from recsys.graphs.hypergraph import join_hyperedges, propagation, user_hypergraph
 from recsys.graphs.knn import neighbour_graph
 from recsys.graphs.normalise import inverse_power
@@ -36,7 +37,12 @@ from recsys.settings import Settings, setting
 
 class MMHCLSettings(Settings):
     width: int = setting(64, "width of the vectors", low=1, high=4096, search=[64, 96, 128])
-    backbone: Literal["lightgcn", "ngcf", "mf"] = setting("lightgcn", "encoder of the interactions")
+    backbone: str = backbone_setting()
+    backbone_options: dict[str, Any] = backbone_options_setting()
+    hypergraph: str = setting(
+        "products", "propagation over the hypergraphs: products with H H^T, or pyg:HypergraphConv"
+    )
+    hypergraph_options: dict[str, Any] = setting({}, "arguments of a pyg hypergraph's convolution")
     layers: int = setting(2, "propagations over the bipartite graph", low=0, high=10, search=(1, 4))
     user_layers: int = setting(3, "propagations over the user hypergraph", low=1, high=10, search=(1, 4))
     item_layers: int = setting(2, "propagations over the item hypergraph", low=1, high=10, search=(1, 4))
@@ -117,9 +123,10 @@ class MMHCL(Model):
         self.add_id_tables(settings.width)
         self.table("user_second", data.n_users, settings.width)
         self.table("item_second", data.n_items, settings.width)
-        self.ngcf = None
-        if settings.backbone == "ngcf":
-            self.ngcf = NGCF(settings.width, settings.layers, self.init_generator, "mean", drop=0.1)
+        self.encoder = Backbone(
+            settings.backbone, settings.backbone_options, settings.width, settings.layers, self.init_generator
+        )
+        self._build_convolutions()
         self.register_buffer(
             "warm_users", torch.from_numpy(np.flatnonzero(data.warm_users)), persistent=False
         )
@@ -154,6 +161,25 @@ class MMHCL(Model):
         degree = self.incidence @ (self.incidence.T @ np.ones(data.n_items))
         self.half_degree = inverse_power(degree, 0.5).astype(np.float32)[:, None]
 
+    def _build_convolutions(self) -> None:
+        """Convolutions in place of the products with H H^T, of users' and of items' hypergraph; none by default."""
+        settings, self.convolved = self.settings, nn.ModuleList()
+        if settings.hypergraph == "products":
+            return
+        if not settings.hypergraph.startswith(PYG):
+            raise UserError(
+                f"hypergraph is '{settings.hypergraph}'; expected products, or pyg:HypergraphConv"
+            )
+        graphs = (
+            (user_hypergraph(self.data.interactions), settings.user_layers),
+            (self.incidence, settings.item_layers),
+        )
+        how = settings.hypergraph, settings.hypergraph_options, settings.width
+        for incidence, layers in graphs:
+            self.convolved.append(
+                PygHypergraph(incidence, PygConvolutions(*how, layers, self.init_generator, hypergraph=True))
+            )
+
     def _memberships(self, features: Mapping[str, Modality]) -> sp.csr_matrix:
         """(n, M n_items) binary: column (m, j) holds the items with warm item j among their k nearest."""
         parts = []
@@ -164,15 +190,17 @@ class MMHCL(Model):
 
     def _propagate(self) -> State:
         settings = self.settings
-        if settings.backbone == "lightgcn":
-            users, items = lightgcn(self.backbone, self.user_table, self.item_table, settings.layers)
-        elif self.ngcf is not None:
-            users, items = self.ngcf(self.backbone, self.user_table, self.item_table)
+        users, items = self.encoder(self.backbone, self.user_table, self.item_table)
+        if self.convolved:
+            second_users, second_items = (
+                self.convolved[0](self.user_second),
+                self.convolved[1](self.item_second),
+            )
+            before = second_items
         else:
-            users, items = self.user_table, self.item_table
-        second_users = hypergraph(self.user_graph, self.user_second, settings.user_layers)
-        before = hypergraph(self.item_graph, self.item_second, settings.item_layers - 1)
-        second_items = self.item_graph @ before
+            second_users = hypergraph(self.user_graph, self.user_second, settings.user_layers)
+            before = hypergraph(self.item_graph, self.item_second, settings.item_layers - 1)
+            second_items = self.item_graph @ before
         fused = users + normalize(second_users, dim=1), items + normalize(second_items, dim=1)
         return State(*fused, users, items, second_users, second_items, before)
 
@@ -218,8 +246,12 @@ class MMHCL(Model):
     ) -> Tensor:
         """(n, d): the neighbours' mean i_ui, and the last propagation of E_ii through the hyperedges joined.
 
-        The item's own degree scales E_ii as a whole and vanishes in norm(E_ii).
+        The item's own degree scales E_ii as a whole and vanishes in norm(E_ii). Where convolutions propagate, its E_ii
+        is the neighbours' mean.
         """
+        if self.convolved:
+            second = self.cold.average(neighbours, state.second_items)
+            return self.cold.average(neighbours, state.first_items) + normalize(second, dim=1)
         known = content is self.cold.features
         memberships = self._cold_memberships if known else self._memberships(content)
         edges = self.incidence.T @ (self.half_degree * state.before.detach().cpu().numpy())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,8 +15,8 @@ from torch.nn.functional import embedding
 
 from recsys.coldstart.cold_items import ColdItems, absent
 from recsys.datasets.dataset import Modality
+from recsys.encoders.backbone import Backbone, backbone_options_setting, backbone_setting
 from recsys.encoders.content import ItemContent
-from recsys.encoders.lightgcn import lightgcn
 from recsys.encoders.modality_graphs import ModalityGraphs, ViewAttention, join_views, read_by_users
 from recsys.encoders.perturbation import perturb
 from recsys.graphs.cache import cached
@@ -54,6 +54,8 @@ class SIGESettings(Settings):
         1e-4, "weight of the L2 penalty on a batch's vectors", low=0, search=(1e-6, 1e-1), log=True
     )
     modalities: list[str] = setting([], "modalities to read; empty: all of them")
+    backbone: str = backbone_setting()
+    backbone_options: dict[str, Any] = backbone_options_setting()
     objectives: ObjectiveSettings = objectives_setting()
 
 
@@ -117,6 +119,9 @@ class SIGE(Model):
         self.register_buffer("absent", absent(self.modalities), persistent=False)
         self.cold = ColdItems(data, self.modalities, settings.k - 1)
         self.noise = torch.Generator().manual_seed(seed)
+        self.encoder = Backbone(
+            settings.backbone, settings.backbone_options, settings.width, settings.layers, self.init_generator
+        )
         self.terms = LossTerms(self, self._own_terms())
 
     def _own_terms(self) -> dict[str, Term]:
@@ -147,7 +152,7 @@ class SIGE(Model):
 
     def _parts(self) -> tuple[Parts, Parts]:
         """Users' and items' parts; those of cold items are zero."""
-        users, items = lightgcn(self.propagation, self.user_table, self.item_table, self.settings.layers)
+        users, items = self.encoder(self.propagation, self.user_table, self.item_table)
         semantics = self._gated(embedding(self.graphs.warm, self.item_table), self.content)
         semantics = self.graphs(semantics, self.settings.item_layers)
         of_users = read_by_users(self.propagation, semantics)
