@@ -20,7 +20,8 @@ from recsys.datasets.frames import to_pandas
 from recsys.errors import UserError, nearest
 from recsys.runs.artifacts import DATA_FOLDER, USERS_FILE, make_folder, own_card, read_metrics
 from recsys.runs.config import RunConfig, save_config
-from recsys.runs.export import export_vectors
+from recsys.runs.export import export_as
+from recsys.runs.graphs import graph_arrays, pyg_graph
 from recsys.runs.new_data import new_items_of_frame, new_users_of
 from recsys.runs.recommend import Recipients, catalogue_users, new_users, recommend_to, top_k
 from recsys.runs.refit import refit_config
@@ -202,13 +203,39 @@ class TrainedRun:
         users, items = self.model.embed(self._run.data.query_users(self._run.support("test")))
         return users.detach().float().cpu().numpy(), items.detach().float().cpu().numpy()
 
-    def export(self, folder: str | Path) -> None:
+    def export(self, folder: str | Path, form: str = "vectors") -> None:
         """Write the users' and items' vectors as plain files, for whatever serves them; as `recsys export`.
+
+        Args:
+            form: "pyg" writes the training graphs instead, which `recsys.runs.graphs.load_graph` reads.
 
         Raises:
             UserError: the model's scores are no inner products, or the folder cannot be written.
         """
-        export_vectors(self._run, Path(folder))
+        export_as(self._run, Path(folder), form)
+
+    def graph(self, form: str = "pyg", kind: str = "interactions", k: int = 5) -> Any:
+        """What training knew as a graph of torch-geometric, held-out interactions left out.
+
+        Args:
+            form: "pyg", the one there is.
+            kind: "interactions": a HeteroData of users and items, with the items' features; "users" or "items": a
+                HyperGraphData, users joined by an item, or items joined by the neighbours of an item in a modality.
+            k: neighbours that an item's hyperedge is made of, the item included.
+
+        Raises:
+            UserError: another form or kind, or torch-geometric is not installed.
+
+        Example:
+            >>> import recsys
+            >>> run = recsys.train("pop", recsys.toy_data())
+            >>> graph = run.graph("pyg")
+            >>> graph.node_types, graph["user", "takes", "item"].edge_index.shape[0]
+            (['user', 'item'], 2)
+        """
+        if form != "pyg":
+            raise UserError(f"there is no graph as '{form}'; known: pyg")
+        return pyg_graph(*graph_arrays(self._run, k), kind)
 
     def refit(self, folder: str | Path | None = None) -> TrainedRun:
         """The model trained again for use, on all interactions: same settings and seed, for as many epochs as were

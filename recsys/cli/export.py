@@ -1,4 +1,4 @@
-"""`recsys export`: a trained run's vectors as plain files."""
+"""`recsys export`: a trained run's vectors, or its graphs, as plain files."""
 
 from __future__ import annotations
 
@@ -16,11 +16,16 @@ def export(
         Path | None, typer.Option(help="Folder to write; by default export/ in the run's folder.")
     ] = None,
     data_root: DataRoot = None,
+    form: Annotated[
+        str,
+        typer.Option("--as", help="vectors: of users and items; pyg: training graphs, for torch-geometric."),
+    ] = "vectors",
 ) -> None:
-    """Write the vectors of users and items, whose inner products are the scores, as npy files with their ids."""
-    from recsys.runs.export import export_vectors
+    """Write the vectors of users and items, whose inner products are the scores, as npy files with their ids; or the
+    graphs that the run was trained on."""
+    from recsys.runs.export import export_as
     from recsys.runs.run import load_run
 
     folder = output or run / "export"
-    export_vectors(load_run(run, str(data_root) if data_root else None), folder)
+    export_as(load_run(run, str(data_root) if data_root else None), folder, form)
     console().print(f"wrote {folder}", markup=False, soft_wrap=True)

@@ -7,9 +7,22 @@ from pathlib import Path
 
 import numpy as np
 
-from recsys.errors import UserError
+from recsys.errors import UserError, nearest
 from recsys.files import atomic, cannot_write, write_text
+from recsys.runs.graphs import export_graph
 from recsys.runs.run import Run
+
+
+def export_as(run: Run, folder: Path, form: str) -> None:
+    """`export_vectors` or `export_graph`, by the name of the form: vectors or pyg.
+
+    Raises:
+        UserError: another form, or what these raise.
+    """
+    forms = {"vectors": export_vectors, "pyg": export_graph}
+    if form not in forms:
+        raise UserError(f"nothing is exported as '{form}'{nearest(form, forms)}")
+    forms[form](run, folder)
 
 
 def export_vectors(run: Run, folder: Path) -> None:
