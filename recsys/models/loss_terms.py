@@ -86,6 +86,10 @@ class LossTerms(nn.Module):
         model: the `Model`, built but for this: the weights that it starts from are the same with and without it.
         own: the published terms by name.
 
+    Attributes:
+        labels: "users" or "items" -> (n,) int64, pseudo labels of everybody, -1 of cold ones: where they are set, each
+            step compares nodes of one label alone (`recsys.models.multistage`).
+
     Raises:
         UserError: an objective, view, term or argument that there is not, or one that does not fit.
     """
@@ -98,6 +102,7 @@ class LossTerms(nn.Module):
         self.offered = offered_views(model)
         self.modalities = model.data.modalities
         self.objectives: dict[str, ViewObjective] = {}
+        self.labels: dict[str, Tensor] = {}
         every = self._all_terms(own)
         self.terms = {name: term for name, term in every.items() if term.weight}
         for name, term in self.terms.items():
@@ -230,32 +235,43 @@ class LossTerms(nn.Module):
             predict=self.predictors[self.predicted.index(name)] if name in self.predicted else None,
         )
 
-    def of_batch(
-        self,
-        batch: Batch,
-        users: Mapping[str, Tensor],
-        items: Mapping[str, Tensor],
-    ) -> dict[str, Tensor]:
-        """`forward` over a batch's distinct users, its distinct positives, and its pairs.
+    def rows(self, side: str, ids: Tensor) -> Tensor:
+        """The numbers of the users or items that a step compares: `ids`, unless `labels` are set; then as many, at
+        most, of one label, which is drawn in proportion to its members."""
+        labels = self.labels.get(side)
+        if labels is None:
+            return ids
+        known = (labels >= 0).nonzero().squeeze(1)
+        label = labels[known[torch.randint(len(known), ())]]
+        members = (labels == label).nonzero().squeeze(1)
+        return members[torch.randperm(len(members))[: len(ids)]].sort().values.to(ids.device)
+
+    def batch_views(
+        self, batch: Batch, users: Mapping[str, Tensor], items: Mapping[str, Tensor]
+    ) -> dict[str, NodeViews]:
+        """The views of a batch's distinct users, of its distinct positives, and of its pairs.
 
         Args:
             users, items: name -> (n_users, d) and (n_items, d), the views of everybody.
         """
-        return self(batch_views(batch, users, items, self.usual[0])) if len(self) else {}
+        usual = self.usual[0]
+        user_ids, item_ids = (
+            self.rows("users", batch.users.unique()),
+            self.rows("items", batch.positives.unique()),
+        )
+        return {
+            "users": NodeViews(rows_of(user_ids, users), ids=user_ids),
+            "items": NodeViews(rows_of(item_ids, items), ids=item_ids),
+            "pairs": pair_views(
+                lambda: embedding(batch.users, users[usual]), lambda: embedding(batch.positives, items[usual])
+            ),
+        }
 
-
-def batch_views(
-    batch: Batch, users: Mapping[str, Tensor], items: Mapping[str, Tensor], usual: str
-) -> dict[str, NodeViews]:
-    """The views of a batch's distinct users, its distinct positives and its pairs; see `LossTerms.of_batch`."""
-    user_ids, item_ids = batch.users.unique(), batch.positives.unique()
-    return {
-        "users": NodeViews(rows_of(user_ids, users), ids=user_ids),
-        "items": NodeViews(rows_of(item_ids, items), ids=item_ids),
-        "pairs": pair_views(
-            lambda: embedding(batch.users, users[usual]), lambda: embedding(batch.positives, items[usual])
-        ),
-    }
+    def of_batch(
+        self, batch: Batch, users: Mapping[str, Tensor], items: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """`forward` over what `batch_views` gives."""
+        return self(self.batch_views(batch, users, items)) if len(self) else {}
 
 
 def add_content(nodes: NodeViews, content: ItemContent, layers: Iterable[nn.Module]) -> None:

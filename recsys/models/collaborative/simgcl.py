@@ -13,7 +13,7 @@ from recsys.graphs.operator import SparseOperator
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model, Vectors, triple_scores, triples
-from recsys.models.loss_terms import LossTerms, batch_views
+from recsys.models.loss_terms import LossTerms
 from recsys.objectives.l2 import l2
 from recsys.objectives.ranking.bpr import bpr
 from recsys.objectives.terms import ObjectiveSettings, Term, objectives_setting
@@ -102,7 +102,7 @@ class SimGCL(Model):
         vectors, noisy = self.forward(), cache(lambda copy: self._propagate(noisy=True))
         users = {"behaviour": vectors.users, "identity": self.user_table}
         items = {"behaviour": vectors.items, "identity": self.item_table}
-        views = batch_views(batch, users, items, "behaviour")
+        views = self.terms.batch_views(batch, users, items)
         views["users"].perturbed = lambda copy: embedding(views["users"].ids, noisy(copy).users)
         views["items"].perturbed = lambda copy: embedding(views["items"].ids, noisy(copy).items)
         return {

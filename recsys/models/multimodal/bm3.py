@@ -20,7 +20,7 @@ from recsys.inputs.content import choose
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model, Published, Vectors
-from recsys.models.loss_terms import MODALITY, LossTerms, add_content, batch_views
+from recsys.models.loss_terms import MODALITY, LossTerms, add_content
 from recsys.objectives.terms import ObjectiveSettings, objectives_setting
 from recsys.settings import Settings, setting
 
@@ -129,7 +129,7 @@ class BM3(Model):
 
     def _compared(self, batch: Batch, users: Tensor, items: Tensor) -> dict[str, Tensor]:
         of_users = {"behaviour": users, "identity": self.user_table}
-        views = batch_views(batch, of_users, {"behaviour": items, "identity": self.item_table}, "behaviour")
+        views = self.terms.batch_views(batch, of_users, {"behaviour": items, "identity": self.item_table})
         add_content(views["items"], self.content, self.project)
         return self.terms(views)
 

@@ -181,8 +181,14 @@ class CM3(Model):
         users, user_places, user_counts = batch.users.unique(return_inverse=True, return_counts=True)
         negatives, item_counts = self.place[batch.negatives.flatten()].unique(return_counts=True)
         of_users = self._views(state.users, state.users, users)
+        vectors_of_batch = partial(of_users.view, "vector")
+        of_users.counts = user_counts
+        if "users" in self.terms.labels:
+            of_users = self._views(state.users, state.users, self.terms.rows("users", users))
+        if "items" in self.terms.labels:
+            negatives, item_counts = self.place[self.terms.rows("items", self.warm[negatives])], None
         of_items = self._views(state.items, state.own, negatives)
-        of_users.counts, of_items.counts = user_counts, item_counts
+        of_items.counts = item_counts
         brought = state.propagated - state.own
         of_items.views |= {
             "fused": lambda: embedding(negatives, state.fused),
@@ -190,7 +196,7 @@ class CM3(Model):
         }
         of_items.present |= dict(zip(self.modalities, (~self.content.absent[negatives]).T, strict=True))
         pairs = pair_views(
-            lambda: embedding(user_places, of_users.view("vector")),
+            lambda: embedding(user_places, vectors_of_batch()),
             lambda: embedding(self.place[batch.positives], state.items),
         )
         return self.terms({"users": of_users, "items": of_items, "pairs": pairs})

@@ -21,7 +21,7 @@ from recsys.inputs.content import choose, shares
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model, Published, Vectors, triple_scores, triples
-from recsys.models.loss_terms import MODALITY, LossTerms, add_content, batch_views
+from recsys.models.loss_terms import MODALITY, LossTerms, add_content
 from recsys.objectives.ranking.bpr import bpr
 from recsys.objectives.terms import ObjectiveSettings, objectives_setting
 from recsys.settings import Settings, setting
@@ -131,7 +131,7 @@ class FREEDOM(Model):
     def _compared(self, batch: Batch, users: Tensor, items: Tensor, similar: Tensor) -> dict[str, Tensor]:
         of_users = {"behaviour": users, "identity": self.user_table}
         of_items = {"behaviour": items, "identity": self.item_table, "semantic": similar}
-        views = batch_views(batch, of_users, of_items | {"fused": items + similar}, "behaviour")
+        views = self.terms.batch_views(batch, of_users, of_items | {"fused": items + similar})
         add_content(views["items"], self.content, self.projections)
         return self.terms(views)
 

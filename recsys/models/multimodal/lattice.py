@@ -29,7 +29,7 @@ from recsys.inputs.content import choose, unit_rows
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model, Published, Vectors, triple_scores, triples
-from recsys.models.loss_terms import MODALITY, LossTerms, batch_views
+from recsys.models.loss_terms import MODALITY, LossTerms
 from recsys.objectives.l2 import l2
 from recsys.objectives.ranking.bpr import bpr
 from recsys.objectives.terms import ObjectiveSettings, objectives_setting
@@ -243,8 +243,8 @@ class LATTICE(Model):
             "semantic": latent,
             "fused": items + latent,
         }
-        views = batch_views(batch, of_users, of_items | self.modality_vectors(), "behaviour")
-        ids = batch.positives.unique()
+        views = self.terms.batch_views(batch, of_users, of_items | self.modality_vectors())
+        ids = views["items"].ids
         views["items"].present |= dict(zip(self.modalities, (~self.absent[ids]).T, strict=True))
         return self.terms(views)
 

@@ -187,8 +187,8 @@ class MGCN(Model):
             negatives.view(*batch.negatives.shape, -1),
         )
         views = {
-            "users": self._offered(users, user_side, batch.users),
-            "items": self._offered(items, item_side, batch.positives),
+            "users": self._offered("users", user_views, users, user_side, batch.users),
+            "items": self._offered("items", item_views, items, item_side, batch.positives),
             "pairs": pair_views(lambda: rows[0], lambda: rows[1]),
         }
         return {
@@ -197,8 +197,11 @@ class MGCN(Model):
             "l2": self.settings.reg * l2(*rows),
         }
 
-    def _offered(self, views: Views, side: Tensor, ids: Tensor) -> NodeViews:
-        """What terms of the loss may compare of a batch's rows."""
+    def _offered(self, noun: str, every: Views, views: Views, side: Tensor, ids: Tensor) -> NodeViews:
+        """What terms of the loss may compare: of a batch's rows, whose views are fused already, or of others."""
+        if (rows := self.terms.rows(noun, ids)) is not ids:
+            ids, views = rows, every.rows(rows)
+            side = self._side(views)
         modal = dict(zip(self.modalities, views.modal, strict=True))
         held = {} if views.absent is None else dict(zip(self.modalities, (~views.absent).T, strict=True))
         return NodeViews({"behaviour": views.behaviour, "fused": side, **modal}, ids=ids, present=held)

@@ -211,14 +211,14 @@ class MMHCL(Model):
         users = {"behaviour": state.first_users, "hypergraph": state.second_users, "fused": state.users}
         items = {"behaviour": state.first_items, "hypergraph": state.second_items, "fused": state.items}
         views = {
-            "users": self._views(users, self.warm_users),
-            "items": self._views(items, self.warm_items),
+            "users": self._views(users, self.terms.rows("users", self.warm_users)),
+            "items": self._views(items, self.terms.rows("items", self.warm_items)),
             "pairs": pair_views(lambda: rows[0], lambda: rows[1]),
         }
         return terms | self.terms(views)
 
     def _views(self, views: Mapping[str, Tensor], warm: Tensor) -> NodeViews:
-        """The warm nodes' views, and the nodes drawn in this step."""
+        """The views of the nodes numbered `warm`, and those drawn among them in this step."""
         count, every = self.settings.anchors, len(views["fused"])
 
         def drawn() -> Tensor | None:

@@ -173,8 +173,8 @@ class SIGE(Model):
         users, items = self._parts()
         rows = triples(users.behaviour + users.fused, items.behaviour + items.fused, batch)
         views = {
-            "users": self._views(users, batch.users.unique(), None),
-            "items": self._views(items, batch.positives.unique(), self.absent),
+            "users": self._views(users, self.terms.rows("users", batch.users.unique()), None),
+            "items": self._views(items, self.terms.rows("items", batch.positives.unique()), self.absent),
             "pairs": pair_views(lambda: rows[0], lambda: rows[1]),
         }
         return {

@@ -15,7 +15,7 @@ from recsys.inputs.content import choose
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model, Vectors, triple_scores, triples
-from recsys.models.loss_terms import MODALITY, LossTerms, batch_views
+from recsys.models.loss_terms import MODALITY, LossTerms
 from recsys.objectives.l2 import l2
 from recsys.objectives.ranking.bpr import bpr
 from recsys.objectives.terms import ObjectiveSettings, objectives_setting
@@ -90,8 +90,8 @@ class VBPR(Model):
     def _compared(self, batch: Batch) -> dict[str, Tensor]:
         behaviour, content = self.user_table.chunk(2, 1)
         items = {"behaviour": self.item_table} | self.modality_vectors()
-        views = batch_views(batch, {"behaviour": behaviour, "content": content}, items, "behaviour")
-        ids = batch.positives.unique()
+        views = self.terms.batch_views(batch, {"behaviour": behaviour, "content": content}, items)
+        ids = views["items"].ids
         absent = self.content.absent[ids]
         views["items"].present |= dict(zip(self.modalities, (~absent).T, strict=True))
         return self.terms(views)
