@@ -33,6 +33,7 @@ MODELS = Registry(
         "bm3": "recsys.models.multimodal.bm3:BM3",
         "mgcn": "recsys.models.multimodal.mgcn:MGCN",
         "sige": "recsys.models.multimodal.sige:SIGE",
+        "multistage": "recsys.models.multistage:Multistage",
         "confluence": "recsys.models.confluence:Confluence",
         "dropoutnet": "recsys.models.cold_start.dropoutnet:DropoutNet",
         "clcrec": "recsys.models.cold_start.clcrec:CLCRec",

@@ -106,7 +106,7 @@ class Model(nn.Module):
     trains_in_shares: bool = False
     idle_parameters: ClassVar[bool] = False
     calibrated: ClassVar[tuple[str, ...]] = ()
-    whole_graph: ClassVar[bool] = False
+    whole_graph: bool = False
     views: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     usual_views: ClassVar[tuple[str, ...]] = ("behaviour", "perturbed")
     view_widths: Mapping[str, int] = {}
