@@ -19,6 +19,7 @@ from recsys.encoders.backbone import Backbone, backbone_options_setting, backbon
 from recsys.encoders.beta import symmetric_beta
 from recsys.encoders.bezier import bezier
 from recsys.encoders.content import ItemContent
+from recsys.encoders.fusion import Fusion, fusion_setting, make_fusion
 from recsys.encoders.linear import linear
 from recsys.encoders.modality_weights import weigh_blocks
 from recsys.encoders.sphere import unit
@@ -49,6 +50,7 @@ class CM3Settings(Settings):
     features: Literal["unit", "raw"] = setting(
         "unit", "rows of unit length, or as they come, as in the published code"
     )
+    fusion: Fusion = fusion_setting("bezier")
     modalities: list[str] = setting([], "modalities to read, in the fusion's order; empty: all of them")
     backbone: str = backbone_setting()
     backbone_options: dict[str, Any] = backbone_options_setting()
@@ -143,6 +145,7 @@ class CM3(Model):
         self.hidden = self.content.layers(4 * width, generator)
         self.output = nn.ModuleList(linear(4 * width, width, generator, bias=False) for _ in self.modalities)
         self.points = self.content.layers(width, generator)
+        self.fuse = make_fusion(self.settings.fusion, len(self.modalities), width, generator)
 
     def _scoring_s(self) -> Tensor | float:
         """(n_warm,), or one number for all."""
@@ -155,7 +158,11 @@ class CM3(Model):
         """(n, (M+1) d) the channels side by side and (n, d) f of n items; what an item lacks is zero."""
         hidden = content.project(self.hidden)
         channels = [unit(out(leaky_relu(rows))) for rows, out in zip(hidden, self.output, strict=True)]
-        fused = bezier(torch.stack(content.project(self.points)), s)  # zero rows are absent points
+        points = content.project(self.points)
+        if self.settings.fusion == "bezier":
+            fused = bezier(torch.stack(points), s)  # zero rows are absent points
+        else:
+            fused = unit(self.fuse([unit(rows) for rows in points], content.absent))
         return torch.cat([*channels, fused], dim=1), fused
 
     def _propagate(self, s: Tensor | float) -> State:

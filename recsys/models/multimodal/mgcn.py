@@ -17,8 +17,9 @@ from recsys.coldstart.cold_items import ColdItems, absent
 from recsys.datasets.dataset import Modality
 from recsys.encoders.backbone import Backbone, backbone_options_setting, backbone_setting
 from recsys.encoders.content import ItemContent
+from recsys.encoders.fusion import Fusion, fusion_setting, make_fusion
 from recsys.encoders.linear import linear
-from recsys.encoders.modality_graphs import ModalityGraphs, ViewAttention, join_views, read_by_users
+from recsys.encoders.modality_graphs import ModalityGraphs, join_views, read_by_users
 from recsys.graphs.operator import SparseOperator
 from recsys.inputs.content import choose
 from recsys.inputs.sampler import Batch
@@ -48,6 +49,7 @@ class MGCNSettings(Settings):
     features: Literal["unit", "trained"] = setting(
         "unit", "rows of unit length, or raw ones that are trained too, as in the published code"
     )
+    fusion: Fusion = fusion_setting("attention")
     modalities: list[str] = setting([], "modalities to read; empty: all of them")
     backbone: str = backbone_setting()
     backbone_options: dict[str, Any] = backbone_options_setting()
@@ -144,7 +146,7 @@ class MGCN(Model):
         self.project = self.content.layers(width, generator)
         self.purify = nn.ModuleList(linear(width, width, generator) for _ in self.modalities)
         self.prefer = nn.ModuleList(linear(width, width, generator) for _ in self.modalities)
-        self.fuse = ViewAttention(width, generator)
+        self.fuse = make_fusion(self.settings.fusion, len(self.modalities), width, generator)
 
     def _purified(self, identity: Tensor, content: ItemContent) -> list[Tensor]:
         projected = zip(content.project(self.project), self.purify, strict=True)

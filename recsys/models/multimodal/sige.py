@@ -17,7 +17,8 @@ from recsys.coldstart.cold_items import ColdItems, absent
 from recsys.datasets.dataset import Modality
 from recsys.encoders.backbone import Backbone, backbone_options_setting, backbone_setting
 from recsys.encoders.content import ItemContent
-from recsys.encoders.modality_graphs import ModalityGraphs, ViewAttention, join_views, read_by_users
+from recsys.encoders.fusion import Fusion, fusion_setting, make_fusion
+from recsys.encoders.modality_graphs import ModalityGraphs, join_views, read_by_users
 from recsys.encoders.perturbation import perturb
 from recsys.graphs.cache import cached
 from recsys.graphs.cooccurrence import cooccurrence_graph, infuse
@@ -53,6 +54,7 @@ class SIGESettings(Settings):
     reg: float = setting(
         1e-4, "weight of the L2 penalty on a batch's vectors", low=0, search=(1e-6, 1e-1), log=True
     )
+    fusion: Fusion = fusion_setting("attention")
     modalities: list[str] = setting([], "modalities to read; empty: all of them")
     backbone: str = backbone_setting()
     backbone_options: dict[str, Any] = backbone_options_setting()
@@ -115,7 +117,7 @@ class SIGE(Model):
         self.graphs = ModalityGraphs(self._enhanced_graphs(), warm)
         self.content = ItemContent(self.modalities, warm)
         self.project = self.content.layers(settings.width, self.init_generator)
-        self.fuse = ViewAttention(settings.width, self.init_generator)
+        self.fuse = make_fusion(settings.fusion, len(self.modalities), settings.width, self.init_generator)
         self.register_buffer("absent", absent(self.modalities), persistent=False)
         self.cold = ColdItems(data, self.modalities, settings.k - 1)
         self.noise = torch.Generator().manual_seed(seed)
