@@ -3,8 +3,8 @@
 `python -m recsys.experiments.benchmarks.objectives [NAME ...]` computes each objective over 4,096 items x 4 views x 64,
 value and gradient, called as a term of a loss calls it, and the same products bare: of each Gram matrix that the
 objective sums over one product for the value, and for the gradient one for each side; of a symmetric one half of each.
-It prints seconds, their ratio (the bar is 3), and the peak memory that the objective adds, each measured in a process
-of its own. Exit status 1 where one is above the bar. An objective without a Gram matrix has no ratio.
+It prints CPU time on one thread, which other work on the machine lengthens least, the ratio (the bar is 3), and the
+peak memory that the objective adds, each measured in a process of its own. Exit status 1 where one is above the bar. An objective without a Gram matrix has no ratio.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def seconds(call: Callable[[], object], repeats: int) -> float:
     call()
     times = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = time.process_time()
         call()
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return min(times)
 
 
@@ -70,6 +70,7 @@ def products(x: torch.Tensor, y: torch.Tensor, symmetric: bool, block: int = 512
 
 def measure(name: str, items: int, views: int, width: int, repeats: int) -> None:
     """Print one objective's line."""
+    torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
     rows = [torch.randn(items, width, generator=generator).requires_grad_() for _ in range(views)]
     objective = ViewObjective(name, {})

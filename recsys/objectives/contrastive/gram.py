@@ -75,12 +75,15 @@ def _value_and_gradients(
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """The loss and its gradients, of anchors (n, d), others (M, n, d), adj(C) (n, M, M) and det(C) (n,).
 
-    V^2 = det C_j - sum_m b_m y_m + eps with b_m = a_i . x_mj and y_m = a_i . z_mj, z_mj = sum_l adj_ml x_lj. With W the
-    loss' gradient to the sum, that of a_i is 2 sum_m (W * b_m) z_m, and all others follow from H_m = (W * b_m)^T a.
+    V^2 = det C_j - b^T adj(C_j) b + eps with b_m = a_i . x_mj; with adj = R R^T the form is sum_m (a_i . w_mj)^2,
+    w_mj = sum_l R_lm x_lj. With W the loss' gradient to the form, that of a_i is 2 sum_m (W * b_m) z_m, z_mj =
+    sum_l adj_ml x_lj, and all others follow from H_m = (W * b_m)^T a.
     All volumes are kept, since no column's softmax is known before the last block: memory is O(n^2).
     """
     count, n = len(others), len(anchor)
     turned = torch.einsum("nml,lnd->mnd", adjugate, others)
+    values, axes = torch.linalg.eigh(adjugate)
+    roots = torch.einsum("nlm,lnd->mnd", axes * values.clamp_min(0).sqrt().unsqueeze(1), others)
     size = min(block_rows((count + 2) * n, anchor.device, block), n)
     volume, sums, column_sums = anchor.new_empty(n, n), anchor.new_empty(n), anchor.new_zeros(n)
     first, second = anchor.new_empty(size, n), anchor.new_empty(size, n)
@@ -89,9 +92,9 @@ def _value_and_gradients(
     for part in parts:
         height = part.stop - part.start
         squared = volume[part].copy_(determinant.expand(height, n))
-        for vectors, turns in zip(others, turned, strict=True):
-            to_anchor = torch.mm(anchor[part], vectors.t(), out=first[:height])
-            squared.addcmul_(to_anchor, torch.mm(anchor[part], turns.t(), out=second[:height]), value=-1)
+        for turns in roots:
+            inner = torch.mm(anchor[part], turns.t(), out=first[:height])
+            squared.addcmul_(inner, inner, value=-1)
         # Rounding can leave a dependent set slightly below zero.
         squared.clamp_min_(0).add_(eps).sqrt_()
         kernel = torch.mul(squared, -scale * LOG2E, out=first[:height]).exp2_()
