@@ -4,7 +4,8 @@
 value and gradient, called as a term of a loss calls it, and the same products bare: of each Gram matrix that the
 objective sums over one product for the value, and for the gradient one for each side; of a symmetric one half of each.
 It prints CPU time on one thread, which other work on the machine lengthens least, the ratio (the bar is 3), and the
-peak memory that the objective adds, each measured in a process of its own. Exit status 1 where one is above the bar. An objective without a Gram matrix has no ratio.
+peak memory that the objective adds, each measured in a process of its own. Exit status 1 where one is above the bar. An
+objective without a Gram matrix has no ratio.
 """
 
 from __future__ import annotations

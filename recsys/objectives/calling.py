@@ -79,19 +79,14 @@ class ViewObjective:
     def __init__(self, name: str, arguments: Mapping[str, Any]):
         self.name, self.arguments = name, dict(arguments)
         self.function: Callable[..., Tensor] = OBJECTIVES.get(name)
-        parameters = inspect.signature(self.function).parameters
-        leading = tuple(
-            p.name
-            for p in parameters.values()
-            if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty
-        )
-        if leading not in FORMS:
-            takes = ", ".join(leading) or str(inspect.signature(self.function))
+        taken = leading(self.function)
+        if taken not in FORMS:
+            takes = ", ".join(taken) or str(inspect.signature(self.function))
             raise UserError(
-                f"objective '{name}' compares no views (it takes {takes}); use one of {_comparing()}"
+                f"objective '{name}' compares no views (it takes {takes}); use one of {', '.join(comparing())}"
             )
-        self.form = FORMS[leading]
-        self.accepts = set(parameters) - set(leading)
+        self.form = FORMS[taken]
+        self.accepts = set(inspect.signature(self.function).parameters) - set(taken)
         for argument in arguments:
             if argument not in self.accepts - FILLED:
                 known = sorted(self.accepts - FILLED)
@@ -173,12 +168,13 @@ class ViewObjective:
         return self.form.call(self.function, views, predict, **filled, **self.arguments)
 
 
-def _comparing() -> str:
-    names = []
-    for name in OBJECTIVES.builtin:
-        parameters = inspect.signature(OBJECTIVES.get(name)).parameters.values()
-        leading = tuple(
-            p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty
-        )
-        names += [name] if leading in FORMS else []
-    return ", ".join(sorted(names))
+def leading(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Names of the positional parameters without a default."""
+    parameters = inspect.signature(function).parameters.values()
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return tuple(p.name for p in parameters if p.kind in kinds and p.default is p.empty)
+
+
+def comparing() -> list[str]:
+    """The built-in objectives that compare views."""
+    return [name for name in sorted(OBJECTIVES.builtin) if leading(OBJECTIVES.get(name)) in FORMS]
