@@ -48,7 +48,8 @@ class NodeViews:
         anchors: Callable[[], Tensor | None] | None = None,
     ):
         self.views, self.perturbed = dict(views), perturbed
-        self.ids, self.counts, self.present = ids, counts, dict(present or {})
+        self.counts, self.present = counts, dict(present or {})
+        self.ids: Any = ids
         self._draw, self._anchors = anchors, list[Tensor | None]()
         self._copies: dict[int, Tensor] = {}
 
@@ -179,8 +180,8 @@ class LossTerms(nn.Module):
             raise UserError(f"{where}: {term.objective} compares two views or more, and was given {given}")
         for side in sides(term):
             if side not in self.offered:
-                known = ", ".join(sorted(self.offered))
-                raise UserError(f"{where}: {self.model_name} offers no views of {side}, but of {known}")
+                others = ", ".join(sorted(self.offered))
+                raise UserError(f"{where}: {self.model_name} offers no views of {side}, but of {others}")
             known = [*self.offered[side], *(self.modalities if term.nodes == "items" else ())]
             for view in term.views:
                 if view not in known:

@@ -133,12 +133,11 @@ class ViewObjective:
             counts, anchors = None if counts is None else counts[anchors], None
         filled = {"counts": counts, "anchors": anchors, "generator": generator}
         filled = {name: v for name, v in filled.items() if v is not None and name in self.accepts}
+        groups: list[tuple[int, ...]] = [tuple(range(len(views)))]
         if self.form.pairwise:
             groups = [(0, other) for other in range(1, len(views))]
         elif self.form.views == "each":
             groups = [(number,) for number in range(len(views))]
-        else:
-            groups = [tuple(range(len(views)))]
         parts = [
             self._of([views[n] for n in group], [masks[n] for n in group], filled, predict)
             for group in groups

@@ -31,7 +31,7 @@ from recsys.models.base import Model, Published, Vectors, triple_scores, triples
 from recsys.models.loss_terms import LossTerms, NodeViews, pair_views
 from recsys.objectives.l2 import l2
 from recsys.objectives.ranking.bpr import bpr
-from recsys.objectives.terms import ObjectiveSettings, Term, objectives_setting
+from recsys.objectives.terms import Nodes, ObjectiveSettings, Term, objectives_setting
 from recsys.settings import Settings, setting
 
 
@@ -135,20 +135,21 @@ class MMHCL(Model):
         )
         self.generator = torch.Generator().manual_seed(seed)
         self.cold = ColdItems(data, self.modalities, settings.neighbours)
-        arguments = {"temperature": settings.temperature, "intra": True}
-        weights = {"users": settings.user_contrast, "items": settings.item_contrast}
         self.terms = LossTerms(
             self,
             {
-                side: Term(
-                    objective="infonce",
-                    views=["fused", "hypergraph"],
-                    nodes=side,
-                    weight=weight,
-                    arguments=arguments,
-                )
-                for side, weight in weights.items()
+                "users": self._contrast("users", settings.user_contrast),
+                "items": self._contrast("items", settings.item_contrast),
             },
+        )
+
+    def _contrast(self, nodes: Nodes, weight: float) -> Term:
+        return Term(
+            objective="infonce",
+            views=["fused", "hypergraph"],
+            nodes=nodes,
+            weight=weight,
+            arguments={"temperature": self.settings.temperature, "intra": True},
         )
 
     def _build_hypergraphs(self) -> None:
@@ -226,9 +227,10 @@ class MMHCL(Model):
                 return None
             return torch.randperm(len(warm), generator=self.generator)[:count].to(warm.device)
 
-        if len(warm) < every:
-            views = {name: partial(view.index_select, 0, warm) for name, view in views.items()}
-        return NodeViews(views, ids=warm, anchors=drawn)
+        if len(warm) == every:
+            return NodeViews(views, ids=warm, anchors=drawn)
+        rows = {name: partial(view.index_select, 0, warm) for name, view in views.items()}
+        return NodeViews(rows, ids=warm, anchors=drawn)
 
     def start_epoch(self, epoch: int, generator: torch.Generator) -> None:
         self.generator = generator

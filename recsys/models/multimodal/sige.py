@@ -128,14 +128,15 @@ class SIGE(Model):
 
     def _own_terms(self) -> dict[str, Term]:
         settings = self.settings
-        how = {"nodes": "both", "arguments": {"temperature": settings.temperature}}
-        anchored = ["behaviour", *self.modalities]
+        own = {
+            "perturbed": ("infonce", ["perturbed", "perturbed"], settings.perturbed),
+            "anchored": ("anchored_infonce", ["behaviour", *self.modalities], settings.anchored),
+            "fused": ("infonce", ["behaviour", "fused"], settings.fused),
+        }
+        arguments = {"temperature": settings.temperature}
         return {
-            "perturbed": Term(
-                objective="infonce", views=["perturbed", "perturbed"], weight=settings.perturbed, **how
-            ),
-            "anchored": Term(objective="anchored_infonce", views=anchored, weight=settings.anchored, **how),
-            "fused": Term(objective="infonce", views=["behaviour", "fused"], weight=settings.fused, **how),
+            name: Term(objective=objective, views=views, nodes="both", weight=weight, arguments=arguments)
+            for name, (objective, views, weight) in own.items()
         }
 
     def _enhanced_graphs(self) -> list[sp.csr_matrix]:

@@ -56,8 +56,10 @@ def gram(
     if mask is not None:
         # A missing modality becomes a unit vector orthogonal to everything, which leaves the volume alone.
         inner = inner + torch.diag_embed((~mask).t().to(inner.dtype))
-    how = {"scale": 1 / temperature, "smoothing": label_smoothing, "eps": eps, "block": block}
-    value = fused(partial(_value_and_gradients, **how), unit, vectors, _adjugate(inner), _determinant(inner))
+    run = partial(
+        _value_and_gradients, scale=1 / temperature, smoothing=label_smoothing, eps=eps, block=block
+    )
+    value = fused(run, unit, vectors, _adjugate(inner), _determinant(inner))
     return value.to(anchor.dtype)
 
 
@@ -123,6 +125,14 @@ def _value_and_gradients(
     to_others = 2 * torch.einsum("nml,lnd->mnd", adjugate, pulled)
     to_adjugate = torch.einsum("lnd,mnd->nml", others, pulled)
     return value, (to_anchor, to_others, to_adjugate, to_determinant)
+
+
+def volumes(anchor: Tensor, others: Tensor, eps: float = 0.0) -> Tensor:
+    """(n, n) V(a_i; X_j) of unit rows anchor (n, d) and others (M, n, d), for whoever wants to see them."""
+    inner = torch.einsum("lnd,mnd->nlm", others, others)
+    to_anchor = torch.einsum("nd,mkd->mnk", anchor, others)
+    removed = torch.einsum("lnk,klm,mnk->nk", to_anchor, _adjugate(inner), to_anchor)
+    return (_determinant(inner) - removed).clamp_min(0).add(eps).sqrt()
 
 
 def _determinant(matrix: Tensor) -> Tensor:

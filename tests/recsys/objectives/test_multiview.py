@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from recsys.errors import UserError
 from recsys.objectives.alignment.negative_free import move_average, negative_free
-from recsys.objectives.contrastive.gram import gram
+from recsys.objectives.contrastive.gram import gram, volumes
 from recsys.objectives.contrastive.hard_negative import hard_negative
 from recsys.objectives.contrastive.infonce import infonce
 from recsys.objectives.contrastive.mixup import mixed_contrast, mixup
@@ -104,6 +104,14 @@ def test_gram_and_its_gradient_equal_determinants(count, masked):
         ours, theirs = (torch.autograd.grad(v, tensors, retain_graph=True) for v in (found, expected))
         for own, their in zip(ours, theirs, strict=True):
             torch.testing.assert_close(own, their, rtol=1e-7, atol=1e-10)
+
+
+def test_volumes_are_roots_of_determinants():
+    anchor, *others = units(4)
+    for i, j in itertools.product(range(N), repeat=2):
+        span = torch.stack([anchor[i], *(o[j] for o in others)])
+        expected = math.sqrt(torch.linalg.det(span @ span.t()))
+        assert volumes(anchor, torch.stack(others))[i, j].item() == pytest.approx(expected, rel=1e-9)
 
 
 def test_hard_negatives_gradient_is_that_of_the_formula():
