@@ -195,7 +195,7 @@ class CM3(Model):
         if "items" in self.terms.labels:
             negatives, item_counts = self.place[self.terms.rows("items", self.warm[negatives])], None
         of_items = self._views(state.items, state.own, negatives)
-        of_items.counts = item_counts
+        of_items.counts, of_items.ids = item_counts, self.warm[negatives]
         brought = state.propagated - state.own
         of_items.views |= {
             "fused": lambda: embedding(negatives, state.fused),
@@ -221,7 +221,8 @@ class CM3(Model):
         names = [*self.modalities, "fused"]
         views = {name: partial(lambda place: own()[:, place], place) for place, name in enumerate(names)}
         return NodeViews(
-            {"vector": lambda: embedding(rows, vectors), "behaviour": lambda: own().mean(1), **views}
+            {"vector": lambda: embedding(rows, vectors), "behaviour": lambda: own().mean(1), **views},
+            ids=rows,
         )
 
     def forward(self) -> Vectors:

@@ -106,6 +106,15 @@ def test_a_term_of_a_modality_trains_a_layer_of_its_own_and_the_model_reads_cont
     assert not any(name.startswith("terms.") for name in plain.model.state_dict())
 
 
+@pytest.mark.parametrize("name", ["mmhcl", "cm3", "sige", "mgcn", "freedom", "bm3", "lattice", "vbpr"])
+def test_a_modality_that_the_model_was_told_not_to_read_can_be_compared(name, toy):
+    extra = [{"objective": "infonce", "views": ["behaviour", "tags"]}]
+    run = prepared(name, toy, "cold-item", modalities=["image"], **{"objectives.extra": extra})
+    value = first_loss(run)["infonce_items"]
+    gradient = torch.autograd.grad(value, run.model.terms.project[0].weight)[0]
+    assert value.isfinite() and gradient.abs().sum() > 0
+
+
 def test_an_item_that_lacks_a_view_moves_nothing_of_the_term(toy):
     """Pairwise: by the rows that have both. GRAM: its modality is left out, the others stay."""
     tensors = [torch.randn(6, 4, generator=torch.Generator().manual_seed(n)) for n in range(3)]
@@ -231,7 +240,7 @@ def test_harmonised_terms_no_longer_pull_against_each_other():
         0.5505, abs=1e-4
     )
     loss = harmonised_loss(terms, gradients, [table, bias], ["a", "b"])
-    assert float(loss) == pytest.approx(float(sum(terms.values())))
+    assert loss.item() == pytest.approx(sum(terms.values()).item())
     loss.backward()
     # (1, 0) loses what it has against (-1, 1), and the other way round: (.5, .5) + (0, 1).
     assert table.grad[0].tolist() == pytest.approx([0.5, 1.5]) and table.grad[1].tolist() == [0, 0]
