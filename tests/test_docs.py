@@ -86,6 +86,36 @@ def test_commands_of_the_page_on_models_work(recsys):
         assert status == 0, err
 
 
+def test_commands_of_the_page_on_objectives_work(recsys):
+    """On the toy data set in place of ml-100k, whose modalities have other names."""
+    text = "".join(t for kind, _, t in blocks("docs/objectives.md") if kind == "sh")
+    names = {"ml-100k": "toy", "text, knowledge": "image, tags"}
+    for name, ours in names.items():
+        assert name in text
+        text = text.replace(name, ours)
+    lines = list(command_lines(text))
+    assert [arguments[0] for arguments in lines] == ["list", "show", "show"] + 9 * ["train"]
+    for number, arguments in enumerate(lines):
+        out = ["--out", f"run-{number}"] if arguments[0] == "train" else []
+        status, _, err = recsys(*arguments, *out)
+        assert status == 0, err
+
+
+def test_the_page_on_objectives_tells_how_each_is_called():
+    from recsys.objectives import OBJECTIVES
+    from recsys.objectives.calling import FORMS, leading
+
+    page = (ROOT / "docs/objectives.md").read_text(encoding="utf-8")
+    told = {}
+    for line in re.findall(r"^\| (`.*) \|.*\| (`.*) \|$", page, re.MULTILINE):
+        for parameters in re.findall(r"`([^`]+)`", line[0]):
+            told[tuple(parameters.split(", "))] = set(re.findall(r"`([^`]+)`", line[1]))
+    assert set(FORMS) <= set(told)
+    for name in OBJECTIVES.builtin:
+        form = leading(OBJECTIVES.get(name))
+        assert form not in FORMS or name in told[form], name
+
+
 def test_the_page_on_models_names_all_that_the_contract_demands(toy):
     from recsys.models.base import Model
 

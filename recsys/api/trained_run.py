@@ -22,7 +22,8 @@ from recsys.evaluation.ranking import ordered_top_k
 from recsys.inputs.new_data import new_items_of_frame, new_users_of
 from recsys.runs.artifacts import DATA_FOLDER, USERS_FILE, make_folder, own_card, read_metrics
 from recsys.runs.config import RunConfig, save_config
-from recsys.runs.export import export_vectors
+from recsys.runs.export import export_as
+from recsys.runs.graphs import graph_arrays, pyg_graph
 from recsys.runs.recommend import Recipients, catalogue_users, new_users, recommend_to, rerank_of
 from recsys.runs.refit import refit_config
 from recsys.runs.run import Run, execute, prepare
@@ -220,7 +221,8 @@ class TrainedRun:
         vectors, the best items of every user; as `recsys export`.
 
         Args:
-            formats: any of "npy", "parquet", "faiss-flat", "faiss-ivf", "faiss-hnsw", "usearch" and "onnx".
+            formats: any of "npy", "parquet", "faiss-flat", "faiss-ivf", "faiss-hnsw", "usearch" and "onnx"; "trec":
+                the lists of the test; "pyg": the training graphs, which `recsys.runs.graphs.load_graph` reads.
 
         Returns:
             Sentences on what should be known, such as that there are no vectors.
@@ -228,7 +230,7 @@ class TrainedRun:
         Raises:
             UserError: there is no such format, a package lacks, or the folder cannot be written.
         """
-        return export_vectors(self._run, Path(folder), tuple(formats))
+        return export_as(self._run, Path(folder), tuple(formats))
 
     def package(self, folder: str | Path) -> Path:
         """Write a bundle: all that the run needs to answer, without its data set; as `recsys package`.
@@ -249,6 +251,29 @@ class TrainedRun:
         from recsys.runs.package import package
 
         return package(self._run, Path(folder))
+
+    def graph(self, form: str = "pyg", kind: str = "interactions", k: int = 5) -> Any:
+        """What training knew as a graph of torch-geometric, held-out interactions left out.
+
+        Args:
+            form: "pyg", the one there is.
+            kind: "interactions": a HeteroData of users and items, with the items' features; "users" or "items": a
+                HyperGraphData, users joined by an item, or items joined by the neighbours of an item in a modality.
+            k: neighbours that an item's hyperedge is made of, the item included.
+
+        Raises:
+            UserError: another form or kind, or torch-geometric is not installed.
+
+        Example:
+            >>> import recsys
+            >>> run = recsys.train("pop", recsys.toy_data())
+            >>> graph = run.graph("pyg")
+            >>> graph.node_types, graph["user", "takes", "item"].edge_index.shape[0]
+            (['user', 'item'], 2)
+        """
+        if form != "pyg":
+            raise UserError(f"there is no graph as '{form}'; known: pyg")
+        return pyg_graph(*graph_arrays(self._run, k), kind)
 
     def refit(self, folder: str | Path | None = None) -> TrainedRun:
         """The model trained again for use, on all interactions: same settings and seed, for as many epochs as were

@@ -34,6 +34,7 @@ MODELS = Registry(
         "bm3": "recsys.models.multimodal.bm3:BM3",
         "mgcn": "recsys.models.multimodal.mgcn:MGCN",
         "sige": "recsys.models.multimodal.sige:SIGE",
+        "multistage": "recsys.models.multistage:Multistage",
         "confluence": "recsys.models.confluence:Confluence",
         "student": "recsys.models.student:Student",
         "dropoutnet": "recsys.models.cold_start.dropoutnet:DropoutNet",

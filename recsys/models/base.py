@@ -20,6 +20,7 @@ from recsys.inputs.content import without_content
 from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
+from recsys.models.loss_terms import LossTerms
 from recsys.serving.cold import Cold, Neighbours, Resembling
 from recsys.serving.parts import FoldIn, Part, Rules, gathered
 from recsys.serving.parts import Vectors as VectorPart
@@ -91,6 +92,11 @@ class Model(nn.Module):
         whole_graph: a training step costs as much as the graph or the tables, however small its batch; the training
             takes larger batches on larger data.
         calibrated: names of the buffers that `calibrate` fills.
+        views: "users", "items" or "bundles" -> names of the views that terms of the loss may compare; see
+            `recsys.models.loss_terms`.
+        usual_views: two of them, which a term compares where nobody says.
+        view_widths: widths of views that are not `settings.width` wide.
+        terms: the terms of the loss that compare views; a model that offers none has no such attribute.
     """
 
     Settings: ClassVar[type[Settings]] = Settings
@@ -105,10 +111,14 @@ class Model(nn.Module):
     serves_new_users: bool = True
     linear_in_history: bool = False
     popular_without_history: bool = False
-    trains_in_shares: ClassVar[bool] = False
+    trains_in_shares: bool = False
     idle_parameters: ClassVar[bool] = False
     calibrated: ClassVar[tuple[str, ...]] = ()
-    whole_graph: ClassVar[bool] = False
+    whole_graph: bool = False
+    views: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    usual_views: ClassVar[tuple[str, ...]] = ("behaviour", "perturbed")
+    view_widths: Mapping[str, int] = {}
+    terms: LossTerms
     user_table: Tensor  # of models that call `add_id_tables`, or make one by `table`
     item_table: Tensor
 

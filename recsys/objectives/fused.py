@@ -116,6 +116,53 @@ def log_partition(
     return sums.log().sum(dtype=torch.float64), to_rows, to_keys, sums
 
 
+def log_partitions_both_ways(
+    rows: Tensor,
+    keys: Tensor,
+    scale: float,
+    of_rows: Tensor,
+    of_keys: Tensor,
+    block: int | None = None,
+    wanted: tuple[bool, bool] = (True, True),
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """sum_i u_i log sum_j K_ij + sum_j v_j log sum_i K_ij, K_ij = exp(scale rows_i . keys_j).
+
+    K is made twice, since no column's sum is known before the last block.
+
+    Args:
+        rows, keys: (n, d) each.
+        of_rows, of_keys: u and v, (n,) each.
+        block: rows at a time.
+        wanted: whether the gradients are made.
+
+    Returns:
+        The value (float64), and its gradients to rows and keys (zeros unless wanted).
+    """
+    size = min(block_rows(len(keys), rows.device, block), max(len(rows), 1))
+    scaled = rows * (scale * LOG2E)
+    buffer = rows.new_empty(size, len(keys))
+    sums, column_sums = rows.new_empty(len(rows)), rows.new_zeros(len(keys))
+
+    def tiles() -> Iterator[tuple[slice, Tensor]]:
+        for start in range(0, len(rows), size):
+            part = slice(start, min(start + size, len(rows)))
+            yield part, torch.mm(scaled[part], keys.t(), out=buffer[: part.stop - start]).exp2_()
+
+    for part, tile in tiles():
+        torch.sum(tile, 1, out=sums[part])
+        column_sums += tile.sum(0)
+    value = (of_rows * sums.log()).sum(dtype=torch.float64)
+    value = value + (of_keys * column_sums.log()).sum(dtype=torch.float64)
+    to_rows, to_keys = torch.zeros_like(rows), torch.zeros_like(keys)
+    if any(wanted):
+        left, right = of_rows * scale / sums, of_keys * scale / column_sums
+        for part, tile in tiles():
+            tile.mul_(left[part, None] + right)
+            torch.mm(tile, keys, out=to_rows[part])
+            to_keys.addmm_(tile.t(), rows[part])
+    return value, (to_rows, to_keys)
+
+
 def _strips(
     x: Tensor, scale: float, block: int | None, less: Callable[[slice, slice], Tensor] | None = None
 ) -> Iterator[tuple[slice, slice, Tensor]]:

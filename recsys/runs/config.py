@@ -35,6 +35,8 @@ from recsys.settings import Settings, build, divide, merge, setting
 
 WITHOUT_EFFECT = frozenset({"diagnostics", "logger"})
 """Settings that change what is noted of a run and none of its figures: a run goes on with others."""
+LOGGED = "log_gradients"
+"""The same of a model's `objectives`."""
 PLACES = frozenset({"data_root", "device", "settings_from"})
 """Fields that say where a run runs and where its settings are from; its figures do not depend on them."""
 
@@ -126,8 +128,10 @@ class RunConfig(Settings):
         """What decides the figures, as plain values: of two resolved configurations with the same identity one
         run's figures are the other's."""
         values = self.model_dump(exclude=set(PLACES))
-        values["settings"] = {k: v for k, v in values["settings"].items() if k not in WITHOUT_EFFECT}
-        return values
+        settings = {k: v for k, v in values["settings"].items() if k not in WITHOUT_EFFECT}
+        if isinstance(objectives := settings.get("objectives"), dict):
+            settings["objectives"] = {k: v for k, v in objectives.items() if k != LOGGED}
+        return values | {"settings": settings}
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from recsys.errors import UserError, nearest
 from recsys.files import atomic, cannot_write, write_text
 from recsys.optional_imports import require
 from recsys.runs.artifacts import make_folder
+from recsys.runs.graphs import export_graph
 from recsys.runs.lists_files import write_qrels, write_run
 from recsys.runs.recommend import catalogue_users, recommend_to, rerank_of
 from recsys.runs.run import Run
@@ -22,7 +23,31 @@ from recsys.runs.run import Run
 LISTED = 100
 """Items of each user in the table of a model without vectors."""
 ABOUT_FILE, LISTS_FILE = "export.json", "top_n.parquet"
-TREC = "trec"
+TREC, PYG = "trec", "pyg"
+
+
+def export_as(run: Run, folder: Path, formats: Sequence[str] = ("npy",), k: int = LISTED) -> list[str]:
+    """Write a run in each of the `formats`: trec by `export_trec`, pyg by `export_graph`, the others by
+    `export_vectors`; sentences on what should be known.
+
+    Args:
+        k: items of each list of trec.
+
+    Raises:
+        UserError: there is no such format, or what these raise.
+    """
+    for name in formats:
+        if name not in FORMATS and name not in (TREC, PYG):
+            known = [*FORMATS, TREC, PYG]
+            raise UserError(
+                f"there is no format '{name}'{nearest(name, known)}; there are {', '.join(known)}"
+            )
+    if TREC in formats:
+        export_trec(run, folder, k)
+    if PYG in formats:
+        export_graph(run, folder)
+    rest = [name for name in formats if name in FORMATS]
+    return export_vectors(run, folder, rest) if rest else []
 
 
 def export_trec(run: Run, folder: Path, k: int) -> None:
@@ -78,10 +103,6 @@ def export_vectors(run: Run, folder: Path, formats: Sequence[str] = ("npy",)) ->
         UserError: there is no such format, a package lacks, or the folder cannot be written.
     """
     for name in formats:
-        if name not in FORMATS:
-            raise UserError(
-                f"there is no format '{name}'{nearest(name, FORMATS)}; there are {', '.join(FORMATS)}"
-            )
         for module, extra in PACKAGES.get(name, ()):
             require(module, extra)
     try:

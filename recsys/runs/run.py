@@ -191,7 +191,7 @@ def execute(
     several processes that train together all but the first return nothing.
     """
     start = time.perf_counter()
-    distributed.check(run.config.model)
+    distributed.check(run.config.model, run.model)
     leads = distributed.rank(run.config.device) == 0
     if leads:
         make_folder(folder, resume)

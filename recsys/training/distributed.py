@@ -47,9 +47,10 @@ class Distributed:
         """Their number."""
         return self.devices * self.num_nodes
 
-    def check(self, model: str) -> None:
-        """UserError where one model cannot be trained by several processes."""
-        if self.processes == 1 or MODELS.get(model).trains_in_shares:
+    def check(self, model: str, built: Any = None) -> None:
+        """UserError where one model, as its settings make it if it is `built`, cannot be trained by several
+        processes."""
+        if self.processes == 1 or (built or MODELS.get(model)).trains_in_shares:
             return
         able = ", ".join(name for name in sorted(MODELS.builtin) if MODELS.get(name).trains_in_shares)
         raise UserError(

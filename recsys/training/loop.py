@@ -29,6 +29,7 @@ from recsys.models.base import Model
 from recsys.objectives.diagnostics import embedding_diagnostics, sample
 from recsys.training.distributed import Distributed, hush
 from recsys.training.filenames import HISTORY_FILE, ONLY_STAGE, RESUME_FILE
+from recsys.training.term_gradients import gradient_figures, harmonised_loss, term_gradients
 from recsys.training.weights import load_model, save_model
 
 DIAGNOSED = 2048
@@ -66,6 +67,7 @@ class TrainingModule(pl.LightningModule):
         super().__init__()
         self.model, self.settings, self.seed = model, settings, seed
         self.epoch_terms: dict[str, torch.Tensor] = {}
+        self.epoch_gradients: dict[str, float] = {}
         self._cold = {
             "users": torch.from_numpy(~model.data.warm_users),
             "items": torch.from_numpy(~model.data.warm_items),
@@ -92,14 +94,29 @@ class TrainingModule(pl.LightningModule):
         seed = derived_seed(self.seed + 1, self.current_epoch)
         torch.manual_seed(seed)
         self.model.start_epoch(self.current_epoch, torch.Generator().manual_seed(seed))
-        self.epoch_terms = {}
+        self.epoch_terms, self.epoch_gradients = {}, {}
 
     def training_step(self, batch: Batch, index: int) -> torch.Tensor:
         terms = self.model.loss(batch)
         for name, value in terms.items():
             self.epoch_terms[name] = self.epoch_terms.get(name, 0.0) + value.detach() * batch.weight
         # DDP takes the mean of the processes' gradients; what is wanted is their sum by weight.
-        return torch.stack(list(terms.values())).sum() * (batch.weight * self.trainer.world_size)
+        return self._total(terms) * (batch.weight * self.trainer.world_size)
+
+    def _total(self, terms: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The terms' sum; where the model's settings ask for it their gradients are recorded or reconciled."""
+        asked = self.model.terms.settings if hasattr(self.model, "terms") else None
+        if asked is None or not (asked.log_gradients or asked.harmonise):
+            return torch.stack(list(terms.values())).sum()
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        gradients = term_gradients(terms, parameters)
+        if asked.log_gradients:
+            for name, value in gradient_figures(gradients).items():
+                self.epoch_gradients[name] = self.epoch_gradients.get(name, 0.0) + value
+        if not asked.harmonise:
+            return torch.stack(list(terms.values())).sum()
+        chosen = list(self.model.terms.terms) if asked.harmonise is True else asked.harmonise
+        return harmonised_loss(terms, gradients, parameters, chosen)
 
     def on_after_backward(self) -> None:
         if self.trainer.is_last_batch:
@@ -119,8 +136,15 @@ class TrainingModule(pl.LightningModule):
 
     def mean_terms(self) -> dict[str, float]:
         """Mean of each term of the loss over the epoch's steps."""
+        return self._per_step(self.epoch_terms)
+
+    def mean_gradients(self) -> dict[str, float]:
+        """Mean of each figure of the terms' gradients over the epoch's steps; empty where none are recorded."""
+        return self._per_step(self.epoch_gradients)
+
+    def _per_step(self, totals: Mapping[str, Any]) -> dict[str, float]:
         steps = max(self.trainer.num_training_batches, 1)
-        return {name: float(total) / steps for name, total in self.epoch_terms.items()}
+        return {name: float(total) / steps for name, total in totals.items()}
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -195,6 +219,7 @@ class KeepBest(pl.Callback):
         assert isinstance(module, TrainingModule)
         epoch, settings = trainer.current_epoch, module.settings
         row = {"epoch": epoch, "seconds": time.perf_counter() - self.started, **module.mean_terms()}
+        row |= module.mean_gradients()
         if not all(math.isfinite(value) for value in row.values()):
             raise UserError(f"the loss is not finite in epoch {epoch}: {row}; lower learning_rate")
         self.history.append(row)

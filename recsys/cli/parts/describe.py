@@ -117,9 +117,9 @@ def _model(name: str, model: Any) -> Iterator[RenderableType]:
     can = [label for key, label in CAPABILITIES.items() if getattr(model, key, False) is True]
     cannot = [label for key, label in CAPABILITIES.items() if getattr(model, key, True) is False]
     paper = getattr(model, "paper", "")
-    yield _facts(
-        {"paper": paper, "published": _published(model), "yes": ", ".join(can), "no": ", ".join(cannot)}
-    )
+    views = "; ".join(f"of {side}: {', '.join(names)}" for side, names in getattr(model, "views", {}).items())
+    facts = {"paper": paper, "published": _published(model), "yes": ", ".join(can), "no": ", ".join(cannot)}
+    yield _facts(facts | {"views": views})
     yield from _documented(name, model)
     yield from model_settings(name)
 

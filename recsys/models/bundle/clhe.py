@@ -22,7 +22,8 @@ from recsys.inputs.training_data import TrainingData
 from recsys.models.bundle.base import SetModel, SetSettings
 from recsys.models.bundle.feedback import feedback_vectors
 from recsys.models.bundle.sets import Sets, draw_given
-from recsys.objectives.contrastive.infonce import infonce
+from recsys.models.loss_terms import LossTerms, NodeViews
+from recsys.objectives.terms import ObjectiveSettings, Term, objectives_setting
 from recsys.settings import setting
 
 SLOTS = ("content", "items", "feedback")
@@ -52,6 +53,7 @@ class CLHESettings(SetSettings):
     bundle_keep: float = setting(0.5, "share of a bundle's items that its view keeps", low=0, high=1)
     bundle_weight: float = setting(0.5, "weight of the bundles' contrast", low=0, search=[0.0, 0.1, 0.5, 1.0])
     bundle_temperature: float = setting(0.2, "temperature of the bundles' contrast", low=0.01, high=5)
+    objectives: ObjectiveSettings = objectives_setting()
 
 
 class HierarchicalEncoder(nn.Module):
@@ -136,6 +138,8 @@ class CLHE(SetModel):
     )
     reads_content = True
     ranks_cold_items = True
+    views: ClassVar = {"items": (*SLOTS, "fused"), "bundles": ("fused",)}
+    usual_views = ("fused", "perturbed")
     vectors: Tensor
     held: Tensor
     warm: Tensor
@@ -159,6 +163,25 @@ class CLHE(SetModel):
         self.bundle_attention.requires_grad_(settings.train_bundle_attention)
         self.project = linear(settings.width, settings.width, self.init_generator)
         data.ledger.record("softmax", "candidates", None, data.warm_items)
+        self.terms = LossTerms(self, self._own_terms())
+
+    def _own_terms(self) -> dict[str, Term]:
+        settings = self.settings
+        return {
+            "items": Term(
+                objective="infonce",
+                views=["perturbed", "perturbed"],
+                weight=settings.item_weight,
+                arguments={"temperature": settings.item_temperature},
+            ),
+            "bundles": Term(
+                objective="infonce",
+                views=["fused", "perturbed"],
+                nodes="bundles",
+                weight=settings.bundle_weight,
+                arguments={"temperature": settings.bundle_temperature},
+            ),
+        }
 
     def cannot_score(self) -> np.ndarray:
         """(n_items,) bool, the items without any of the features."""
@@ -194,14 +217,13 @@ class CLHE(SetModel):
 
     def side_terms(self, sets: Sets, bundles: Tensor) -> dict[str, Tensor]:
         """The items' and the bundles' contrast and the weight decay; `bundles` (b, d) are the sets' vectors."""
-        terms, settings = {}, self.settings
-        if settings.item_weight:
-            terms["items"] = settings.item_weight * self.item_contrast(sets.items[sets.present].unique())
-        if settings.bundle_weight:
-            view = self.encode(self.bundle_view(sets))
-            terms["bundles"] = settings.bundle_weight * infonce(bundles, view, settings.bundle_temperature)
-        if settings.reg:
-            terms["weights"] = settings.reg / 2 * self.squared_norm()
+        views = {
+            "items": self._item_views(sets.items[sets.present].unique()),
+            "bundles": NodeViews({"fused": bundles}, lambda copy: self.encode(self.bundle_view(sets))),
+        }
+        terms = self.terms(views)
+        if self.settings.reg:
+            terms["weights"] = self.settings.reg / 2 * self.squared_norm()
         return terms
 
     def squared_norm(self) -> Tensor:
@@ -211,16 +233,23 @@ class CLHE(SetModel):
         chosen = [w[self.warm] if name == "item_table" else w for name, w in weights]
         return torch.stack([weight.square().sum() for weight in chosen]).sum()
 
-    def item_contrast(self, items: Tensor) -> Tensor:
-        """InfoNCE between two views of the batch's items."""
-        settings, (slots, present) = self.settings, self._features(self.encoder, items)
-        if settings.item_view == "MD":
-            first, second = (self.encoder.join(self._dropped(slots), present) for _ in range(2))
-        else:
-            first = second = self.encoder.join(slots, present)
-            if settings.item_view != "NA":
-                first, second = (self.project(self._disturbed(first)) for _ in range(2))
-        return infonce(first, second, settings.item_temperature)
+    def _item_views(self, items: Tensor) -> NodeViews:
+        """Of the batch's items: their slots, the vector that these make, and perturbed ones."""
+        slots, present = self._features(self.encoder, items)
+        held = dict(zip(self.settings.slots, present.T, strict=True))
+        views = {name: slots[:, place] for place, name in enumerate(self.settings.slots)}
+        nodes = NodeViews(
+            {**views, "fused": lambda: self.encoder.join(slots, present)}, ids=items, present=held
+        )
+
+        def perturbed(copy: int) -> Tensor:
+            if self.settings.item_view == "MD":
+                return self.encoder.join(self._dropped(slots), present)
+            vectors = nodes.view("fused")
+            return vectors if self.settings.item_view == "NA" else self.project(self._disturbed(vectors))
+
+        nodes.perturbed = perturbed
+        return nodes
 
     def _disturbed(self, vectors: Tensor) -> Tensor:
         if self.settings.item_view == "FD":

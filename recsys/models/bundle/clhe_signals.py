@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from recsys.encoders.linear import linear
+from recsys.errors import UserError
 from recsys.evaluation.evaluator import OVERALL
 from recsys.inputs.content import shares
 from recsys.inputs.requests import NewItems
@@ -23,6 +24,7 @@ from recsys.models.bundle.clhe import CLHE, CLHESettings
 from recsys.models.bundle.sets import Sets, to_rows
 from recsys.models.bundle.signals import Signals
 from recsys.objectives.ranking.multinomial import multinomial
+from recsys.objectives.terms import ObjectiveSettings
 from recsys.settings import setting
 
 GAIN = 10.0
@@ -89,6 +91,10 @@ class CLHESignals(CLHE):
 
     def __init__(self, settings: CLHESignalsSettings, data: TrainingData, seed: int):
         self.encoded = bool(settings.slots)
+        if not self.encoded and settings.objectives != ObjectiveSettings():
+            raise UserError(
+                "objectives of clhe-signals need its encoders' views; name slots, such as content"
+            )
         inner = settings if self.encoded else settings.model_copy(update={"slots": ["content"]})
         super().__init__(inner, data, seed)
         self.settings = settings

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 from torch import Tensor
 
-from recsys.encoders.lightgcn import lightgcn
+from recsys.encoders.backbone import Backbone, backbone_options_setting, backbone_setting
 from recsys.graphs.operator import SparseOperator
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model, Published, Vectors, triple_scores, triples
+from recsys.models.loss_terms import LossTerms
 from recsys.objectives.l2 import l2
 from recsys.objectives.ranking.bpr import bpr
+from recsys.objectives.terms import ObjectiveSettings, objectives_setting
 from recsys.settings import Settings, setting
 
 
@@ -20,6 +24,9 @@ class LightGCNSettings(Settings):
     reg: float = setting(
         1e-4, "weight of the L2 penalty on a batch's layer-0 rows", low=0, search=(1e-6, 1e-1), log=True
     )
+    backbone: str = backbone_setting()
+    backbone_options: dict[str, Any] = backbone_options_setting()
+    objectives: ObjectiveSettings = objectives_setting()
 
 
 class LightGCN(Model):
@@ -42,19 +49,27 @@ class LightGCN(Model):
         {"layers": 3, "sample_by": "users", "monitor": "recall@20", "eval_every": 10, "patience": 100},
     )
     trains_in_shares = True
+    views: ClassVar = {"users": ("behaviour", "identity"), "items": ("behaviour", "identity")}
 
     def __init__(self, settings: LightGCNSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
         self.propagation = SparseOperator(data.bipartite_graph())
         self.add_id_tables(settings.width)
+        self.encoder = Backbone(
+            settings.backbone, settings.backbone_options, settings.width, settings.layers, self.init_generator
+        )
+        self.terms = LossTerms(self)
 
     def forward(self) -> Vectors:
-        return Vectors(*lightgcn(self.propagation, self.user_table, self.item_table, self.settings.layers))
+        return Vectors(*self.encoder(self.propagation, self.user_table, self.item_table))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         vectors = self.forward()
         rows = triples(self.user_table, self.item_table, batch)
+        users = {"behaviour": vectors.users, "identity": self.user_table}
+        items = {"behaviour": vectors.items, "identity": self.item_table}
         return {
             "bpr": bpr(*triple_scores(*triples(vectors.users, vectors.items, batch))),
+            **self.terms.of_batch(batch, users, items),
             "l2": self.settings.reg * l2(*rows),
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import ClassVar
 
 import torch
@@ -12,9 +13,10 @@ from recsys.graphs.operator import SparseOperator
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model, Vectors, triple_scores, triples
-from recsys.objectives.contrastive.infonce import infonce
+from recsys.models.loss_terms import LossTerms
 from recsys.objectives.l2 import l2
 from recsys.objectives.ranking.bpr import bpr
+from recsys.objectives.terms import ObjectiveSettings, Term, objectives_setting
 from recsys.settings import Settings, setting
 
 
@@ -29,6 +31,7 @@ class SimGCLSettings(Settings):
     reg: float = setting(
         1e-4, "weight of the L2 penalty on a batch's layer-0 rows", low=0, search=(1e-6, 1e-1), log=True
     )
+    objectives: ObjectiveSettings = objectives_setting()
 
 
 class SimGCL(Model):
@@ -52,6 +55,7 @@ class SimGCL(Model):
     Settings = SimGCLSettings
     train_defaults: ClassVar = {"learning_rate": 0.01}
     whole_graph = True
+    views: ClassVar = {"users": ("behaviour", "identity"), "items": ("behaviour", "identity")}
     paper = (
         "Are Graph Augmentations Necessary? Simple Graph Contrastive Learning for Recommendation, SIGIR "
         "2022, arXiv 2112.08679"
@@ -62,6 +66,14 @@ class SimGCL(Model):
         self.propagation = SparseOperator(data.bipartite_graph())  # (n_users, n_items)
         self.add_id_tables(settings.width)  # user_table (n_users, d) and item_table (n_items, d)
         self.generator = torch.Generator().manual_seed(seed)
+        contrast = Term(
+            objective="infonce",
+            views=["perturbed", "perturbed"],
+            nodes="both",
+            weight=settings.contrast,
+            arguments={"temperature": settings.temperature},
+        )
+        self.terms = LossTerms(self, {"contrast": contrast})
 
     def start_epoch(self, epoch: int, generator: torch.Generator) -> None:
         self.generator = generator
@@ -87,13 +99,14 @@ class SimGCL(Model):
         return vectors + self.settings.noise * vectors.sign() * normalize(uniform.to(vectors), dim=1)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        settings, vectors = self.settings, self.forward()
-        view, other = self._propagate(noisy=True), self._propagate(noisy=True)
-        users, items = batch.users.unique(), batch.positives.unique()
-        of_users = infonce(embedding(users, view.users), embedding(users, other.users), settings.temperature)
-        of_items = infonce(embedding(items, view.items), embedding(items, other.items), settings.temperature)
+        vectors, noisy = self.forward(), cache(lambda copy: self._propagate(noisy=True))
+        users = {"behaviour": vectors.users, "identity": self.user_table}
+        items = {"behaviour": vectors.items, "identity": self.item_table}
+        views = self.terms.batch_views(batch, users, items)
+        views["users"].perturbed = lambda copy: embedding(views["users"].ids, noisy(copy).users)
+        views["items"].perturbed = lambda copy: embedding(views["items"].ids, noisy(copy).items)
         return {
             "bpr": bpr(*triple_scores(*triples(vectors.users, vectors.items, batch))),
-            "contrast": settings.contrast * (of_users + of_items),
-            "l2": settings.reg * l2(*triples(self.user_table, self.item_table, batch)),
+            **self.terms(views),
+            "l2": self.settings.reg * l2(*triples(self.user_table, self.item_table, batch)),
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -13,14 +13,16 @@ from torch.nn.functional import cosine_similarity, embedding
 
 from recsys.coldstart.cold_items import ColdItems
 from recsys.datasets.dataset import Modality
+from recsys.encoders.backbone import Backbone, backbone_options_setting, backbone_setting
 from recsys.encoders.content import ItemContent
-from recsys.encoders.lightgcn import lightgcn
 from recsys.encoders.linear import linear
 from recsys.graphs.operator import SparseOperator
 from recsys.inputs.content import choose
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model, Published, Vectors
+from recsys.models.loss_terms import MODALITY, LossTerms, add_content
+from recsys.objectives.terms import ObjectiveSettings, objectives_setting
 from recsys.serving.cold import Resembling
 from recsys.settings import Settings, setting
 
@@ -38,6 +40,9 @@ class BM3Settings(Settings):
     neighbours: int = setting(
         10, "nearest training items that a cold item takes its vector from", low=1, high=1000
     )
+    backbone: str = backbone_setting()
+    backbone_options: dict[str, Any] = backbone_options_setting()
+    objectives: ObjectiveSettings = objectives_setting()
 
 
 class BM3(Model):
@@ -66,6 +71,7 @@ class BM3(Model):
     )
     reads_content = True
     ranks_cold_items = True
+    views: ClassVar = {"users": ("behaviour", "identity"), "items": ("behaviour", "identity", MODALITY)}
     warm_users: Tensor
     warm_items: Tensor
 
@@ -81,12 +87,16 @@ class BM3(Model):
         self.project = self.content.layers(settings.width, self.init_generator)
         self.cold = ColdItems(data, self.modalities, settings.neighbours)
         self.noise = torch.Generator().manual_seed(seed)
+        self.encoder = Backbone(
+            settings.backbone, settings.backbone_options, settings.width, settings.layers, self.init_generator
+        )
+        self.terms = LossTerms(self)
 
     def start_epoch(self, epoch: int, generator: torch.Generator) -> None:
         self.noise = generator
 
     def _propagate(self) -> tuple[Tensor, Tensor]:
-        users, items = lightgcn(self.propagation, self.user_table, self.item_table, self.settings.layers)
+        users, items = self.encoder(self.propagation, self.user_table, self.item_table)
         return users, items + self.item_table
 
     def forward(self) -> Vectors:
@@ -116,7 +126,14 @@ class BM3(Model):
             "interactions": pulled.mean(),
             "modalities": settings.contrast * torch.stack(contrast).sum(),
             "norm": settings.reg * norms / self.warm_items.sum(),
+            **(self._compared(batch, all_users, all_items) if len(self.terms) else {}),
         }
+
+    def _compared(self, batch: Batch, users: Tensor, items: Tensor) -> dict[str, Tensor]:
+        of_users = {"behaviour": users, "identity": self.user_table}
+        views = self.terms.batch_views(batch, of_users, {"behaviour": items, "identity": self.item_table})
+        add_content(views["items"], self.content, self.project)
+        return self.terms(views)
 
     def _target(self, rows: Tensor) -> Tensor:
         """A dropped-out copy that takes no gradient; lengths do not matter to a cosine."""

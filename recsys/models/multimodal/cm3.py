@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,10 +15,11 @@ from torch.nn.functional import embedding, leaky_relu
 
 from recsys.coldstart.cold_items import ColdItems
 from recsys.datasets.dataset import Modality
+from recsys.encoders.backbone import Backbone, backbone_options_setting, backbone_setting
 from recsys.encoders.beta import symmetric_beta
 from recsys.encoders.bezier import bezier
 from recsys.encoders.content import ItemContent
-from recsys.encoders.lightgcn import lightgcn
+from recsys.encoders.fusion import Fusion, fusion_setting, make_fusion
 from recsys.encoders.linear import linear
 from recsys.encoders.modality_weights import weigh_blocks
 from recsys.encoders.sphere import unit
@@ -27,9 +28,8 @@ from recsys.inputs.content import choose, shares
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model, Published, Vectors
-from recsys.objectives.alignment.alignment import alignment
-from recsys.objectives.alignment.calibrated_uniformity import calibrated_uniformity
-from recsys.objectives.alignment.uniformity import uniformity
+from recsys.models.loss_terms import MODALITY, LossTerms, NodeViews, pair_views
+from recsys.objectives.terms import ObjectiveSettings, Term, objectives_setting
 from recsys.serving.cold import Spherical
 from recsys.settings import Settings, setting
 
@@ -51,7 +51,11 @@ class CM3Settings(Settings):
     features: Literal["unit", "raw"] = setting(
         "unit", "rows of unit length, or as they come, as in the published code"
     )
+    fusion: Fusion = fusion_setting("bezier")
     modalities: list[str] = setting([], "modalities to read, in the fusion's order; empty: all of them")
+    backbone: str = backbone_setting()
+    backbone_options: dict[str, Any] = backbone_options_setting()
+    objectives: ObjectiveSettings = objectives_setting()
 
 
 class State(NamedTuple):
@@ -95,6 +99,8 @@ class CM3(Model):
     )
     reads_content = True
     ranks_cold_items = True
+    views: ClassVar = dict.fromkeys(("users", "items"), ("behaviour", MODALITY, "fused", "vector"))
+    usual_views = ("behaviour", "fused")
     warm: Tensor
     place: Tensor
     last: Tensor | None
@@ -115,6 +121,23 @@ class CM3(Model):
         last = torch.full((len(warm),), 0.5) if settings.score_at == "last" else None
         self.register_buffer("last", last)
         self.generator = torch.Generator().manual_seed(seed)
+        channels = len(self.modalities) + 1
+        self.view_widths = dict.fromkeys(("vector", "user", "item"), channels * settings.width)
+        wide, layers = channels * settings.width, settings.layers
+        how = settings.backbone, settings.backbone_options
+        self.encoder = Backbone(*how, wide, layers, self.init_generator, readout="sum")
+        self.terms = LossTerms(self, self._own_terms())
+
+    def _own_terms(self) -> dict[str, Term]:
+        settings = self.settings
+        half, limits = settings.gamma / 2, {"s_min": settings.s_min, "s_max": settings.s_max}
+        return {
+            "alignment": Term(objective="alignment", views=["user", "item"], nodes="pairs"),
+            "users": Term(objective="uniformity", views=["vector"], nodes="users", weight=half),
+            "items": Term(
+                objective="calibrated_uniformity", views=["vector", "fused"], weight=half, arguments=limits
+            ),
+        }
 
     def _build_parameters(self) -> None:
         width, channels, generator = self.settings.width, len(self.modalities) + 1, self.init_generator
@@ -123,6 +146,7 @@ class CM3(Model):
         self.hidden = self.content.layers(4 * width, generator)
         self.output = nn.ModuleList(linear(4 * width, width, generator, bias=False) for _ in self.modalities)
         self.points = self.content.layers(width, generator)
+        self.fuse = make_fusion(self.settings.fusion, len(self.modalities), width, generator)
 
     def _scoring_s(self) -> Tensor | float:
         """(n_warm,), or one number for all."""
@@ -135,14 +159,18 @@ class CM3(Model):
         """(n, (M+1) d) the channels side by side and (n, d) f of n items; what an item lacks is zero."""
         hidden = content.project(self.hidden)
         channels = [unit(out(leaky_relu(rows))) for rows, out in zip(hidden, self.output, strict=True)]
-        fused = bezier(torch.stack(content.project(self.points)), s)  # zero rows are absent points
+        points = content.project(self.points)
+        if self.settings.fusion == "bezier":
+            fused = bezier(torch.stack(points), s)  # zero rows are absent points
+        else:
+            fused = unit(self.fuse([unit(rows) for rows in points], content.absent))
         return torch.cat([*channels, fused], dim=1), fused
 
     def _propagate(self, s: Tensor | float) -> State:
         own, fused = self._channels(self.content, s)
         blocks = self.user_table.view(self.data.n_users, -1, self.settings.width)
         users = unit(blocks).flatten(1)
-        users, items = lightgcn(self.propagation, users, own, self.settings.layers, readout="sum")
+        users, items = self.encoder(self.propagation, users, own)
         return State(
             weigh_blocks(users, self.user_logits), items + self.item_graph @ items, own, items, fused
         )
@@ -153,28 +181,50 @@ class CM3(Model):
         return {name: zeros.index_copy(0, self.warm, rows) for name, rows in points.items()}
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        settings = self.settings
-        s = symmetric_beta(len(self.warm), settings.alpha, self.generator).to(self.user_table)
+        s = symmetric_beta(len(self.warm), self.settings.alpha, self.generator).to(self.user_table)
         if self.last is not None:
             self.last.copy_(s)
         state = self._propagate(s)
         # Who stands in a batch several times stands once in its Gram matrix, with a count.
         users, user_places, user_counts = batch.users.unique(return_inverse=True, return_counts=True)
         negatives, item_counts = self.place[batch.negatives.flatten()].unique(return_counts=True)
-        users = embedding(users, state.users)
-        calibrated = calibrated_uniformity(
-            embedding(negatives, state.items),
-            embedding(negatives, state.fused),
-            s_min=settings.s_min,
-            s_max=settings.s_max,
-            counts=item_counts,
-        )
-        positives = embedding(self.place[batch.positives], state.items)
-        return {
-            "alignment": alignment(embedding(user_places, users), positives),
-            "users": settings.gamma / 2 * uniformity(users, counts=user_counts),
-            "items": settings.gamma / 2 * calibrated,
+        of_users = self._views(state.users, state.users, users)
+        vectors_of_batch = partial(of_users.view, "vector")
+        of_users.counts = user_counts
+        if "users" in self.terms.labels:
+            of_users = self._views(state.users, state.users, self.terms.rows("users", users))
+        if "items" in self.terms.labels:
+            negatives, item_counts = self.place[self.terms.rows("items", self.warm[negatives])], None
+        of_items = self._views(state.items, state.own, negatives)
+        of_items.counts, of_items.ids = item_counts, self.warm[negatives]
+        brought = state.propagated - state.own
+        of_items.views |= {
+            "fused": lambda: embedding(negatives, state.fused),
+            "behaviour": lambda: self._blocks(embedding(negatives, brought)).mean(1),
         }
+        of_items.present |= dict(zip(self.modalities, (~self.content.absent[negatives]).T, strict=True))
+        pairs = pair_views(
+            lambda: embedding(user_places, vectors_of_batch()),
+            lambda: embedding(self.place[batch.positives], state.items),
+        )
+        return self.terms({"users": of_users, "items": of_items, "pairs": pairs})
+
+    def _blocks(self, rows: Tensor) -> Tensor:
+        """(n, M+1, d): the channels of (n, (M+1) d)."""
+        return rows.view(len(rows), -1, self.settings.width)
+
+    def _views(self, vectors: Tensor, channels: Tensor, rows: Tensor) -> NodeViews:
+        """Of the rows numbered `rows`: the vectors that score, each channel, and the channels' mean."""
+
+        def own() -> Tensor:
+            return self._blocks(embedding(rows, channels))
+
+        names = [*self.modalities, "fused"]
+        views = {name: partial(lambda place: own()[:, place], place) for place, name in enumerate(names)}
+        return NodeViews(
+            {"vector": lambda: embedding(rows, vectors), "behaviour": lambda: own().mean(1), **views},
+            ids=rows,
+        )
 
     def forward(self) -> Vectors:
         state = self._propagate(self._scoring_s())

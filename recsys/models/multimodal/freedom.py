@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -13,16 +13,18 @@ from torch import Tensor, nn
 
 from recsys.coldstart.cold_items import ColdItems
 from recsys.datasets.dataset import Modality
+from recsys.encoders.backbone import Backbone, backbone_options_setting, backbone_setting
 from recsys.encoders.content import ContentRows, ItemContent
 from recsys.encoders.hypergraph import hypergraph
-from recsys.encoders.lightgcn import lightgcn
 from recsys.graphs.bipartite import normalised_interactions
 from recsys.graphs.operator import SparseOperator
 from recsys.inputs.content import choose, shares
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model, Published, Vectors, triple_scores, triples
+from recsys.models.loss_terms import MODALITY, LossTerms, add_content
 from recsys.objectives.ranking.bpr import bpr
+from recsys.objectives.terms import ObjectiveSettings, objectives_setting
 from recsys.serving.cold import Resembling
 from recsys.settings import Settings, setting
 
@@ -41,6 +43,9 @@ class FREEDOMSettings(Settings):
         "unit", "rows of unit length, or raw ones that are trained too, as in the published code"
     )
     modalities: list[str] = setting([], "modalities to read; empty: all of them")
+    backbone: str = backbone_setting()
+    backbone_options: dict[str, Any] = backbone_options_setting()
+    objectives: ObjectiveSettings = objectives_setting()
 
 
 class FREEDOM(Model):
@@ -69,6 +74,10 @@ class FREEDOM(Model):
     )
     reads_content = True
     ranks_cold_items = True
+    views: ClassVar = {
+        "users": ("behaviour", "identity"),
+        "items": ("behaviour", "identity", "semantic", "fused", MODALITY),
+    }
 
     def __init__(self, settings: FREEDOMSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
@@ -85,6 +94,10 @@ class FREEDOM(Model):
         self.content = ItemContent(self.modalities, None, settings.features)
         self.projections = self.content.layers(settings.width, self.init_generator)
         self.cold = ColdItems(data, self.modalities, settings.k, weights)
+        self.encoder = Backbone(
+            settings.backbone, settings.backbone_options, settings.width, settings.layers, self.init_generator
+        )
+        self.terms = LossTerms(self)
 
     def start_epoch(self, epoch: int, generator: torch.Generator) -> None:
         if not self.settings.prune:
@@ -100,7 +113,7 @@ class FREEDOM(Model):
 
     def _propagate(self, graph: SparseOperator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(users, i_ui, S^(L-1) e, S^L e)."""
-        users, items = lightgcn(graph, self.user_table, self.item_table, self.settings.layers)
+        users, items = self.encoder(graph, self.user_table, self.item_table)
         before = hypergraph(self.item_graph, self.item_table, self.settings.item_layers - 1)
         return users, items, before, self.item_graph @ before
 
@@ -115,7 +128,14 @@ class FREEDOM(Model):
             parts = zip(self.modalities, self.content, self.projections, strict=True)
             for name, content, layer in parts:
                 terms[name] = self.settings.content * content_bpr(rows[0], content, layer, batch)
-        return terms
+        return terms | (self._compared(batch, users, items, similar) if len(self.terms) else {})
+
+    def _compared(self, batch: Batch, users: Tensor, items: Tensor, similar: Tensor) -> dict[str, Tensor]:
+        of_users = {"behaviour": users, "identity": self.user_table}
+        of_items = {"behaviour": items, "identity": self.item_table, "semantic": similar}
+        views = self.terms.batch_views(batch, of_users, of_items | {"fused": items + similar})
+        add_content(views["items"], self.content, self.projections)
+        return self.terms(views)
 
     def forward(self) -> Vectors:
         users, items, before, similar = self._propagate(self.full)

@@ -13,13 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from recsys.coldstart.cold_items import ColdItems
+from recsys.coldstart.cold_items import ColdItems, absent
 from recsys.coldstart.neighbours import nearest
 from recsys.datasets.dataset import Modality
+from recsys.encoders.backbone import Backbone, backbone_options_setting, backbone_setting
 from recsys.encoders.content import ContentRows
 from recsys.encoders.hypergraph import hypergraph
-from recsys.encoders.lightgcn import lightgcn
 from recsys.encoders.linear import linear
+from recsys.errors import UserError
 from recsys.graphs.bipartite import self_loops
 from recsys.graphs.knn import knn, neighbour_graph
 from recsys.graphs.normalise import row_normalise
@@ -28,8 +29,10 @@ from recsys.inputs.content import choose, unit_rows
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model, Published, Vectors, triple_scores, triples
+from recsys.models.loss_terms import MODALITY, LossTerms
 from recsys.objectives.l2 import l2
 from recsys.objectives.ranking.bpr import bpr
+from recsys.objectives.terms import ObjectiveSettings, objectives_setting
 from recsys.settings import Settings, setting
 
 
@@ -62,6 +65,9 @@ class LATTICESettings(Settings):
         "unit", "rows of unit length, or raw ones that are trained too, as in the published code"
     )
     modalities: list[str] = setting([], "modalities to read; empty: all of them")
+    backbone: str = backbone_setting()
+    backbone_options: dict[str, Any] = backbone_options_setting()
+    objectives: ObjectiveSettings = objectives_setting()
 
 
 class LATTICE(Model):
@@ -103,6 +109,11 @@ class LATTICE(Model):
     reads_content = True
     ranks_cold_items = True
     trains_in_shares = True
+    views: ClassVar = {
+        "users": ("behaviour", "identity"),
+        "items": ("behaviour", "identity", "semantic", "fused", MODALITY),
+    }
+    absent: Tensor
     idle_parameters = True  # the item graph is learned in an epoch's first step alone
 
     def __init__(self, settings: LATTICESettings, data: TrainingData, seed: int):
@@ -110,6 +121,10 @@ class LATTICE(Model):
         self.modalities = choose(data.modalities, settings.modalities, "LATTICE")
         graph = data.bipartite_graph()
         if settings.interactions == "self-loops":
+            if settings.backbone != "lightgcn":
+                raise UserError(
+                    "interactions=self-loops is lightgcn's; set backbone=lightgcn, or symmetric ones"
+                )
             graph = self_loops(data.interactions)
         self.propagation = SparseOperator(graph)
         self.raw = [data.neighbour_graph(name, settings.k, weight="cosine") for name in self.modalities]
@@ -126,6 +141,11 @@ class LATTICE(Model):
         )
         self.cold = ColdItems(data, self.modalities, settings.k)
         self.item_graph: SparseOperator | None = None
+        self.register_buffer("absent", absent(self.modalities), persistent=False)
+        self.encoder = Backbone(
+            settings.backbone, settings.backbone_options, settings.width, settings.layers, self.init_generator
+        )
+        self.terms = LossTerms(self)
 
     def start_epoch(self, epoch: int, generator: torch.Generator) -> None:
         self.item_graph = None
@@ -195,7 +215,7 @@ class LATTICE(Model):
         """u_ui and i_ui."""
         users, items, layers = self.user_table, self.item_table, self.settings.layers
         if self.settings.interactions == "symmetric":
-            return lightgcn(self.propagation, users, items, layers)
+            return self.encoder(self.propagation, users, items)
         total = last = torch.cat([users, items])
         for _ in range(layers):
             last = self.propagation @ last
@@ -210,8 +230,23 @@ class LATTICE(Model):
             graph = edges = self._edges()
             self.item_graph = self._operator(edges)
         latent = hypergraph(graph, self.item_table, self.settings.item_layers)
-        rows = triples(users, items + normalize(latent, dim=1), batch)
-        return {"bpr": bpr(*triple_scores(*rows)), "l2": self.settings.reg * l2(*rows)}
+        latent = normalize(latent, dim=1)
+        rows = triples(users, items + latent, batch)
+        terms = {"bpr": bpr(*triple_scores(*rows)), "l2": self.settings.reg * l2(*rows)}
+        return terms | (self._compared(batch, users, items, latent) if len(self.terms) else {})
+
+    def _compared(self, batch: Batch, users: Tensor, items: Tensor, latent: Tensor) -> dict[str, Tensor]:
+        of_users = {"behaviour": users, "identity": self.user_table}
+        of_items = {
+            "behaviour": items,
+            "identity": self.item_table,
+            "semantic": latent,
+            "fused": items + latent,
+        }
+        views = self.terms.batch_views(batch, of_users, of_items | self.modality_vectors())
+        ids = views["items"].ids
+        views["items"].present |= dict(zip(self.modalities, (~self.absent[ids]).T, strict=True))
+        return self.terms(views)
 
     def forward(self) -> Vectors:
         users, items, before, graph = self._scored()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,18 +15,20 @@ from torch.nn.functional import embedding
 
 from recsys.coldstart.cold_items import ColdItems, absent
 from recsys.datasets.dataset import Modality
+from recsys.encoders.backbone import Backbone, backbone_options_setting, backbone_setting
 from recsys.encoders.content import ItemContent
-from recsys.encoders.lightgcn import lightgcn
+from recsys.encoders.fusion import Fusion, fusion_setting, make_fusion
 from recsys.encoders.linear import linear
-from recsys.encoders.modality_graphs import ModalityGraphs, ViewAttention, join_views, read_by_users
+from recsys.encoders.modality_graphs import ModalityGraphs, join_views, read_by_users
 from recsys.graphs.operator import SparseOperator
 from recsys.inputs.content import choose
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model, Published, Vectors, triple_scores
-from recsys.objectives.contrastive.infonce import infonce
+from recsys.models.loss_terms import MODALITY, LossTerms, NodeViews, pair_views
 from recsys.objectives.l2 import l2
 from recsys.objectives.ranking.bpr import bpr
+from recsys.objectives.terms import ObjectiveSettings, Term, objectives_setting
 from recsys.settings import Settings, setting
 
 
@@ -47,7 +49,11 @@ class MGCNSettings(Settings):
     features: Literal["unit", "trained"] = setting(
         "unit", "rows of unit length, or raw ones that are trained too, as in the published code"
     )
+    fusion: Fusion = fusion_setting("attention")
     modalities: list[str] = setting([], "modalities to read; empty: all of them")
+    backbone: str = backbone_setting()
+    backbone_options: dict[str, Any] = backbone_options_setting()
+    objectives: ObjectiveSettings = objectives_setting()
 
 
 class Views(NamedTuple):
@@ -107,6 +113,8 @@ class MGCN(Model):
     train_defaults: ClassVar = {"decay": 0.96 ** (1 / 50)}
     reads_content = True
     ranks_cold_items = True
+    views: ClassVar = dict.fromkeys(("users", "items"), ("behaviour", MODALITY, "fused"))
+    usual_views = ("fused", "behaviour")
     absent: Tensor
 
     def __init__(self, settings: MGCNSettings, data: TrainingData, seed: int):
@@ -121,13 +129,24 @@ class MGCN(Model):
         self.register_buffer("absent", absent(self.modalities), persistent=False)
         self._layers()
         self.cold = ColdItems(data, self.modalities, settings.k - 1)
+        self.encoder = Backbone(
+            settings.backbone, settings.backbone_options, settings.width, settings.layers, self.init_generator
+        )
+        contrast = Term(
+            objective="infonce",
+            views=["fused", "behaviour"],
+            nodes="both",
+            weight=settings.contrast,
+            arguments={"temperature": settings.temperature},
+        )
+        self.terms = LossTerms(self, {"contrast": contrast})
 
     def _layers(self) -> None:
         width, generator = self.settings.width, self.init_generator
         self.project = self.content.layers(width, generator)
         self.purify = nn.ModuleList(linear(width, width, generator) for _ in self.modalities)
         self.prefer = nn.ModuleList(linear(width, width, generator) for _ in self.modalities)
-        self.fuse = ViewAttention(width, generator)
+        self.fuse = make_fusion(self.settings.fusion, len(self.modalities), width, generator)
 
     def _purified(self, identity: Tensor, content: ItemContent) -> list[Tensor]:
         projected = zip(content.project(self.project), self.purify, strict=True)
@@ -135,7 +154,7 @@ class MGCN(Model):
 
     def _views(self) -> tuple[Views, Views]:
         """Users' and items' views; those of cold items are zero."""
-        users, items = lightgcn(self.propagation, self.user_table, self.item_table, self.settings.layers)
+        users, items = self.encoder(self.propagation, self.user_table, self.item_table)
         modal = self._purified(embedding(self.graphs.warm, self.item_table), self.content)
         modal = self.graphs(modal, self.settings.item_layers)
         return Views(users, read_by_users(self.propagation, modal)), Views(items, modal, self.absent)
@@ -160,7 +179,6 @@ class MGCN(Model):
         return dict(zip(self.modalities, self._views()[1].modal, strict=True))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        settings = self.settings
         user_views, item_views = self._views()
         users, items = user_views.rows(batch.users), item_views.rows(batch.positives)
         user_side, item_side = self._side(users), self._side(items)
@@ -170,13 +188,25 @@ class MGCN(Model):
             items.behaviour + item_side,
             negatives.view(*batch.negatives.shape, -1),
         )
-        contrast = infonce(item_side, items.behaviour, settings.temperature)
-        contrast = contrast + infonce(user_side, users.behaviour, settings.temperature)
+        views = {
+            "users": self._offered("users", user_views, users, user_side, batch.users),
+            "items": self._offered("items", item_views, items, item_side, batch.positives),
+            "pairs": pair_views(lambda: rows[0], lambda: rows[1]),
+        }
         return {
             "bpr": bpr(*triple_scores(*rows)),
-            "contrast": settings.contrast * contrast,
-            "l2": settings.reg * l2(*rows),
+            **self.terms(views),
+            "l2": self.settings.reg * l2(*rows),
         }
+
+    def _offered(self, noun: str, every: Views, views: Views, side: Tensor, ids: Tensor) -> NodeViews:
+        """What terms of the loss may compare: of a batch's rows, whose views are fused already, or of others."""
+        if (rows := self.terms.rows(noun, ids)) is not ids:
+            ids, views = rows, every.rows(rows)
+            side = self._side(views)
+        modal = dict(zip(self.modalities, views.modal, strict=True))
+        held = {} if views.absent is None else dict(zip(self.modalities, (~views.absent).T, strict=True))
+        return NodeViews({"behaviour": views.behaviour, "fused": side, **modal}, ids=ids, present=held)
 
     def _from_content(self, items: Views, content: Mapping[str, Modality], graph: sp.csr_array) -> Tensor:
         average, rows = partial(self.cold.average, graph), self.content.of(content)

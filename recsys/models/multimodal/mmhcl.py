@@ -10,15 +10,16 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from recsys.coldstart.cold_items import ColdItems
 from recsys.coldstart.neighbours import nearest
 from recsys.datasets.dataset import Modality
+from recsys.encoders.backbone import Backbone, backbone_options_setting, backbone_setting
 from recsys.encoders.hypergraph import hypergraph
-from recsys.encoders.lightgcn import lightgcn
-from recsys.encoders.ngcf import NGCF
+from recsys.encoders.pyg import PYG, PygConvolutions, PygHypergraph
+from recsys.errors import UserError
 from recsys.graphs.hypergraph import join_hyperedges, propagation, user_hypergraph
 from recsys.graphs.knn import neighbour_graph
 from recsys.graphs.normalise import inverse_power
@@ -27,16 +28,22 @@ from recsys.inputs.content import choose
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model, Published, Vectors, triple_scores, triples
-from recsys.objectives.contrastive.infonce import infonce
+from recsys.models.loss_terms import LossTerms, NodeViews, pair_views
 from recsys.objectives.l2 import l2
 from recsys.objectives.ranking.bpr import bpr
+from recsys.objectives.terms import Nodes, ObjectiveSettings, Term, objectives_setting
 from recsys.serving.cold import Hyperedges
 from recsys.settings import Settings, setting
 
 
 class MMHCLSettings(Settings):
     width: int = setting(64, "width of the vectors", low=1, high=4096, search=[64, 96, 128])
-    backbone: Literal["lightgcn", "ngcf", "mf"] = setting("lightgcn", "encoder of the interactions")
+    backbone: str = backbone_setting()
+    backbone_options: dict[str, Any] = backbone_options_setting()
+    hypergraph: str = setting(
+        "products", "propagation over the hypergraphs: products with H H^T, or pyg:HypergraphConv"
+    )
+    hypergraph_options: dict[str, Any] = setting({}, "arguments of a pyg hypergraph's convolution")
     layers: int = setting(2, "propagations over the bipartite graph", low=0, high=10, search=(1, 4))
     user_layers: int = setting(3, "propagations over the user hypergraph", low=1, high=10, search=(1, 4))
     item_layers: int = setting(2, "propagations over the item hypergraph", low=1, high=10, search=(1, 4))
@@ -57,6 +64,7 @@ class MMHCLSettings(Settings):
     neighbours: int = setting(
         10, "nearest training items that a cold item takes its vector from", low=1, high=1000
     )
+    objectives: ObjectiveSettings = objectives_setting()
 
 
 class State(NamedTuple):
@@ -64,6 +72,7 @@ class State(NamedTuple):
 
     users: Tensor
     items: Tensor
+    first_users: Tensor
     first_items: Tensor
     second_users: Tensor
     second_items: Tensor
@@ -100,6 +109,8 @@ class MMHCL(Model):
     reads_content = True
     ranks_cold_items = True
     trains_in_shares = True
+    views: ClassVar = dict.fromkeys(("users", "items"), ("behaviour", "hypergraph", "fused"))
+    usual_views = ("fused", "hypergraph")
     user_second: Tensor
     item_second: Tensor
     warm_users: Tensor
@@ -113,9 +124,10 @@ class MMHCL(Model):
         self.add_id_tables(settings.width)
         self.table("user_second", data.n_users, settings.width)
         self.table("item_second", data.n_items, settings.width)
-        self.ngcf = None
-        if settings.backbone == "ngcf":
-            self.ngcf = NGCF(settings.width, settings.layers, self.init_generator, "mean", drop=0.1)
+        self.encoder = Backbone(
+            settings.backbone, settings.backbone_options, settings.width, settings.layers, self.init_generator
+        )
+        self._build_convolutions()
         self.register_buffer(
             "warm_users", torch.from_numpy(np.flatnonzero(data.warm_users)), persistent=False
         )
@@ -124,6 +136,22 @@ class MMHCL(Model):
         )
         self.generator = torch.Generator().manual_seed(seed)
         self.cold = ColdItems(data, self.modalities, settings.neighbours)
+        self.terms = LossTerms(
+            self,
+            {
+                "users": self._contrast("users", settings.user_contrast),
+                "items": self._contrast("items", settings.item_contrast),
+            },
+        )
+
+    def _contrast(self, nodes: Nodes, weight: float) -> Term:
+        return Term(
+            objective="infonce",
+            views=["fused", "hypergraph"],
+            nodes=nodes,
+            weight=weight,
+            arguments={"temperature": self.settings.temperature, "intra": True},
+        )
 
     def _build_hypergraphs(self) -> None:
         data, form = self.data, self.settings.form
@@ -135,6 +163,25 @@ class MMHCL(Model):
         degree = self.incidence @ (self.incidence.T @ np.ones(data.n_items))
         self.half_degree = inverse_power(degree, 0.5).astype(np.float32)[:, None]
 
+    def _build_convolutions(self) -> None:
+        """Convolutions in place of the products with H H^T, of users' and of items' hypergraph; none by default."""
+        settings, self.convolved = self.settings, nn.ModuleList()
+        if settings.hypergraph == "products":
+            return
+        if not settings.hypergraph.startswith(PYG):
+            raise UserError(
+                f"hypergraph is '{settings.hypergraph}'; expected products, or pyg:HypergraphConv"
+            )
+        graphs = (
+            (user_hypergraph(self.data.interactions), settings.user_layers),
+            (self.incidence, settings.item_layers),
+        )
+        how = settings.hypergraph, settings.hypergraph_options, settings.width
+        for incidence, layers in graphs:
+            self.convolved.append(
+                PygHypergraph(incidence, PygConvolutions(*how, layers, self.init_generator, hypergraph=True))
+            )
+
     def _memberships(self, features: Mapping[str, Modality]) -> sp.csr_matrix:
         """(n, M n_items) binary: column (m, j) holds the items with warm item j among their k nearest."""
         parts = []
@@ -145,39 +192,46 @@ class MMHCL(Model):
 
     def _propagate(self) -> State:
         settings = self.settings
-        if settings.backbone == "lightgcn":
-            users, items = lightgcn(self.backbone, self.user_table, self.item_table, settings.layers)
-        elif self.ngcf is not None:
-            users, items = self.ngcf(self.backbone, self.user_table, self.item_table)
+        users, items = self.encoder(self.backbone, self.user_table, self.item_table)
+        if self.convolved:
+            second_users, second_items = (
+                self.convolved[0](self.user_second),
+                self.convolved[1](self.item_second),
+            )
+            before = second_items
         else:
-            users, items = self.user_table, self.item_table
-        second_users = hypergraph(self.user_graph, self.user_second, settings.user_layers)
-        before = hypergraph(self.item_graph, self.item_second, settings.item_layers - 1)
-        second_items = self.item_graph @ before
+            second_users = hypergraph(self.user_graph, self.user_second, settings.user_layers)
+            before = hypergraph(self.item_graph, self.item_second, settings.item_layers - 1)
+            second_items = self.item_graph @ before
         fused = users + normalize(second_users, dim=1), items + normalize(second_items, dim=1)
-        return State(*fused, items, second_users, second_items, before)
+        return State(*fused, users, items, second_users, second_items, before)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        state, settings = self._propagate(), self.settings
+        state = self._propagate()
         rows = triples(state.users, state.items, batch)
-        terms = {"bpr": bpr(*triple_scores(*rows)), "l2": settings.reg * l2(*rows)}
-        if settings.user_contrast:
-            terms["users"] = settings.user_contrast * self._contrast(
-                state.users, state.second_users, self.warm_users
-            )
-        if settings.item_contrast:
-            terms["items"] = settings.item_contrast * self._contrast(
-                state.items, state.second_items, self.warm_items
-            )
-        return terms
+        terms = {"bpr": bpr(*triple_scores(*rows)), "l2": self.settings.reg * l2(*rows)}
+        users = {"behaviour": state.first_users, "hypergraph": state.second_users, "fused": state.users}
+        items = {"behaviour": state.first_items, "hypergraph": state.second_items, "fused": state.items}
+        views = {
+            "users": self._views(users, self.terms.rows("users", self.warm_users)),
+            "items": self._views(items, self.terms.rows("items", self.warm_items)),
+            "pairs": pair_views(lambda: rows[0], lambda: rows[1]),
+        }
+        return terms | self.terms(views)
 
-    def _contrast(self, fused: Tensor, second: Tensor, warm: Tensor) -> Tensor:
-        if len(warm) < len(fused):
-            fused, second = fused.index_select(0, warm), second.index_select(0, warm)
-        count, anchors = self.settings.anchors, None
-        if 0 < count < len(fused):
-            anchors = torch.randperm(len(fused), generator=self.generator)[:count].to(fused.device)
-        return infonce(fused, second, self.settings.temperature, intra=True, anchors=anchors)
+    def _views(self, views: Mapping[str, Tensor], warm: Tensor) -> NodeViews:
+        """The views of the nodes numbered `warm`, and those drawn among them in this step."""
+        count, every = self.settings.anchors, len(views["fused"])
+
+        def drawn() -> Tensor | None:
+            if not 0 < count < len(warm):
+                return None
+            return torch.randperm(len(warm), generator=self.generator)[:count].to(warm.device)
+
+        if len(warm) == every:
+            return NodeViews(views, ids=warm, anchors=drawn)
+        rows = {name: partial(view.index_select, 0, warm) for name, view in views.items()}
+        return NodeViews(rows, ids=warm, anchors=drawn)
 
     def start_epoch(self, epoch: int, generator: torch.Generator) -> None:
         self.generator = generator
@@ -195,8 +249,12 @@ class MMHCL(Model):
     ) -> Tensor:
         """(n, d): the neighbours' mean i_ui, and the last propagation of E_ii through the hyperedges joined.
 
-        The item's own degree scales E_ii as a whole and vanishes in norm(E_ii).
+        The item's own degree scales E_ii as a whole and vanishes in norm(E_ii). Where convolutions propagate, its E_ii
+        is the neighbours' mean.
         """
+        if self.convolved:
+            second = self.cold.average(neighbours, state.second_items)
+            return self.cold.average(neighbours, state.first_items) + normalize(second, dim=1)
         known = content is self.cold.features
         memberships = self._cold_memberships if known else self._memberships(content)
         edges = self.incidence.T @ (self.half_degree * state.before.detach().cpu().numpy())

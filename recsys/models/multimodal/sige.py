@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,9 +15,10 @@ from torch.nn.functional import embedding
 
 from recsys.coldstart.cold_items import ColdItems, absent
 from recsys.datasets.dataset import Modality
+from recsys.encoders.backbone import Backbone, backbone_options_setting, backbone_setting
 from recsys.encoders.content import ItemContent
-from recsys.encoders.lightgcn import lightgcn
-from recsys.encoders.modality_graphs import ModalityGraphs, ViewAttention, join_views, read_by_users
+from recsys.encoders.fusion import Fusion, fusion_setting, make_fusion
+from recsys.encoders.modality_graphs import ModalityGraphs, join_views, read_by_users
 from recsys.encoders.perturbation import perturb
 from recsys.graphs.cache import cached
 from recsys.graphs.cooccurrence import cooccurrence_graph, infuse
@@ -27,10 +28,10 @@ from recsys.inputs.content import choose
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model, Vectors, triple_scores, triples
-from recsys.objectives.contrastive.anchored_infonce import anchored_infonce
-from recsys.objectives.contrastive.infonce import infonce
+from recsys.models.loss_terms import MODALITY, LossTerms, NodeViews, pair_views, rows_of
 from recsys.objectives.l2 import l2
 from recsys.objectives.ranking.bpr import bpr
+from recsys.objectives.terms import ObjectiveSettings, Term, objectives_setting
 from recsys.settings import Settings, setting
 
 
@@ -53,7 +54,11 @@ class SIGESettings(Settings):
     reg: float = setting(
         1e-4, "weight of the L2 penalty on a batch's vectors", low=0, search=(1e-6, 1e-1), log=True
     )
+    fusion: Fusion = fusion_setting("attention")
     modalities: list[str] = setting([], "modalities to read; empty: all of them")
+    backbone: str = backbone_setting()
+    backbone_options: dict[str, Any] = backbone_options_setting()
+    objectives: ObjectiveSettings = objectives_setting()
 
 
 class Parts(NamedTuple):
@@ -99,6 +104,8 @@ class SIGE(Model):
     paper = "Semantic Item Graph Enhancement for Multimodal Recommendation, arXiv 2508.06154, 2025"
     reads_content = True
     ranks_cold_items = True
+    views: ClassVar = dict.fromkeys(("users", "items"), ("behaviour", MODALITY, "fused"))
+    usual_views = ("behaviour", "fused")
     absent: Tensor
 
     def __init__(self, settings: SIGESettings, data: TrainingData, seed: int):
@@ -110,10 +117,27 @@ class SIGE(Model):
         self.graphs = ModalityGraphs(self._enhanced_graphs(), warm)
         self.content = ItemContent(self.modalities, warm)
         self.project = self.content.layers(settings.width, self.init_generator)
-        self.fuse = ViewAttention(settings.width, self.init_generator)
+        self.fuse = make_fusion(settings.fusion, len(self.modalities), settings.width, self.init_generator)
         self.register_buffer("absent", absent(self.modalities), persistent=False)
         self.cold = ColdItems(data, self.modalities, settings.k - 1)
         self.noise = torch.Generator().manual_seed(seed)
+        self.encoder = Backbone(
+            settings.backbone, settings.backbone_options, settings.width, settings.layers, self.init_generator
+        )
+        self.terms = LossTerms(self, self._own_terms())
+
+    def _own_terms(self) -> dict[str, Term]:
+        settings = self.settings
+        own = {
+            "perturbed": ("infonce", ["perturbed", "perturbed"], settings.perturbed),
+            "anchored": ("anchored_infonce", ["behaviour", *self.modalities], settings.anchored),
+            "fused": ("infonce", ["behaviour", "fused"], settings.fused),
+        }
+        arguments = {"temperature": settings.temperature}
+        return {
+            name: Term(objective=objective, views=views, nodes="both", weight=weight, arguments=arguments)
+            for name, (objective, views, weight) in own.items()
+        }
 
     def _enhanced_graphs(self) -> list[sp.csr_matrix]:
         settings, data, graphs = self.settings, self.data, []
@@ -131,7 +155,7 @@ class SIGE(Model):
 
     def _parts(self) -> tuple[Parts, Parts]:
         """Users' and items' parts; those of cold items are zero."""
-        users, items = lightgcn(self.propagation, self.user_table, self.item_table, self.settings.layers)
+        users, items = self.encoder(self.propagation, self.user_table, self.item_table)
         semantics = self._gated(embedding(self.graphs.warm, self.item_table), self.content)
         semantics = self.graphs(semantics, self.settings.item_layers)
         of_users = read_by_users(self.propagation, semantics)
@@ -149,42 +173,27 @@ class SIGE(Model):
         return dict(zip(self.modalities, self._parts()[1].semantics, strict=True))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        settings = self.settings
         users, items = self._parts()
         rows = triples(users.behaviour + users.fused, items.behaviour + items.fused, batch)
-        terms = [
-            self._contrast(users, batch.users.unique(), None),
-            self._contrast(items, batch.positives.unique(), self.absent),
-        ]
-        perturbed, anchored, fused = (sum(pair) for pair in zip(*terms, strict=True))
+        views = {
+            "users": self._views(users, self.terms.rows("users", batch.users.unique()), None),
+            "items": self._views(items, self.terms.rows("items", batch.positives.unique()), self.absent),
+            "pairs": pair_views(lambda: rows[0], lambda: rows[1]),
+        }
         return {
             "bpr": bpr(*triple_scores(*rows)),
-            "perturbed": settings.perturbed * perturbed,
-            "anchored": settings.anchored * anchored,
-            "fused": settings.fused * fused,
-            "l2": settings.reg * l2(*rows),
+            **self.terms(views),
+            "l2": self.settings.reg * l2(*rows),
         }
 
-    def _contrast(self, parts: Parts, ids: Tensor, missing: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """The three contrastive terms over the rows `ids`."""
-        settings = self.settings
-        behaviour, fused = embedding(ids, parts.behaviour), embedding(ids, parts.fused)
-        view, other = (perturb(fused, settings.strength, self.noise) for _ in range(2))
-        anchored = fused.new_zeros(())
-        for number, semantics in enumerate(parts.semantics):
-            held, anchor = ids, behaviour
-            if missing is not None:
-                present = ~missing[ids, number]
-                held, anchor = ids[present], behaviour[present]
-            if len(held):
-                anchored = anchored + anchored_infonce(
-                    embedding(held, semantics), anchor, settings.temperature
-                )
-        return (
-            infonce(view, other, settings.temperature),
-            anchored,
-            infonce(behaviour, fused, settings.temperature),
-        )
+    def _views(self, parts: Parts, ids: Tensor, missing: Tensor | None) -> NodeViews:
+        """The views of the rows `ids`."""
+        modal = dict(zip(self.modalities, parts.semantics, strict=True))
+        held = {} if missing is None else dict(zip(self.modalities, (~missing[ids]).T, strict=True))
+        views = rows_of(ids, {"behaviour": parts.behaviour, "fused": parts.fused, **modal})
+        nodes = NodeViews(views, ids=ids, present=held)
+        nodes.perturbed = lambda _: perturb(nodes.view("fused"), self.settings.strength, self.noise)
+        return nodes
 
     def _from_content(self, items: Parts, content: Mapping[str, Modality], graph: sp.csr_array) -> Tensor:
         average, rows = partial(self.cold.average, graph), self.content.of(content)

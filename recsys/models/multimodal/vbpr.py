@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pandas as pd
 import torch
@@ -15,8 +15,10 @@ from recsys.inputs.content import choose
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model, Vectors, triple_scores, triples
+from recsys.models.loss_terms import MODALITY, LossTerms
 from recsys.objectives.l2 import l2
 from recsys.objectives.ranking.bpr import bpr
+from recsys.objectives.terms import ObjectiveSettings, objectives_setting
 from recsys.settings import Settings, setting
 
 
@@ -31,6 +33,7 @@ class VBPRSettings(Settings):
         "unit", "rows of unit length, or as they come, as in the published code"
     )
     modalities: list[str] = setting([], "modalities to read; empty: all of them")
+    objectives: ObjectiveSettings = objectives_setting()
 
 
 class VBPR(Model):
@@ -47,6 +50,7 @@ class VBPR(Model):
     reads_content = True
     ranks_cold_items = True
     trains_in_shares = True
+    views: ClassVar = {"users": ("behaviour", "content"), "items": ("behaviour", MODALITY)}
     warm: Tensor
 
     def __init__(self, settings: VBPRSettings, data: TrainingData, seed: int):
@@ -59,6 +63,7 @@ class VBPR(Model):
         self.table("user_table", data.n_users, 2 * settings.width)
         self.table("item_table", data.n_items, settings.width)
         self.item_bias = nn.Parameter(torch.zeros(data.n_items, 1))
+        self.terms = LossTerms(self)
 
     def forward(self) -> Vectors:
         ones = self.user_table.new_ones(len(self.user_table), 1)
@@ -79,7 +84,17 @@ class VBPR(Model):
         return {
             "bpr": bpr(*triple_scores(*triples(vectors.users, vectors.items, batch))),
             "l2": self.settings.reg * (l2(*rows) + shared / batch.size),
+            **(self._compared(batch) if len(self.terms) else {}),
         }
+
+    def _compared(self, batch: Batch) -> dict[str, Tensor]:
+        behaviour, content = self.user_table.chunk(2, 1)
+        items = {"behaviour": self.item_table} | self.modality_vectors()
+        views = self.terms.batch_views(batch, {"behaviour": behaviour, "content": content}, items)
+        ids = views["items"].ids
+        absent = self.content.absent[ids]
+        views["items"].present |= dict(zip(self.modalities, (~absent).T, strict=True))
+        return self.terms(views)
 
     @torch.no_grad()
     def encode_items(self, content: Mapping[str, Modality], attributes: pd.DataFrame | None = None) -> Tensor:

@@ -10,6 +10,7 @@ from torch.nn.functional import normalize
 
 from recsys.encoders.beta import symmetric_beta
 from recsys.errors import UserError
+from recsys.objectives.fused import fused, log_partitions_both_ways, safe_dtype
 
 
 def mixup(
@@ -66,8 +67,18 @@ def mixed_contrast(x: Tensor, y: Tensor, ratio: Tensor, partner: Tensor, tempera
         partner: (n,) row pi(i) that each row is mixed with, int64, a permutation.
         temperature: tau.
     """
-    mixed = normalize(ratio[:, None] * x + (1 - ratio[:, None]) * x[partner], dim=1)
-    logits = mixed @ normalize(y, dim=1).t() / temperature
-    log_p = (logits.log_softmax(1) + logits.log_softmax(0)) / 2
-    own, other = log_p.diagonal(), log_p.gather(1, partner[:, None])[:, 0]
-    return -(ratio * own + (1 - ratio) * other).mean()
+    scale = 1 / temperature if temperature > 0 else 0.0
+    dtype, n = safe_dtype(x.dtype, scale), len(x)
+    raw, ratio = x.to(dtype), ratio.to(dtype)
+    mixed = normalize(ratio[:, None] * raw + (1 - ratio[:, None]) * raw[partner], dim=1)
+    y = normalize(y.to(dtype), dim=1)
+    # Each target weighs its column's log sum, half of it; a row's targets weigh 1 together.
+    columns = ratio.scatter_add(0, partner, 1 - ratio) / (2 * n)
+    rows = torch.full_like(columns, 1 / (2 * n))
+
+    def run(mixed: Tensor, y: Tensor, wanted: tuple[bool, bool]):
+        return log_partitions_both_ways(mixed, y, scale, rows, columns, wanted=wanted)
+
+    target = ratio[:, None] * y + (1 - ratio[:, None]) * y[partner]
+    agreement = (mixed * target).sum(1).mean() * scale
+    return (fused(run, mixed, y) - agreement).to(x.dtype)

@@ -50,7 +50,7 @@ def first_order(model, arrays, naive):
     layers = [e]
     for layer in range(2):
         near, product = (
-            (arrays[f"ngcf.{kind}.{layer}.weight"], arrays[f"ngcf.{kind}.{layer}.bias"])
+            (arrays[f"encoder.module.{kind}.{layer}.weight"], arrays[f"encoder.module.{kind}.{layer}.bias"])
             for kind in ("neighbours", "products")
         )
         e = (a @ e + e) @ near[0].T + near[1] + (a @ e * e) @ product[0].T + product[1]

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 from torch import nn
-from torch.nn.functional import normalize
+from torch.nn.functional import cross_entropy, normalize
 
 from recsys.errors import UserError
 from recsys.objectives.alignment.negative_free import move_average, negative_free
@@ -76,22 +76,72 @@ def test_multiview_refuses_too_little():
         mv_dhel(views(2, n=1))
 
 
+def naive_gram(anchor, others, tau, smoothing, mask):
+    """By determinants of each pair's vectors, those that an item has, and torch's cross-entropy."""
+    anchor, *others = (normalize(v, dim=1) for v in (anchor, *others))
+    rows = []
+    for i, j in itertools.product(range(N), repeat=2):
+        span = torch.stack([anchor[i], *(o[j] for o, held in zip(others, mask[:, j], strict=True) if held)])
+        rows.append((torch.linalg.det(span @ span.t()) + 1e-6).sqrt())
+    logits, target = -torch.stack(rows).view(N, N) / tau, torch.arange(N)
+    both = [cross_entropy(each, target, label_smoothing=smoothing) for each in (logits, logits.t())]
+    return sum(both) / 2
+
+
+@pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_gram_volumes_equal_determinants(count):
-    anchor, *others = units(count + 1)
-    result = volumes(anchor, torch.stack(others))
+def test_gram_and_its_gradient_equal_determinants(count, masked):
+    tensors = [v.requires_grad_() for v in views(count + 1)]
+    mask = torch.ones(count, N, dtype=torch.bool)
+    if masked:
+        mask[-1, 2] = mask[0, 4] = False
+    expected = naive_gram(tensors[0], tensors[1:], 0.3, 0.2, mask)
+    for block in (None, 4):
+        found = gram(
+            tensors[0], tensors[1:], 0.3, label_smoothing=0.2, mask=mask if masked else None, block=block
+        )
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+        ours, theirs = (torch.autograd.grad(v, tensors, retain_graph=True) for v in (found, expected))
+        for own, their in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(own, their, rtol=1e-7, atol=1e-10)
+
+
+def test_volumes_are_roots_of_determinants():
+    anchor, *others = units(4)
     for i, j in itertools.product(range(N), repeat=2):
         span = torch.stack([anchor[i], *(o[j] for o in others)])
-        assert result[i, j].item() == pytest.approx(math.sqrt(torch.linalg.det(span @ span.t())), rel=1e-9)
+        expected = math.sqrt(torch.linalg.det(span @ span.t()))
+        assert volumes(anchor, torch.stack(others))[i, j].item() == pytest.approx(expected, rel=1e-9)
 
 
-def test_gram_drops_a_missing_modality():
-    anchor, a, b = units(3)
-    mask = torch.ones(2, N, dtype=torch.bool)
-    mask[1, 2] = False
-    result = volumes(anchor, torch.stack([a, b]), mask)
-    torch.testing.assert_close(result[:, 2], volumes(anchor, a[None])[:, 2])
-    torch.testing.assert_close(result[:, 3], volumes(anchor, torch.stack([a, b]))[:, 3])
+def test_hard_negatives_gradient_is_that_of_the_formula():
+    x, y = (v.requires_grad_() for v in views(2))
+    for tau, c, block in ((0.3, 0.7, None), (0.5, 0.0, 4), (0.4, -1.5, 4)):
+        s = normalize(x, dim=1) @ normalize(y, dim=1).t()
+        own = torch.eye(N, dtype=torch.bool)
+        weight = torch.exp(c * s).masked_fill(own, 0)
+        weight = weight / weight.sum(1, keepdim=True) * (N - 1)
+        kernel = torch.exp(s / tau)
+        total = kernel.diagonal() + (weight * kernel).sum(1)
+        expected = -(kernel.diagonal() / total).log().mean()
+        found = hard_negative(x, y, tau, concentration=c, block=block)
+        torch.testing.assert_close(found, expected)
+        for own_, their in zip(*(torch.autograd.grad(v, (x, y)) for v in (found, expected)), strict=True):
+            torch.testing.assert_close(own_, their)
+
+
+def test_mixed_contrasts_gradient_is_that_of_the_formula():
+    x, y = (v.requires_grad_() for v in views(2))
+    ratio, partner = torch.rand(N, generator=torch.Generator().manual_seed(2)).double(), torch.randperm(N)
+    mixed = normalize(ratio[:, None] * x + (1 - ratio[:, None]) * x[partner], dim=1)
+    logits = mixed @ normalize(y, dim=1).t() / 0.3
+    log_p = (logits.log_softmax(1) + logits.log_softmax(0)) / 2
+    picked = log_p.gather(1, partner[:, None])[:, 0]
+    expected = -(ratio * log_p.diagonal() + (1 - ratio) * picked).mean()
+    found = mixed_contrast(x, y, ratio, partner, 0.3)
+    torch.testing.assert_close(found, expected)
+    for own, their in zip(*(torch.autograd.grad(v, (x, y)) for v in (found, expected)), strict=True):
+        torch.testing.assert_close(own, their)
 
 
 def test_gram_by_hand():

@@ -14,6 +14,7 @@ from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
 from recsys.models.bundle.clhe import CLHE, CLHESettings
 from recsys.models.bundle.sets import draw_given
+from recsys.objectives.contrastive.infonce import infonce
 
 BUNDLES = np.array(
     [[1, 1, 1, 0, 0, 0, 0, 0], [0, 1, 0, 1, 1, 1, 0, 0], [0, 0, 1, 1, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0, 1, 0]],
@@ -142,11 +143,16 @@ def test_every_item_is_ranked_by_its_slots(made):
     torch.testing.assert_close(model.decode().detach(), expected)
 
 
+def item_contrast(model, items):
+    nodes = model._item_views(items)
+    return infonce(*(nodes.copy(number, "fused") for number in range(2)), 0.2)
+
+
 def test_a_dropped_slot_stays_in_the_softmax_and_in_the_mean(made):
     model = made(item_view="MD", item_drop=0.4)
     items = torch.arange(8)
     torch.manual_seed(2)
-    found = model.item_contrast(items)
+    found = item_contrast(model, items)
     torch.manual_seed(2)
     views = []
     for drawn in [torch.rand(8, 3) for _ in range(2)]:
@@ -163,7 +169,7 @@ def test_a_dropped_slot_stays_in_the_softmax_and_in_the_mean(made):
 def test_items_as_they_are_are_only_pushed_apart(made):
     model = made(item_view="NA")
     items = torch.stack([item(model, model.encoder, i) for i in range(8)])
-    torch.testing.assert_close(model.item_contrast(torch.arange(8)), contrast(items, items, 0.2))
+    torch.testing.assert_close(item_contrast(model, torch.arange(8)), contrast(items, items, 0.2))
 
 
 def test_replacements_come_from_all_items_of_bundles(made):
