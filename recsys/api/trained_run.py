@@ -245,7 +245,7 @@ class TrainedRun:
             >>> import recsys, tempfile
             >>> run = recsys.train("itemknn", recsys.toy_data())
             >>> bundle = recsys.load_bundle(run.package(tempfile.mkdtemp() + "/bundle"))
-            >>> bundle.recommend(["u1"], k=3).equals(run.recommend(["u1"], k=3))
+            >>> bundle.recommend(["u1"], k=3).item.tolist() == run.recommend(["u1"], k=3).item.tolist()
             True
         """
         from recsys.runs.package import package

@@ -68,7 +68,7 @@ class ServingBundle:
         >>> import recsys, tempfile
         >>> run = recsys.train("ease", recsys.toy_data())
         >>> bundle = recsys.load_bundle(run.package(tempfile.mkdtemp() + "/bundle"))
-        >>> bundle.recommend(["u0"], k=2).equals(run.recommend(["u0"], k=2))
+        >>> bundle.recommend(["u0"], k=2).item.tolist() == run.recommend(["u0"], k=2).item.tolist()
         True
     """
 
