@@ -25,10 +25,10 @@ SIDES = ("users", "items")
 
 
 class MultistageSettings(Settings):
-    model: str = setting(
+    base: str = setting(
         "mmhcl", "the model that each stage trains, one with vectors and a term that compares views"
     )
-    settings: dict[str, Any] = setting({}, "its settings and those of its training, by name")
+    base_settings: dict[str, Any] = setting({}, "its settings and those of its training, by name")
     n_stages: int = setting(2, "stages, each a model of its own", low=1, high=10)
     clusters: int = setting(
         10, "clusters that a stage's vectors fall into", low=2, high=1000, search=[5, 10, 20]
@@ -159,13 +159,13 @@ class Multistage(Concatenated):
 
     def __init__(self, settings: MultistageSettings, data: TrainingData, seed: int):
         inner, training = _divided(settings)
-        kind = MODELS.get(settings.model)
+        kind = MODELS.get(settings.base)
         seeds = [seed, *(derived_seed(seed, 1000 + number) for number in range(1, settings.n_stages))]
         parts = [kind(inner, data, each) for each in seeds]
         if not {term.nodes for term in parts[0].terms.terms.values()} & {*SIDES, "both"}:
             raise UserError(
-                f"multistage: {settings.model} has no term that compares users or items; add one by "
-                "settings={objectives.extra: [{objective: infonce, nodes: both}]}"
+                f"multistage: {settings.base} has no term that compares users or items; add one by "
+                "base_settings={objectives.extra: [{objective: infonce, nodes: both}]}"
             )
         super().__init__(settings, data, seed, parts)
         self.parts = nn.ModuleList(parts)
@@ -179,13 +179,13 @@ class Multistage(Concatenated):
             if key.partition(".")[0] in cls.Settings.model_fields
         }
         made = build(cls.Settings, own, cls.__name__)
-        inner = MODELS.get(made.model).source_modules(made.settings)
+        inner = MODELS.get(made.base).source_modules(made.base_settings)
         return tuple(sorted({*super().source_modules(settings), *inner}))
 
     def stages(self, settings: Any) -> Mapping[str, tuple[Model, Any]]:
         """As the run says of training where it says other than the defaults, else as the stage's model does."""
         given = settings.model_dump(exclude_defaults=True)
-        values = {**MODELS.get(self.settings.model).train_defaults, **given, **self.stage_training}
+        values = {**MODELS.get(self.settings.base).train_defaults, **given, **self.stage_training}
         training = build(TrainSettings, values, "multistage")
         parts = list(self.scored)
         return {
@@ -203,19 +203,19 @@ def _divided(settings: MultistageSettings) -> tuple[Any, dict[str, Any]]:
     Raises:
         UserError: a model that has no vectors, or compares no views.
     """
-    kind = MODELS.get(settings.model)
+    kind = MODELS.get(settings.base)
     usable = not kind.closed_form and kind.exports_vectors and set(SIDES) <= set(kind.views)
     if not usable or kind.scores is not Model.scores:
         able = [name for name in MODELS.builtin if set(SIDES) <= set(MODELS.get(name).views)]
         raise UserError(
-            f"multistage: {settings.model} offers no views of users and items; use one of {', '.join(sorted(able))}"
+            f"multistage: {settings.base} offers no views of users and items; use one of {', '.join(sorted(able))}"
         )
     try:
-        own = divide(settings.settings, model=kind.Settings, train=TrainSettings)
+        own = divide(settings.base_settings, model=kind.Settings, train=TrainSettings)
     except UserError as error:
-        raise UserError(f"multistage: settings: {error}") from None
-    build(TrainSettings, own["train"], "multistage: settings")
-    return build(kind.Settings, own["model"], "multistage: settings"), own["train"]
+        raise UserError(f"multistage: base_settings: {error}") from None
+    build(TrainSettings, own["train"], "multistage: base_settings")
+    return build(kind.Settings, own["model"], "multistage: base_settings"), own["train"]
 
 
 def clustered(vectors: Tensor, clusters: int, seed: int) -> np.ndarray:

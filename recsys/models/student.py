@@ -11,7 +11,7 @@ from torch import Tensor
 
 from recsys.datasets.dataset import Modality
 from recsys.errors import UserError
-from recsys.evaluation.scorers import Scorer, StandardScorer
+from recsys.evaluation.scorers import KeptScorer, Scorer, StandardScorer
 from recsys.inputs.content import unit_rows, without_content
 from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.inputs.train_settings import TrainSettings
@@ -22,6 +22,8 @@ from recsys.settings import Settings, build, divide, setting
 
 BLOCK_CELLS = 2**23
 """float32 cells of the teacher's scores that are held at once: 32 MiB."""
+KEPT_BYTES = 2**30
+"""Size of the teacher's scores that are kept between passes; scores beyond it are computed anew."""
 SPARE = 16
 """Columns beyond the width in which the space of the scores is looked for."""
 RIDGES, SHARPNESS = (1e-4, 1e-3, 1e-2, 1e-1), (1.0, 4.0, 16.0)
@@ -33,7 +35,7 @@ class StudentSettings(Settings):
     teacher_settings: dict[str, Any] = setting({}, "its settings and its training's by name")
     width: int = setting(256, "width of the vectors", low=1, high=4096, search=[64, 128, 256])
     passes: int = setting(
-        2, "times that all of the teacher's scores are gone through in search of their space", low=1, high=20
+        4, "times that all of the teacher's scores are gone through in search of their space", low=1, high=20
     )
     references: int = setting(
         4000,
@@ -81,10 +83,11 @@ class Student(Model):
         self.modalities = dict(data.modalities) if self.reads_content else {}
         # Not a module of this one: what is kept of a trained student are vectors.
         self._teacher: list[Model] = []
+        self.calibrating = False
 
     @property
     def distilled(self) -> bool:
-        """Whether there are vectors; before, the teacher scores."""
+        """Whether there are vectors; they are made when they are first needed."""
         return hasattr(self, "items")
 
     def teacher(self) -> Model:
@@ -117,8 +120,12 @@ class Student(Model):
         return teacher.stages(training) or {"teacher": (teacher, training)}
 
     def calibrate(self, validate: Callable[[str], float]) -> None:
-        """The teacher's calibration, then the vectors."""
-        self.teacher().calibrate(validate)
+        """The teacher's calibration, while which the teacher scores; then the vectors."""
+        self.calibrating = True
+        try:
+            self.teacher().calibrate(validate)
+        finally:
+            self.calibrating = False
         self.distil()
 
     def calibration(self) -> dict[str, Tensor]:
@@ -162,7 +169,8 @@ class Student(Model):
     def _standardised(self, new_items: NewItems | None) -> Scorer:
         teacher = self.teacher()
         counted = self.data.warm_items & ~teacher.cannot_score()
-        return StandardScorer([teacher.scorer(self.data.query_users(), new_items)], counted)
+        scorer = StandardScorer([teacher.scorer(self.data.query_users(), new_items)], counted)
+        return KeptScorer(scorer, KEPT_BYTES)
 
     def _map_content(self, users: Tensor, warm: np.ndarray) -> None:
         """Fit the map from content to the vectors of items that the teacher takes for new, and put the cold ones."""
@@ -208,14 +216,15 @@ class Student(Model):
         return torch.from_numpy(np.asarray(total))
 
     def forward(self) -> Vectors:
+        if not self.distilled:
+            self.distil()
         return Vectors(self.users, self.items)
 
     @torch.no_grad()
     def scorer(self, users: QueryUsers | None = None, new_items: NewItems | None = None) -> Scorer:
-        return super().scorer(users, new_items) if self.distilled else self.teacher().scorer(users, new_items)
-
-    def cannot_score(self) -> np.ndarray:
-        return super().cannot_score() if self.distilled else self.teacher().cannot_score()
+        return (
+            self.teacher().scorer(users, new_items) if self.calibrating else super().scorer(users, new_items)
+        )
 
     @torch.no_grad()
     def encode_items(self, content: Mapping[str, Modality], attributes: Any = None) -> Tensor:

@@ -137,7 +137,8 @@ def load_graph(folder: str | Path, kind: str = "interactions") -> Any:
         >>> import recsys, tempfile
         >>> run = recsys.train("lightgcn", recsys.toy_data(), max_epochs=1)
         >>> folder = tempfile.mkdtemp()
-        >>> run.export(folder, form="pyg")
+        >>> run.export(folder, ["pyg"])
+        []
         >>> load_graph(folder).node_types, load_graph(folder, "items").num_nodes
         (['user', 'item'], 60)
     """

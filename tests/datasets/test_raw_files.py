@@ -311,7 +311,7 @@ def test_a_column_that_is_not_there_is_named(tmp_path):
 
 def test_new_items_and_users_are_read_through_the_card(tmp_path):
     """Under the file's own names, which the card renames or drops; several columns, and pictures by id."""
-    from recsys.runs.new_files import read_new_items, read_new_users
+    from recsys.inputs.new_files import read_new_items, read_new_users
 
     items = {"file": "items.csv", "id": "sku", "rename": {"title": "name"}, "drop": ["link"]}
     content = {

@@ -51,6 +51,7 @@ class SparseEASE(Model):
     paper = "Scalable Approximate NonSymmetric Autoencoder for Collaborative Filtering, RecSys 2023"
     settings: SparseEASESettings
     closed_form = True
+    linear_in_history = True
     exports_vectors = False
     popular_without_history = True
     indptr: torch.Tensor

@@ -38,7 +38,7 @@ SETTINGS = {
         "components.hyperwalk.settings.k": 12,
         "learning_rate": 0.01,
     },
-    "multistage": {"settings": {"width": 8}, "clusters": 3},
+    "multistage": {"base_settings": {"width": 8}, "clusters": 3},
     "dropoutnet": {"factor_reg": 10.0},
     "twotower": {"width": 16, "dropout": 0.0, "batch_size": 8, "learning_rate": 0.01},
     "aff": {

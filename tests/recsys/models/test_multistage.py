@@ -14,8 +14,8 @@ from recsys.runs.run import execute, load_run, prepare
 def prepared(toy, model="mmhcl", n_stages=2, split="cold-item", **settings):
     own = {"width": 8} | settings
     values = {
-        "model": model,
-        "settings": own,
+        "base": model,
+        "base_settings": own,
         "n_stages": n_stages,
         "clusters": 3,
         "max_epochs": 4,
@@ -90,7 +90,7 @@ def test_earlier_stages_are_frozen_while_a_later_one_trains(toy, tmp_path):
 
 
 def test_a_saved_run_scores_alike_and_the_record_tells_its_stages(toy, root, tmp_path):
-    values = {"settings": {"width": 8}, "max_epochs": 2, "clusters": 3}
+    values = {"base_settings": {"width": 8}, "max_epochs": 2, "clusters": 3}
     config = RunConfig(
         model="multistage", dataset="toy", split="cold-item", settings=values, data_root=str(root)
     )
@@ -124,7 +124,7 @@ def test_the_models_own_training_defaults_hold_where_the_run_says_nothing(toy):
 )
 def test_what_cannot_be_is_told_in_one_line(model, settings, told, toy):
     with pytest.raises(UserError) as error:
-        values = {"model": model, "settings": settings}
+        values = {"base": model, "base_settings": settings}
         prepare(RunConfig(model="multistage", dataset="toy", settings=values), toy)
     assert told in str(error.value) and "\n" not in str(error.value)
 

@@ -11,7 +11,7 @@ import torch
 from recsys.errors import UserError
 from recsys.inputs.requests import NewItems
 from recsys.runs.config import RunConfig
-from recsys.runs.export import export_vectors
+from recsys.runs.export import export_as, export_vectors
 from recsys.runs.run import execute, prepare
 from recsys.runs.towers import towers
 from recsys.serving.parts import Bank
@@ -96,5 +96,5 @@ def test_towers_in_onnx_give_what_torch_and_the_bundle_give(run, tmp_path):
 
 def test_an_unknown_format_is_refused_with_those_that_there_are(run, tmp_path):
     with pytest.raises(UserError, match=r"there is no format 'faiss-flt'.*faiss-flat"):
-        export_vectors(run, tmp_path / "x", ["faiss-flt"])
+        export_as(run, tmp_path / "x", ["faiss-flt"])
     assert not (tmp_path / "x").exists()

@@ -47,7 +47,7 @@ def test_hypergraphs_are_mmhcls(run):
 
 
 def test_files_give_the_same_graphs(run, tmp_path):
-    run.export(tmp_path, form="pyg")
+    run.export(tmp_path, formats=["pyg"])
     for kind in ("interactions", "users", "items"):
         ours, read = run.graph("pyg", kind).to_dict(), load_graph(tmp_path, kind).to_dict()
         flat = [[*torch.utils._pytree.tree_leaves(graph)] for graph in (ours, read)]
@@ -61,7 +61,7 @@ def test_files_give_the_same_graphs(run, tmp_path):
 
 def test_what_cannot_be_is_told_in_one_line(run, tmp_path):
     bare = package.train("pop", replace(run.dataset, modalities={}))
-    run.export(tmp_path, form="pyg")
+    run.export(tmp_path, formats=["pyg"])
     damaged = tmp_path / "damaged"
     damaged.mkdir()
     (damaged / ABOUT_FILE).write_bytes((tmp_path / ABOUT_FILE).read_bytes())
@@ -69,7 +69,7 @@ def test_what_cannot_be_is_told_in_one_line(run, tmp_path):
     cases = {
         "known: pyg": lambda: run.graph("dgl"),
         "did you mean 'items'": lambda: run.graph("pyg", "item"),
-        "did you mean 'pyg'": lambda: run.export(tmp_path, form="pygg"),
+        "did you mean 'pyg'": lambda: run.export(tmp_path, formats=["pygg"]),
         "no hypergraph of items": lambda: bare.graph("pyg", "items"),
         "write it with `recsys export --as pyg`": lambda: load_graph(tmp_path / "none"),
         "holds a damaged graph": lambda: load_graph(damaged),
