@@ -85,6 +85,13 @@ class Student(Model):
         self._teacher: list[Model] = []
         self.calibrating = False
 
+    @classmethod
+    def of(cls, teacher: Model, settings: StudentSettings, data: TrainingData, seed: int) -> Student:
+        """A student of a teacher that is trained already."""
+        student = cls(settings, data, seed)
+        student._teacher.append(teacher)
+        return student
+
     @property
     def distilled(self) -> bool:
         """Whether there are vectors; they are made when they are first needed."""
