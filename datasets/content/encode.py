@@ -14,7 +14,7 @@ from recsys.datasets.content import CONTENT
 from recsys.datasets.content.columns import SEPARATOR, cells
 from recsys.datasets.content.encoder import EncoderFacts, encoder_options, facts_of
 from recsys.datasets.content.features import checksum
-from recsys.datasets.content.files import Files
+from recsys.datasets.content.files import Files, Inline
 from recsys.datasets.content.progress import PROGRESS
 from recsys.datasets.content.spec import SEED, WIDTH, ContentEncoder, ContentSpec
 from recsys.datasets.content.stored import digest_of, item_by_item, whole
@@ -47,7 +47,7 @@ def encode(
     texts: Sequence[str],
     source: str,
     *,
-    files: Files | None = None,
+    files: Files | Inline | None = None,
     fit_on: Sequence[str] | None = None,
     new: bool = False,
 ) -> Encoded:
@@ -138,13 +138,13 @@ def _each(
     recipe: str,
     name: str,
     texts: Sequence[str],
-    files: Files | None,
+    files: Files | Inline | None,
     kept: bool,
 ) -> tuple[Modality, list[bytes]]:
     """The items' rows, and the checksum of each one's content; b"" where it has none."""
     contents: Callable[[int], str | bytes]
     if facts.reads == "file":
-        held = files or Files([])
+        held = Files([]) if files is None else files
         contents = lambda place: held.read(texts[place])  # noqa: E731
     else:
         contents = lambda place: texts[place]  # noqa: E731
@@ -242,7 +242,7 @@ def made_of(
     items: pd.DataFrame | None,
     ids: Sequence[str] | np.ndarray,
     source: str,
-    files: Files | None = None,
+    files: Files | Inline | None = None,
 ) -> Encoded:
     """The modality `name` of the items' columns; DataError where they have none of them."""
     table = pd.DataFrame(index=range(len(ids))) if items is None else items

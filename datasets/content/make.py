@@ -12,7 +12,7 @@ import pandas as pd
 from recsys.datasets.content import CONTENT
 from recsys.datasets.content.encode import encode, gather, made_of
 from recsys.datasets.content.encoder import facts_of
-from recsys.datasets.content.files import Files
+from recsys.datasets.content.files import Files, Inline
 from recsys.datasets.content.spec import ContentSpec
 from recsys.datasets.dataset import Dataset, Modality, Provenance
 from recsys.errors import DataError
@@ -88,13 +88,14 @@ def encode_new(
     ids: Sequence[str] | np.ndarray,
     dataset: Dataset,
     source: str,
-    beside: Path,
+    beside: Path | None,
 ) -> tuple[Modality | None, list[str]]:
     """New items' rows of a modality, by the encoder that made the catalogue's, and notes; None where no item has any.
 
     Args:
         table: a row for each new item, by our names.
-        beside: the folder that file names are relative to, before the data set's own places.
+        beside: the folder that file names are relative to, before the data set's own places; None: cells hold the
+            files themselves, in base64.
 
     Raises:
         DataError: a cell that the encoder cannot read, or features of another width than the catalogue's.
@@ -106,7 +107,9 @@ def encode_new(
         fit_on = gather(spec, name, dataset.item_attributes, dataset.item_ids)
     if not any(texts):
         return None, []
-    files = _places(spec, dataset, beside) if spec.reads_files else None
+    files: Files | Inline | None = None
+    if spec.reads_files:
+        files = Inline() if beside is None else _places(spec, dataset, beside)
     made = encode(spec, name, texts, f"{source}: {name}", files=files, fit_on=fit_on, new=True)
     modality = made.modality
     if not modality.mask.any():

@@ -29,17 +29,25 @@ UNREAD = ("rating", "timestamp", "label")
 """Columns that interactions may have and that say nothing of what a new user likes."""
 
 
-def new_items_of_frame(frame: IntoDataFrame, dataset: Dataset) -> tuple[NewItems, list[str]]:
+def new_items_of_frame(
+    frame: IntoDataFrame, dataset: Dataset, *, inline: bool = False
+) -> tuple[NewItems, list[str]]:
     """The items of a frame of pandas, polars or others; see `new_items_of`.
 
     Raises:
         DataError: it is no frame, and what `new_items_of` refuses.
     """
-    return new_items_of(columns_of(to_pandas(frame, "new items"), dataset, "new items"), dataset, "new items")
+    source = "new items"
+    return new_items_of(columns_of(to_pandas(frame, source), dataset, source), dataset, source, inline=inline)
 
 
 def new_items_of(
-    columns: Mapping[str, Any], dataset: Dataset, source: str, beside: Path | None = None
+    columns: Mapping[str, Any],
+    dataset: Dataset,
+    source: str,
+    beside: Path | None = None,
+    *,
+    inline: bool = False,
 ) -> tuple[NewItems, list[str]]:
     """The items in the order of their ids, and notes on what was mended.
 
@@ -48,6 +56,7 @@ def new_items_of(
             features are, (values, mask), or as the column that its content encoder reads; item attributes.
         source: where they are from, for messages.
         beside: the folder that names of raw files are relative to; the current one where None.
+        inline: cells hold raw files themselves, in base64, and no file is opened: they come from strangers.
 
     Raises:
         DataError: a modality or attribute that the data set does not have, or of another width; an id that is
@@ -76,7 +85,9 @@ def new_items_of(
     for name, own in dataset.modalities.items():
         modality = None
         if name in raw and not isinstance(columns.get(name), tuple):
-            modality, more = _encoded(columns, name, ids, dataset, source, beside or Path())
+            modality, more = _encoded(
+                columns, name, ids, dataset, source, None if inline else beside or Path()
+            )
         if modality is None and (name not in raw or isinstance(columns.get(name), tuple)):
             modality, more = _modality(columns.get(name), own, len(ids), f"{source}: {name}")
         elif modality is None:
@@ -91,7 +102,7 @@ def new_items_of(
 
 
 def _encoded(
-    columns: Mapping[str, Any], name: str, ids: np.ndarray, dataset: Dataset, source: str, beside: Path
+    columns: Mapping[str, Any], name: str, ids: np.ndarray, dataset: Dataset, source: str, beside: Path | None
 ) -> tuple[Modality | None, list[str]]:
     """Raw content of new items to features, by the encoder that made the catalogue's, fitted on the catalogue; None
     where they come without it. A column called like the modality stands for those that it is made of."""

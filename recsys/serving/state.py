@@ -265,7 +265,8 @@ def need_items(bundle: ServingBundle, items: list[str]) -> None:
 
 
 def read_items(rows: list[dict[str, Any]], bundle: ServingBundle) -> NewItems:
-    """Rows of columns, raw content or features among them, as new items; UserError where they do not fit."""
+    """Rows of columns, raw content or features among them, as new items; UserError where they do not fit. Pictures and
+    other raw files are in base64: no file of this machine is opened for a client."""
     import pandas as pd
 
     from recsys.inputs.new_data import new_items_of_frame
@@ -273,7 +274,7 @@ def read_items(rows: list[dict[str, Any]], bundle: ServingBundle) -> NewItems:
     names = list(dict.fromkeys(name for row in rows for name in row))
     # A column of numbers stays one; an absent text is empty.
     frame = pd.DataFrame({name: pd.Series([row.get(name) for row in rows]) for name in names})
-    made, _ = new_items_of_frame(frame, bundle.dataset)
+    made, _ = new_items_of_frame(frame, bundle.dataset, inline=True)
     return made
 
 
