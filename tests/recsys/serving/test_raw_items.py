@@ -37,7 +37,7 @@ def bundle(tmp_path_factory):
 
 
 def test_a_picture_in_the_body_places_the_item_as_a_file_does(bundle):
-    served, folder = bundle
+    served, _ = bundle
     sent = base64.b64encode(picture("green")).decode()
     for cell in (sent, f"data:image/png;base64,{sent}"):
         made = read_items([{"item": "new", "photo": cell}], served)
