@@ -20,8 +20,9 @@ from recsys.inputs.train_settings import TrainSettings
 from recsys.inputs.training_data import TrainingData
 from recsys.models import MODELS
 from recsys.models.base import Model
+from recsys.models.inner import inner_settings, own_settings
 from recsys.serving.parts import Part, Standard, Sum
-from recsys.settings import Settings, build, divide, merge, setting
+from recsys.settings import Settings, build, merge, setting
 
 DENSE = frozenset({"ease", "contentridge"})
 """Models that hold a number for each pair of items."""
@@ -166,8 +167,7 @@ class Confluence(Model):
 
     @classmethod
     def source_modules(cls, settings: Mapping[str, Any]) -> tuple[str, ...]:
-        own = {k: v for k, v in settings.items() if k.partition(".")[0] == "components"}
-        components = build(cls.Settings, own, cls.__name__).components
+        components = own_settings(cls, settings).components
         modules = [MODELS.get(name).source_modules(one.settings) for name, one in components.items()]
         return tuple(sorted({*super().source_modules(settings), *(m for some in modules for m in some)}))
 
@@ -300,14 +300,4 @@ class Confluence(Model):
 
 def _divided(name: str, component: Component) -> tuple[Any, dict[str, Any]]:
     """The settings of a component's model, and what its training does otherwise than the others'."""
-    model, where = MODELS.get(name), f"components.{name}.settings"
-    groups: dict[str, type[Settings]] = {"model": model.Settings}
-    if not model.closed_form:
-        groups["train"] = TrainSettings
-    try:
-        own = divide(component.settings, **groups)
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
-    training = own.get("train", {})
-    build(TrainSettings, training, where)
-    return build(model.Settings, own["model"], where), training
+    return inner_settings(MODELS.get(name), component.settings, f"components.{name}.settings")

@@ -15,11 +15,11 @@ from torch.nn.functional import normalize
 from recsys.datasets.dataset import Modality
 from recsys.errors import UserError
 from recsys.inputs.sampler import Batch, derived_seed
-from recsys.inputs.train_settings import TrainSettings
 from recsys.inputs.training_data import TrainingData
 from recsys.models import MODELS
 from recsys.models.base import Model, Vectors
-from recsys.settings import Settings, build, divide, setting
+from recsys.models.inner import inner_settings, inner_training, own_settings
+from recsys.settings import Settings, setting
 
 SIDES = ("users", "items")
 
@@ -173,20 +173,14 @@ class Multistage(Concatenated):
 
     @classmethod
     def source_modules(cls, settings: Mapping[str, Any]) -> tuple[str, ...]:
-        own = {
-            key: value
-            for key, value in settings.items()
-            if key.partition(".")[0] in cls.Settings.model_fields
-        }
-        made = build(cls.Settings, own, cls.__name__)
+        made = own_settings(cls, settings)
         inner = MODELS.get(made.base).source_modules(made.base_settings)
         return tuple(sorted({*super().source_modules(settings), *inner}))
 
     def stages(self, settings: Any) -> Mapping[str, tuple[Model, Any]]:
         """As the run says of training where it says other than the defaults, else as the stage's model does."""
-        given = settings.model_dump(exclude_defaults=True)
-        values = {**MODELS.get(self.settings.base).train_defaults, **given, **self.stage_training}
-        training = build(TrainSettings, values, "multistage")
+        base = MODELS.get(self.settings.base)
+        training = inner_training(base, settings, self.stage_training, "multistage")
         parts = list(self.scored)
         return {
             f"stage-{number}": (
@@ -210,12 +204,7 @@ def _divided(settings: MultistageSettings) -> tuple[Any, dict[str, Any]]:
         raise UserError(
             f"multistage: {settings.base} offers no views of users and items; use one of {', '.join(sorted(able))}"
         )
-    try:
-        own = divide(settings.base_settings, model=kind.Settings, train=TrainSettings)
-    except UserError as error:
-        raise UserError(f"multistage: base_settings: {error}") from None
-    build(TrainSettings, own["train"], "multistage: base_settings")
-    return build(kind.Settings, own["model"], "multistage: base_settings"), own["train"]
+    return inner_settings(kind, settings.base_settings, "multistage: base_settings")
 
 
 def clustered(vectors: Tensor, clusters: int, seed: int) -> np.ndarray:

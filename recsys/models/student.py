@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from recsys.coldstart.cold_items import take
 from recsys.datasets.dataset import Modality
 from recsys.errors import UserError
 from recsys.evaluation.scorers import KeptScorer, Scorer, StandardScorer
 from recsys.inputs.content import unit_rows, without_content
 from recsys.inputs.requests import NewItems, QueryUsers
-from recsys.inputs.train_settings import TrainSettings
 from recsys.inputs.training_data import TrainingData
 from recsys.models import MODELS
 from recsys.models.base import Model, Vectors
-from recsys.settings import Settings, build, divide, setting
+from recsys.models.inner import inner_settings, inner_training, own_settings
+from recsys.settings import Settings, setting
 
 BLOCK_CELLS = 2**23
 """float32 cells of the teacher's scores that are held at once: 32 MiB."""
+KERNEL_CELLS = 2**22
+"""float64 similarities of items to the centres of the map from content that are held at once: 32 MiB."""
 KEPT_BYTES = 2**30
 """Size of the teacher's scores that are kept between passes; scores beyond it are computed anew."""
 SPARE = 16
@@ -105,25 +109,19 @@ class Student(Model):
         return self._teacher[0]
 
     def _divided(self) -> tuple[Any, dict[str, Any]]:
-        """The teacher's settings, and its training's by name."""
-        kind, where = MODELS.get(self.settings.teacher), "teacher_settings"
-        parts = divide(self.settings.teacher_settings, model=kind.Settings, train=TrainSettings)
-        return build(kind.Settings, parts["model"], where), {**kind.train_defaults, **parts["train"]}
+        """The teacher's settings, and what is said of its training."""
+        kind = MODELS.get(self.settings.teacher)
+        return inner_settings(kind, self.settings.teacher_settings, "student: teacher_settings")
 
     @classmethod
     def source_modules(cls, settings: Mapping[str, Any]) -> tuple[str, ...]:
-        own = build(
-            cls.Settings, {k: v for k, v in settings.items() if k in cls.Settings.model_fields}, "student"
-        )
-        return (
-            *super().source_modules(settings),
-            *MODELS.get(own.teacher).source_modules(own.teacher_settings),
-        )
+        own = own_settings(cls, settings)
+        inner = MODELS.get(own.teacher).source_modules(own.teacher_settings)
+        return tuple(sorted({*super().source_modules(settings), *inner}))
 
     def stages(self, settings: Any) -> Mapping[str, tuple[Model, Any]]:
-        given = settings.model_dump(exclude_defaults=True)
-        training = build(TrainSettings, {**self._divided()[1], **given}, "teacher_settings")
         teacher = self.teacher()
+        training = inner_training(type(teacher), settings, self._divided()[1], "student: teacher_settings")
         return teacher.stages(training) or {"teacher": (teacher, training)}
 
     def calibrate(self, validate: Callable[[str], float]) -> None:
@@ -188,39 +186,61 @@ class Student(Model):
         for rows, block in _blocks(scorer, warm):
             wanted += block[:, n:].T @ users[torch.from_numpy(rows)]
         gram = (own.T @ own).double()
-        wanted = torch.linalg.solve(
-            gram + 1e-6 * gram.trace() / len(gram) * torch.eye(len(gram)), wanted.T.double()
-        ).T
+        damped = gram + 1e-6 * gram.trace() / len(gram) * torch.eye(len(gram))
+        wanted = torch.linalg.solve(damped, wanted.T.double()).T
         known = np.flatnonzero(~without_content(self.modalities, n))
         drawn = np.random.default_rng(self.seed).permutation(known)
-        centres = np.sort(drawn[: self.settings.references])
-        self.centres = torch.from_numpy(centres)
+        self.centres = torch.from_numpy(np.sort(drawn[: self.settings.references]))
         held, rest = np.split(drawn, [max(1, len(drawn) // 10)])
         best = np.inf
         for sharpness in SHARPNESS:
-            kernel = self._kernel(self.modalities, sharpness)
+            self.sharpness.fill_(sharpness)
+            fit, of_held = self._fit(rest, wanted), self._fit(held, wanted)
             for ridge in RIDGES:
-                weights = _ridge(kernel[rest], kernel[centres], wanted[rest], ridge)
-                if (error := float((kernel[held] @ weights - wanted[held]).square().sum())) < best:
-                    best, chosen = error, (sharpness, ridge)
+                # ||K w - y||^2 over the items held out, of their products alone
+                weights = fit.solved(ridge)
+                error = float((weights * (of_held.squares @ weights - 2 * of_held.products)).sum())
+                if error < best:
+                    best, chosen = error, (sharpness, (fit + of_held).solved(ridge))
         self.sharpness.fill_(chosen[0])
-        kernel = self._kernel(self.modalities)
-        self.weights = _ridge(kernel[known], kernel[centres], wanted[known], chosen[1]).float()
-        cold = torch.from_numpy(~self.data.warm_items)
-        self.items[cold] = (kernel[cold] @ self.weights.double()).float()
+        self.weights = chosen[1].float()
+        cold = np.flatnonzero(~self.data.warm_items)
+        self.items[torch.from_numpy(cold)] = self._placed(take(self.modalities, cold), len(cold))
         self.data.ledger.record("content map", "references", items=self.data.warm_items)
 
-    def _kernel(self, content: Mapping[str, Modality], sharpness: float | None = None) -> Tensor:
-        """(n, c) float64: similarities of items by their content to the centres; 0 where one of them lacks it."""
-        centres, total = self.centres.numpy(), 0.0
-        sharpness = float(self.sharpness) if sharpness is None else sharpness
-        for name, modality in self.modalities.items():
-            base = unit_rows(modality.features[centres])
-            product = unit_rows(content[name].features) @ base.T
-            product = product.toarray() if hasattr(product, "toarray") else product
-            present = content[name].mask[:, None] & modality.mask[centres]
-            total = total + np.exp(sharpness * (product.astype(np.float64) - 1)) * present
-        return torch.from_numpy(np.asarray(total))
+    def _fit(self, items: np.ndarray, wanted: Tensor) -> KernelFit:
+        """The products that a regression of `wanted` on these items' similarities needs."""
+        centres = self.centres.numpy()
+        ((_, among),) = self._kernels(take(self.modalities, centres), len(centres), len(centres))
+        squares, products = torch.zeros_like(among), wanted.new_zeros(len(centres), wanted.shape[1])
+        for rows, kernel in self._kernels(take(self.modalities, items), len(items)):
+            squares.addmm_(kernel.T, kernel)
+            products.addmm_(kernel.T, wanted[torch.from_numpy(items[rows])])
+        return KernelFit(among, squares, products, len(items))
+
+    def _placed(self, content: Mapping[str, Modality], n: int) -> Tensor:
+        """(n, d) vectors of n items by their content."""
+        weights = self.weights.double()
+        parts = [kernel @ weights for _, kernel in self._kernels(content, n)]
+        return torch.cat([weights.new_zeros(0, weights.shape[1]), *parts]).float()
+
+    def _kernels(
+        self, content: Mapping[str, Modality], n: int, size: int = 0
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """The rows of n items in blocks (of `size`), with their similarities (b, c) float64 to the centres, 0 where one
+        of the two lacks a modality."""
+        centres = take(self.modalities, self.centres.numpy())
+        bank = {name: (unit_rows(m.features).T, m.mask) for name, m in centres.items()}
+        size, sharpness = size or max(16, KERNEL_CELLS // len(self.centres)), float(self.sharpness)
+        for start in range(0, n, size):
+            rows = slice(start, start + size)
+            total: Any = 0.0
+            for name, (base, held) in bank.items():
+                product = unit_rows(content[name].features[rows]) @ base
+                product = product.toarray() if sp.issparse(product) else product
+                near = np.exp(sharpness * (product.astype(np.float64) - 1))
+                total = total + near * (content[name].mask[rows, None] & held)
+            yield rows, torch.from_numpy(total)
 
     def forward(self) -> Vectors:
         if not self.distilled:
@@ -235,7 +255,7 @@ class Student(Model):
 
     @torch.no_grad()
     def encode_items(self, content: Mapping[str, Modality], attributes: Any = None) -> Tensor:
-        return (self._kernel(content) @ self.weights.double()).float()
+        return self._placed(content, len(next(iter(content.values())).mask))
 
 
 def _kept(name: str) -> str:
@@ -251,9 +271,28 @@ def _blocks(scorer: Scorer, users: np.ndarray) -> Iterator[tuple[np.ndarray, Ten
         yield rows, scorer(rows)
 
 
-def _ridge(rows: Tensor, centres: Tensor, wanted: Tensor, ridge: float) -> Tensor:
-    """(c, d) float64: argmin ||rows w - wanted||^2 + ridge mean(K) n tr(w^T K w) with K of the centres."""
-    scale = ridge * float(centres.diagonal().mean()) * len(rows) / len(centres)
-    system = rows.T @ rows + scale * centres
-    system.diagonal().add_(1e-8 * float(system.diagonal().mean()))
-    return torch.linalg.solve(system, rows.T @ wanted.double())
+class KernelFit(NamedTuple):
+    """Products of a kernel ridge regression of n items on c centres, which add up over items.
+
+    Attributes:
+        among: (c, c) float64 similarities K of the centres.
+        squares, products: (c, c) and (c, d) float64, sums over items of k k^T and k y^T.
+        n: items.
+    """
+
+    among: Tensor
+    squares: Tensor
+    products: Tensor
+    n: int
+
+    def __add__(self, other: KernelFit) -> KernelFit:  # type: ignore[override]
+        return KernelFit(
+            self.among, self.squares + other.squares, self.products + other.products, self.n + other.n
+        )
+
+    def solved(self, ridge: float) -> Tensor:
+        """(c, d) float64: argmin sum_i ||w^T k_i - y_i||^2 + ridge mean(K_jj) (n / c) tr(w^T K w)."""
+        scale = ridge * float(self.among.diagonal().mean()) * self.n / len(self.among)
+        system = self.squares + scale * self.among
+        system.diagonal().add_(1e-8 * float(system.diagonal().mean()))
+        return torch.linalg.solve(system, self.products)
