@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from recsys.cli.options import DataRoot, console
-from recsys.cli.parts import completion
+from recsys.cli.options import DataRoot, DatasetName, Metrics, Split, SplitOptions, SplitSeed, console
 
 
 def evaluate(
@@ -19,37 +18,12 @@ def evaluate(
             "TREC run (.run, .trec, .txt)."
         ),
     ],
-    dataset: Annotated[
-        str,
-        typer.Option(help="Name of a data set, or path of its card.", autocompletion=completion.datasets),
-    ] = "ml-100k",
+    dataset: DatasetName = "ml-100k",
     task: Annotated[str, typer.Option(help="recommend, or bundle.")] = "recommend",
-    split: Annotated[
-        str,
-        typer.Option(
-            help="How to split; by default predefined where the data set has such a split, else random.",
-            autocompletion=completion.splits,
-        ),
-    ] = "",
-    split_seed: Annotated[int, typer.Option(min=0, help="Seed of the split.")] = 0,
-    split_options: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--split-set",
-            metavar="KEY=VALUE",
-            help="Set an option of the split; may be repeated.",
-            autocompletion=completion.split_options,
-        ),
-    ] = None,
-    metrics: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--metric",
-            metavar="NAME@K",
-            help="Report this metric too; may be repeated.",
-            autocompletion=completion.metrics,
-        ),
-    ] = None,
+    split: Split = "",
+    split_seed: SplitSeed = 0,
+    split_options: SplitOptions = None,
+    metrics: Metrics = None,
     mask: Annotated[
         str,
         typer.Option(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from recsys.cli.options import DataRoot, console
+from recsys.cli.options import DataRoot, RerankOptions, console
 from recsys.cli.parts import completion
 from recsys.errors import DataChanged, UserError
 
@@ -70,12 +70,7 @@ def recommend(
             autocompletion=completion.reranking,
         ),
     ] = "",
-    rerank_options: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--rerank-set", metavar="KEY=VALUE", help="Set a setting of the re-ranking step; may be repeated."
-        ),
-    ] = None,
+    rerank_options: RerankOptions = None,
     because: Annotated[
         int, typer.Option(min=0, help="Name so many of the items that the user took and that weigh most.")
     ] = 0,

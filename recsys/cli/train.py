@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recsys.cli.options import DataRoot, console
+from recsys.cli.options import (
+    DataRoot,
+    DatasetName,
+    Metrics,
+    RerankOptions,
+    Split,
+    SplitOptions,
+    SplitSeed,
+    console,
+)
 from recsys.cli.parts import completion
 
 if TYPE_CHECKING:
@@ -35,22 +44,13 @@ def train(
         str,
         typer.Option(help="Name of the model, as in `recsys list models`.", autocompletion=completion.models),
     ] = "confluence",
-    dataset: Annotated[
-        str,
-        typer.Option(help="Name of a data set, or path of its card.", autocompletion=completion.datasets),
-    ] = "ml-100k",
+    dataset: DatasetName = "ml-100k",
     task: Annotated[
         str, typer.Option(help="recommend: items for users; bundle: items that complete bundles.")
     ] = "recommend",
-    split: Annotated[
-        str,
-        typer.Option(
-            help="How to split; by default predefined where the data set has such a split, else random.",
-            autocompletion=completion.splits,
-        ),
-    ] = "",
+    split: Split = "",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the model and its training.")] = 0,
-    split_seed: Annotated[int, typer.Option(min=0, help="Seed of the split.")] = 0,
+    split_seed: SplitSeed = 0,
     assignments: Annotated[
         list[str] | None,
         typer.Option(
@@ -60,15 +60,7 @@ def train(
             autocompletion=completion.settings,
         ),
     ] = None,
-    split_options: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--split-set",
-            metavar="KEY=VALUE",
-            help="Set an option of the split; may be repeated.",
-            autocompletion=completion.split_options,
-        ),
-    ] = None,
+    split_options: SplitOptions = None,
     content: Annotated[
         list[str] | None,
         typer.Option(
@@ -107,21 +99,8 @@ def train(
             autocompletion=completion.reranking,
         ),
     ] = "",
-    rerank_options: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--rerank-set", metavar="KEY=VALUE", help="Set a setting of the re-ranking step; may be repeated."
-        ),
-    ] = None,
-    metrics: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--metric",
-            metavar="NAME@K",
-            help="Report this metric too; may be repeated.",
-            autocompletion=completion.metrics,
-        ),
-    ] = None,
+    rerank_options: RerankOptions = None,
+    metrics: Metrics = None,
     mask: Annotated[
         str,
         typer.Option(
