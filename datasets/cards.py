@@ -27,10 +27,10 @@ from pydantic import (
 
 from recsys.datasets import CARDS
 from recsys.datasets.dataset import ALL_INTERACTIONS, Dataset, Origin, Provenance
-from recsys.datasets.files import is_there, one_line, read_text, sha256
+from recsys.datasets.files import is_there, one_line, read_text
 from recsys.datasets.readers import READERS, guess_reader
 from recsys.errors import DataError, nearest
-from recsys.files import parse_yaml
+from recsys.files import parse_yaml, sha256
 
 CARD_FILE = "card.yaml"
 LONGEST_NAME = 200

@@ -15,8 +15,9 @@ import yaml
 
 from recsys.datasets.cards import CARD_FILE, Card, is_plain
 from recsys.datasets.dataset import Dataset
-from recsys.datasets.files import one_line, sha256
+from recsys.datasets.files import one_line
 from recsys.errors import DataError
+from recsys.files import sha256
 
 
 def _write_entities(

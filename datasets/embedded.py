@@ -16,8 +16,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from recsys.datasets.files import one_line, sha256
+from recsys.datasets.files import one_line
 from recsys.errors import DataError
+from recsys.files import sha256
 
 log = logging.getLogger(__name__)
 

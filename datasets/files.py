@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import contextlib
 import csv
-import hashlib
 import io
 import os
 import warnings
@@ -49,12 +48,6 @@ def is_there(path: Path) -> bool:
     if os.path.lexists(path):
         raise DataError(f"{path}: something is there that is no file; put the file there, or nothing")
     return False
-
-
-def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file, read in blocks."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_text(path: Path, encoding: str = "utf-8") -> str:

@@ -9,19 +9,20 @@ from typing import Any
 import numpy as np
 
 from recsys.datasets.content.encoder import encoder
-from recsys.datasets.content.images import picture_of
-from recsys.datasets.content.weights import Batch, Model, Revision, batches, local, need
+from recsys.datasets.content.images import of_pictures
+from recsys.datasets.content.weights import Batch, Model, Revision, batches, local, model_revision, need
 from recsys.datasets.dataset import Modality
 
 WHERE = "a folder, or a name on the Hugging Face hub such as openai/clip-vit-base-patch32"
 
 
-def _revision(model: str, revision: str, batch: int) -> str:
-    return local(model, revision).revision
-
-
 @encoder(
-    reads="file", each=True, width="the model's", revision=_revision, licence="the model's", weights=WHERE
+    reads="file",
+    each=True,
+    width="the model's",
+    revision=model_revision,
+    licence="the model's",
+    weights=WHERE,
 )
 def image(
     texts: Sequence[bytes],
@@ -41,24 +42,15 @@ def image(
     Raises:
         DataError: a package is not installed, or the model is not there.
     """
-    import torch
-
     network, prepare, _ = _loaded(local(model, revision, source).folder, source)
-    features = np.zeros((len(texts), int(network.config.projection_dim)), dtype=np.float32)
-    mask = np.zeros(len(texts), dtype=bool)
-    for places in batches(range(len(texts)), batch):
-        pictures = {place: p for place in places if (p := picture_of(texts[place], source)) is not None}
-        if not pictures:
-            continue
-        with torch.inference_mode():
-            inputs = prepare(images=list(pictures.values()), return_tensors="pt")
-            rows = _unit(network.get_image_features(**inputs))
-        features[list(pictures)] = rows
-        mask[list(pictures)] = True
-    return Modality(features, mask)
+
+    def rows(pictures: list[Any]) -> np.ndarray:
+        return _unit(network.get_image_features(**prepare(images=pictures, return_tensors="pt")))
+
+    return of_pictures(texts, rows, int(network.config.projection_dim), batch, source)
 
 
-@encoder(each=True, width="the model's", revision=_revision, licence="the model's", weights=WHERE)
+@encoder(each=True, width="the model's", revision=model_revision, licence="the model's", weights=WHERE)
 def text(
     texts: Sequence[str],
     *,

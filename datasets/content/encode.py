@@ -86,7 +86,7 @@ def encode(
         key = checksum(recipe, *parts, "fitted on")
     else:
         key, notes = checksum(recipe, *texts, "fitted on", *(fit_on or ())), []
-        made = _whole(function, given, texts, fit_on, f"{spec.encoder}" if revision else "", key)
+        made = _whole(function, given, texts, fit_on, spec.encoder if revision else "", key)
     record = Provenance(
         "content",
         f"encoder {spec.encoder}" + (f", revision {revision}" if _tells(revision) else ""),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from recsys.datasets.content.encoder import encoder
-from recsys.datasets.content.weights import need
+from recsys.datasets.content.weights import batches, need
 from recsys.datasets.dataset import Modality
 
 SIDE, BINS, DIRECTIONS, PARTS = 32, 4, 8, 4
@@ -43,6 +43,34 @@ def picture_of(data: bytes, source: str) -> Any:
             return picture.convert("RGB")
     except (OSError, ValueError, SyntaxError, pillow.DecompressionBombError):
         return None
+
+
+def of_pictures(
+    contents: Sequence[bytes],
+    encoded: Callable[[list[Any]], np.ndarray],
+    width: int,
+    batch: int,
+    source: str,
+) -> Modality:
+    """What a network makes of pictures, (n, `width`); those that cannot be read, or give no finite numbers, are masked.
+
+    Args:
+        encoded: pictures in RGB, at most `batch` -> a row for each; called without gradients.
+    """
+    import torch
+
+    features = np.zeros((len(contents), width), dtype=np.float32)
+    mask = np.zeros(len(contents), dtype=bool)
+    for places in batches(range(len(contents)), batch):
+        pictures = {place: p for place in places if (p := picture_of(contents[place], source)) is not None}
+        if not pictures:
+            continue
+        with torch.inference_mode():
+            rows = encoded(list(pictures.values()))
+        features[list(pictures)] = rows
+        mask[list(pictures)] = np.isfinite(rows).all(axis=1)
+    features[~mask] = 0
+    return Modality(features, mask)
 
 
 def describe(pixels: np.ndarray) -> np.ndarray:

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from recsys.datasets.content.encoder import encoder
-from recsys.datasets.content.images import picture_of
+from recsys.datasets.content.images import of_pictures
 from recsys.datasets.content.weights import (
     Batch,
     Model,
     Revision,
-    batches,
     folder_of_package,
     local,
+    model_revision,
     need,
     package_revision,
 )
@@ -56,7 +56,7 @@ def efficientnet_lite0(
     reads="file",
     each=True,
     width="the network's",
-    revision=lambda model, revision, batch: local(model, revision).revision,
+    revision=model_revision,
     licence="the network's; see its page",
     weights="a folder, or a name on the Hugging Face hub such as timm/resnet50.a1_in1k",
 )
@@ -120,16 +120,8 @@ def _pooled(
     """Rows of the pictures that can be read, the others masked."""
     import torch
 
-    features = np.zeros((len(contents), width), dtype=np.float32)
-    mask = np.zeros(len(contents), dtype=bool)
-    for places in batches(range(len(contents)), batch):
-        pictures = {place: p for place in places if (p := picture_of(contents[place], source)) is not None}
-        if not pictures:
-            continue
-        with torch.inference_mode():
-            pixels = torch.from_numpy(np.stack([prepared(p) for p in pictures.values()]))
-            rows = network(pixels).float().numpy()
-        features[list(pictures)] = rows
-        mask[list(pictures)] = np.isfinite(rows).all(axis=1)
-    features[~mask] = 0
-    return Modality(features, mask)
+    def rows(pictures: list[Any]) -> np.ndarray:
+        pixels = torch.from_numpy(np.stack([prepared(picture) for picture in pictures]))
+        return np.asarray(network(pixels).float().numpy())
+
+    return of_pictures(contents, rows, width, batch, source)

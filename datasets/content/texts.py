@@ -12,7 +12,15 @@ import scipy.sparse as sp
 from recsys.datasets.checks import make_modality
 from recsys.datasets.content.encoder import encoder
 from recsys.datasets.content.features import reduced
-from recsys.datasets.content.weights import Model, Revision, folder_of_package, local, need, package_revision
+from recsys.datasets.content.weights import (
+    Model,
+    Revision,
+    folder_of_package,
+    local,
+    model_revision,
+    need,
+    package_revision,
+)
 from recsys.datasets.dataset import Modality
 from recsys.errors import DataError
 
@@ -84,7 +92,7 @@ def _wordllama(source: str) -> tuple[np.ndarray, Any]:
 @encoder(
     each=True,
     width="the model's",
-    revision=lambda model, revision: local(model, revision).revision,
+    revision=model_revision,
     licence="the model's; see its page",
     weights="a folder, or a name on the Hugging Face hub such as minishlab/potion-base-8M",
 )

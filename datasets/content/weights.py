@@ -15,10 +15,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, NamedTuple
 
-import numpy as np
-
 from recsys.datasets.files import one_line
 from recsys.errors import DataError
+from recsys.files import sha256
 
 Model = Annotated[str, "name on the Hugging Face hub, or path of a folder"]
 Revision = Annotated[str, "branch, tag or commit on the hub"]
@@ -64,6 +63,11 @@ def package_revision(distribution: str, first: str = "") -> str:
     return "1" if version == first else f"{distribution} {version}"
 
 
+def model_revision(model: str, revision: str, batch: int = 0) -> str:
+    """The revision of an encoder's own model, from the options of the encoder."""
+    return local(model, revision).revision
+
+
 def local(model: str, revision: str = "main", source: str = "content") -> Weights:
     """A model's folder: `model` itself where it is one, else what the hub has under that name, fetched once.
 
@@ -85,9 +89,7 @@ def _folder_revision(folder: str) -> str:
     digest = hashlib.sha256()
     for path in sorted(Path(folder).rglob("*")):
         if path.is_file():
-            with open(path, "rb") as file:
-                inner = hashlib.file_digest(file, "sha256").hexdigest()
-            digest.update(f"{path.relative_to(folder).as_posix()} {inner}\n".encode())
+            digest.update(f"{path.relative_to(folder).as_posix()} {sha256(path)}\n".encode())
     return f"sha256 {digest.hexdigest()[:16]}"
 
 
@@ -110,8 +112,3 @@ def _fetched(model: str, revision: str, source: str) -> Weights:
 def batches(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
     """The items in parts of `size`."""
     return [items[low : low + size] for low in range(0, len(items), max(1, size))]
-
-
-def finite_rows(rows: Sequence[np.ndarray]) -> np.ndarray:
-    """Blocks of rows as one (n, width) float32 array."""
-    return np.ascontiguousarray(np.concatenate(rows), dtype=np.float32)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,12 @@ import numpy as np
 import scipy.sparse as sp
 
 from recsys.errors import UserError
-from recsys.files import atomic, cannot_write, parse_json, write_text
+from recsys.files import atomic, cannot_write, parse_json, sha256, write_text
 from recsys.serving.parts import PARTS
 
 MANIFEST = "bundle.json"
 FORMAT = 1
 """Of the folder; a bundle of another format is refused."""
-BLOCK = 2**20
 CSR = ("data", "indices", "indptr")
 
 
@@ -67,7 +65,7 @@ class Writer:
     def close(self, manifest: Mapping[str, Any]) -> None:
         """Write the manifest, with the size and SHA-256 of every other file."""
         files = {
-            path.name: {"bytes": path.stat().st_size, "sha256": checksum(path)}
+            path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)}
             for path in sorted(self.folder.iterdir())
         }
         about = {"format": FORMAT, **manifest, "files": files}
@@ -163,7 +161,7 @@ def check_files(folder: Path, manifest: Mapping[str, Any], verify: bool = True) 
             raise damaged(folder, f"{name} is missing")
         if size != about["bytes"]:
             raise damaged(folder, f"{name} has {size:,} bytes, expected {about['bytes']:,}")
-        if verify and checksum(path) != about["sha256"]:
+        if verify and sha256(path) != about["sha256"]:
             raise damaged(folder, f"{name} has changed since it was written (SHA-256)")
 
 
@@ -176,17 +174,6 @@ def _listed(folder: Path, manifest: Mapping[str, Any]) -> list[tuple[str, dict[s
             raise damaged(folder, f"{MANIFEST} lists '{name:.60}', which is no file of its own")
         listed.append((name, about))
     return listed
-
-
-def checksum(path: Path, then: Callable[[bytes], Any] | None = None) -> str:
-    """SHA-256 of a file; `then` is given each block as it is read."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-            if then is not None:
-                then(block)
-    return digest.hexdigest()
 
 
 def copy_bundle(source: Path, target: Path) -> None:
@@ -204,9 +191,8 @@ def copy_bundle(source: Path, target: Path) -> None:
         for name, about in _listed(source, manifest):
             if not (source / name).is_file():
                 raise damaged(source, f"{name} is missing")
-            with open(temporary / name, "wb") as file:
-                found = checksum(source / name, file.write)
-            if found != about["sha256"]:
+            shutil.copyfile(source / name, temporary / name)
+            if sha256(temporary / name) != about["sha256"]:
                 raise damaged(source, f"{name} has changed since it was written (SHA-256)")
         write_text(temporary / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
         os.replace(temporary, target)
