@@ -45,6 +45,10 @@ class Modality:
     def is_sparse(self) -> bool:
         return bool(sp.issparse(self.features))
 
+    def rows(self, places: np.ndarray) -> Modality:
+        """The modality of the items at these places, of which nobody can say what raw content they were made of."""
+        return Modality(self.features[places], self.mask[places])
+
     def dense(self, width: int = 256, seed: int = 0) -> np.ndarray:
         """(n_items, w) float32: the features themselves, or, of a sparse matrix wider than `width`,
         its truncated SVD (randomised, seeded), so that no wide dense matrix is ever held."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from recsys.datasets.dataset import Dataset, Modality
+from recsys.datasets.dataset import Dataset
 
 
 def shrunk(dataset: Dataset, interactions: int, seed: int = 0) -> Dataset:
@@ -50,7 +50,7 @@ def shrunk(dataset: Dataset, interactions: int, seed: int = 0) -> Dataset:
         user_ids=dataset.user_ids[users],
         item_ids=dataset.item_ids[items],
         modalities={
-            name: Modality(modality.features[items], modality.mask[items], modality.made_of)
+            name: replace(modality.rows(items), made_of=modality.made_of)
             for name, modality in dataset.modalities.items()
         },
         user_attributes=_rows(dataset.user_attributes, users),

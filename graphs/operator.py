@@ -146,6 +146,11 @@ def _tensors(csr: sp.csr_matrix) -> Csr:
     )
 
 
+def edge_index(matrix: sp.sparray | sp.spmatrix) -> np.ndarray:
+    """(2, nnz) int64: rows and columns of the entries, as torch-geometric takes edges, and nodes and hyperedges."""
+    return np.stack([coordinates.astype(np.int64) for coordinates in sp.coo_array(matrix).coords])
+
+
 def canonical(matrix: sp.sparray | sp.spmatrix, dtype: type = np.float32) -> sp.csr_matrix:
     """A csr_matrix copy of `matrix` with sorted indices, duplicates summed and values of `dtype`."""
     csr = sp.csr_matrix(matrix, dtype=dtype, copy=True)

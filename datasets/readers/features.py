@@ -97,7 +97,7 @@ def read_features(
             f"{features.file}: {bad.sum():,} of {len(bad):,} rows are of items that no interaction has, and are not "
             "read; an items file that names them would keep them in the catalogue",
         ]
-        at, checked = at[~bad], Modality(checked.features[~bad], checked.mask[~bad])
+        at, checked = at[~bad], checked.rows(~bad)
     if len(np.unique(at)) < len(at):
         raise DataError(f"{source}: an item has two rows of features; expected one")
     if len(at) == len(ids) and (at == np.arange(len(at))).all():

@@ -23,7 +23,6 @@ from pathlib import Path
 
 import numpy as np
 
-from recsys.models import MODELS
 from recsys.serving.bundle import load_bundle
 
 SECONDS, MILLISECONDS, K = 2.0, 20.0, 20
@@ -76,19 +75,11 @@ def report(folder: Path) -> None:
 
 def trained(arguments: argparse.Namespace, root: Path) -> Iterator[Path]:
     """A bundle of each model, trained for an epoch."""
-    from recsys.runs.config import RunConfig
+    from recsys.experiments.benchmarks.serving import one_epoch
     from recsys.runs.package import package
-    from recsys.runs.run import execute, prepare
 
     for name in arguments.models.split(","):
-        settings = {} if MODELS.get(name).closed_form else {"max_epochs": 1}
-        settings |= {"calibrate": False} if name == "confluence" else {}
-        run = prepare(
-            RunConfig(model=name, dataset=arguments.dataset, settings=settings, data_root=arguments.data_root)
-        )
-        execute(run, root / f"{name}-run")
-        run.model.eval()
-        yield package(run, root / name)
+        yield package(one_epoch(name, arguments.dataset, arguments.data_root), root / name)
 
 
 def main() -> None:

@@ -67,6 +67,7 @@ def drawn_bundle(folder: Path, users: int, items: int, width: int, taken: int, s
             "ids": {noun: writer.value([each.names, each.order]) for noun, each in ids.items()},
             "encoders": {},
             "id_columns": {},
+            "renames": {},
         }
     )
     return folder

@@ -23,12 +23,12 @@ import scipy.sparse as sp
 import torch
 
 from recsys.encoders.lightgcn import lightgcn
-from recsys.encoders.pyg import both_ways, incidence_index
+from recsys.encoders.pyg import both_ways
 from recsys.graphs.bipartite import bipartite_adjacency, normalised_interactions
 from recsys.graphs.cooccurrence import cooccurrence_graph
 from recsys.graphs.hypergraph import item_hypergraph, propagation, user_hypergraph
 from recsys.graphs.knn import knn, knn_graph
-from recsys.graphs.operator import SparseOperator
+from recsys.graphs.operator import SparseOperator, edge_index
 
 USERS, ITEMS, INTERACTIONS, WIDTH = 9308, 6710, 59541, 64
 
@@ -162,7 +162,7 @@ def bench_pyg(data_root: Path | None) -> None:
     )
     layer = HypergraphConv(WIDTH, WIDTH, bias=False)
     layer.lin = torch.nn.Identity()
-    index = incidence_index(incidence)
+    index = torch.from_numpy(edge_index(incidence))
     print("users' hypergraph, D^-1 H B^-1 H^T x and the gradient")
     _compared(
         lambda: [ours(tables[0])],

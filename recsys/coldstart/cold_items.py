@@ -24,7 +24,7 @@ training items (n, n_items), give vectors (n, d)."""
 
 def take(modalities: Mapping[str, Modality], rows: np.ndarray) -> dict[str, Modality]:
     """The modalities of the items numbered `rows`."""
-    return {name: Modality(m.features[rows], m.mask[rows]) for name, m in modalities.items()}
+    return {name: m.rows(rows) for name, m in modalities.items()}
 
 
 def harmonic_mean(warm: float, cold: float) -> float:

@@ -6,13 +6,12 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
 from recsys.errors import UserError, nearest
-from recsys.graphs.operator import SparseOperator
+from recsys.graphs.operator import SparseOperator, edge_index
 from recsys.optional_imports import require
 
 PYG = "pyg:"
@@ -100,7 +99,7 @@ class PygHypergraph(nn.Module):
     def __init__(self, incidence: sp.csr_matrix, convolutions: PygConvolutions):
         super().__init__()
         self.convolutions = convolutions
-        self.register_buffer("edges", incidence_index(incidence), persistent=False)
+        self.register_buffer("edges", torch.from_numpy(edge_index(incidence)), persistent=False)
 
     def forward(self, nodes: Tensor) -> Tensor:
         """(n, d)."""
@@ -109,7 +108,7 @@ class PygHypergraph(nn.Module):
 
 def _maker(name: str, options: Mapping[str, Any], width: int) -> Callable[[], nn.Module]:
     """What makes one convolution."""
-    known = require("torch_geometric", "pyg") and require("torch_geometric.nn", "pyg")
+    known = require("torch_geometric.nn", "pyg")
     convolutions = [each for each in known.conv.__all__ if isinstance(getattr(known, each), type)]
     wanted = name.removeprefix(PYG)
     if wanted not in convolutions:
@@ -134,9 +133,3 @@ def both_ways(graph: SparseOperator) -> Tensor:
     users = torch.arange(graph.shape[0], device=graph.col.device).repeat_interleave(counts)
     items = graph.col.long() + graph.shape[0]
     return torch.stack([torch.cat([users, items]), torch.cat([items, users])])
-
-
-def incidence_index(incidence: sp.csr_matrix) -> Tensor:
-    """(2, m) int64: node and hyperedge of each entry of H, as HypergraphConv takes them."""
-    coo = sp.coo_array(incidence)
-    return torch.from_numpy(np.stack([c.astype(np.int64) for c in coo.coords]))

@@ -61,6 +61,11 @@ def below(upper: np.ndarray | sp.csr_array, lower: np.ndarray | sp.csr_array) ->
     return sp.csr_array(sp.vstack([upper, lower])) if sp.issparse(upper) else np.concatenate([upper, lower])
 
 
+def stacked(upper: Modality, lower: Modality) -> Modality:
+    """The items of two modalities of one kind and width, one's below the other's."""
+    return Modality(below(upper.features, lower.features), np.append(upper.mask, lower.mask))
+
+
 def unit_rows(features: np.ndarray | sp.csr_array) -> np.ndarray | sp.csr_array:
     """The rows divided by their L2 norms (taken in float64); zero rows stay zero. Same kind, float32."""
     if not isinstance(features, np.ndarray):

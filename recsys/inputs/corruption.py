@@ -94,7 +94,7 @@ def _controlled(dataset: Dataset, control: str, generator: np.random.Generator) 
         none = {name: _masked(m, np.zeros_like(m.mask)) for name, m in modalities.items()}
         return replace(dataset, modalities=none, item_attributes=attributes[[]])
     deal = generator.permutation(dataset.n_items)
-    dealt = {name: Modality(m.features[deal], m.mask[deal]) for name, m in modalities.items()}
+    dealt = {name: m.rows(deal) for name, m in modalities.items()}
     if control == "gaussian":
         dealt = {name: _noise(m, generator) for name, m in dealt.items()}
     attributes = attributes.iloc[deal].reset_index(drop=True) if len(attributes) else attributes

@@ -93,7 +93,7 @@ def new_items_of(
         elif modality is None:
             modality = _modality(None, own, len(ids), f"{source}: {name}")[0]
         notes += more
-        modalities[name] = Modality(modality.features[order], modality.mask[order])
+        modalities[name] = modality.rows(order)
     readable = {
         name: c for name, c in columns.items() if name not in dataset.modalities or not isinstance(c, tuple)
     }

@@ -167,10 +167,11 @@ def _trial(resolved: Resolved, interactions: int) -> dict[str, float]:
             changes |= {"dataset": str(folder / "copy" / "card.yaml"), "data_root": None}
             if small is not dataset:
                 changes["evaluate_users"] = min(config.evaluate_users or TRIAL_USERS, TRIAL_USERS)
-        text = config.model_copy(update=changes).model_dump_json()
+        trial = config.model_copy(update=changes)
         # A search that is approximate on the whole data is on the copy too: its threshold shrinks as pairs of items do.
         share = (small.n_items / dataset.n_items) ** 2
-        (folder / TRIAL_FILE).write_text(json.dumps({"config": json.loads(text), "share": share}), "utf-8")
+        asked = {"config": trial.model_dump(mode="json"), "share": share}
+        (folder / TRIAL_FILE).write_text(json.dumps(asked), "utf-8")
         command = [sys.executable, "-m", "recsys.runs.trial", str(folder)]
         # What a copy's graphs leave in the cache is of no use to anybody.
         env = os.environ | ({} if small is dataset else {"RECSYS_CACHE": str(folder / "cache")})
@@ -179,5 +180,5 @@ def _trial(resolved: Resolved, interactions: int) -> dict[str, float]:
             said = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
             raise UserError(f"no forecast: a trial on {interactions:,} interactions failed: {said[:300]}")
         found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    users = min(config.evaluate_users or small.n_users, changes.get("evaluate_users") or small.n_users)
-    return found | {"n": len(small.interactions), "cells": min(users, small.n_users) * small.n_items}
+    users = min(trial.evaluate_users or small.n_users, small.n_users)
+    return found | {"n": len(small.interactions), "cells": users * small.n_items}

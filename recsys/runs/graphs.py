@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from recsys.errors import UserError, nearest
 from recsys.files import atomic, cannot_write, check_regular, write_text
 from recsys.graphs.hypergraph import join_hyperedges
+from recsys.graphs.operator import edge_index
 from recsys.optional_imports import require
 from recsys.runs.run import Run
 
@@ -34,18 +35,18 @@ def graph_arrays(run: Run, k: int = 5) -> tuple[dict[str, np.ndarray], dict[str,
         widths of the modalities, k, and the ids.
     """
     data = run.data
-    arrays: dict[str, np.ndarray] = {"interactions": _index(data.interactions)}
+    arrays: dict[str, np.ndarray] = {"interactions": edge_index(data.interactions)}
     for name, modality in data.modalities.items():
         features = modality.features
         if sp.issparse(features):
             coo = sp.coo_array(features)
-            arrays[f"index.{name}"], arrays[f"values.{name}"] = _index(coo), coo.data.astype(np.float32)
+            arrays[f"index.{name}"], arrays[f"values.{name}"] = edge_index(coo), coo.data.astype(np.float32)
         else:
             arrays[f"features.{name}"] = np.ascontiguousarray(features, dtype=np.float32)
         arrays[f"present.{name}"] = np.ascontiguousarray(modality.mask)
     if data.modalities:
         parts = [data.membership_graph(name, k) for name in data.modalities]
-        arrays["hyperedges"] = _index(join_hyperedges(parts))
+        arrays["hyperedges"] = edge_index(join_hyperedges(parts))
     about = {
         "dataset": run.dataset.name,
         "split": run.config.split,
@@ -57,11 +58,6 @@ def graph_arrays(run: Run, k: int = 5) -> tuple[dict[str, np.ndarray], dict[str,
         "item_ids": run.dataset.item_ids.tolist(),
     }
     return arrays, about
-
-
-def _index(matrix: sp.sparray | sp.spmatrix) -> np.ndarray:
-    """(2, nnz) int64: rows and columns of the entries."""
-    return np.stack([coordinates.astype(np.int64) for coordinates in sp.coo_array(matrix).coords])
 
 
 def pyg_graph(arrays: Mapping[str, np.ndarray], about: Mapping[str, Any], kind: str = "interactions") -> Any:

@@ -12,12 +12,11 @@ import scipy.sparse as sp
 import torch
 
 from recsys.datasets.checks import positions
-from recsys.datasets.dataset import Modality
 from recsys.errors import UserError, nearest
 from recsys.evaluation.facts import Facts
 from recsys.evaluation.ranking import LOWEST, ordered_top_k
 from recsys.evaluation.scorers import Scorer
-from recsys.inputs.content import below
+from recsys.inputs.content import stacked
 from recsys.inputs.new_files import read_new_items, read_new_users
 from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.reranking.base import Reranker, make_reranker
@@ -220,11 +219,7 @@ def rerank_of(
     facts = facts_of(run.dataset, run.data)
     if new_items is not None:
         modalities = {
-            key: Modality(
-                below(modality.features, new_items.modalities[key].features),
-                np.concatenate([modality.mask, new_items.modalities[key].mask]),
-            )
-            for key, modality in facts.modalities.items()
+            key: stacked(modality, new_items.modalities[key]) for key, modality in facts.modalities.items()
         }
         counts = np.concatenate([facts.item_counts, np.zeros(len(new_items))])
         attributes = facts.item_attributes

@@ -17,6 +17,7 @@ from recsys.serving.arrays import MANIFEST, Reader, damaged
 from recsys.serving.ids import Ids
 from recsys.serving.notes import notes_on
 from recsys.serving.parts import LOWEST, Bank, Part, Query, Vectors
+from recsys.serving.top import top_k
 from recsys.serving.where import allowed_by
 
 if TYPE_CHECKING:
@@ -306,8 +307,7 @@ class ServingBundle:
         before, had = (sp.csr_array(spread @ matrix) for matrix in (self._history, self._had))
         history = before
         if since:
-            took = [[one for one in since.get(str(user), ())] for user in ids]
-            more = self.matrix([self.items.rows(one) for one in took])
+            more = self.matrix([self.items.rows(list(since.get(str(user), ()))) for user in ids])
             history = _union(before, more[:, : self.n_catalogue])
             had = _union(_wider(had, self.n_items), more)
         return Recipients(ids, Query(rows, history, before), _wider(had, self.n_items))
@@ -425,9 +425,7 @@ class ServingBundle:
         row = int(self.items.known([item])[0])
         vectors = self.vectors
         if vectors is not None:
-            of = np.asarray(vectors.items[row])
-            norms = np.linalg.norm(vectors.items, axis=1) * max(float(np.linalg.norm(of)), 1e-12)
-            scores, by = (vectors.items @ of) / np.maximum(norms, 1e-12), "cosine of vectors"
+            scores, by = cosines(vectors.items, vectors.items[row]), "cosine of vectors"
         elif row >= self.n_catalogue:
             raise UserError(
                 f"this model has no vectors: what is similar to the new item '{item}' is not known"
@@ -472,10 +470,8 @@ class ServingBundle:
         if not len(taken):
             raise UserError(f"user '{recipients.ids[0]}' has no interactions: nothing explains an item")
         if self.vectors is not None:
-            rows = np.asarray(self.vectors.items[taken])
-            of = np.asarray(self.vectors.items[row])
-            norms = np.linalg.norm(rows, axis=1) * max(float(np.linalg.norm(of)), 1e-12)
-            weights, by = (rows @ of) / np.maximum(norms, 1e-12), "cosine of vectors"
+            items = self.vectors.items
+            weights, by = cosines(items[taken], items[row]), "cosine of vectors"
         else:
             alone = self.strangers(["-"] * len(taken), self.matrix([np.array([one]) for one in taken]))
             weights = self.part.scores(alone.query)[:, row]
@@ -509,47 +505,10 @@ def load_bundle(folder: str | Path, *, verify: bool = True) -> ServingBundle:
     return ServingBundle(Reader(Path(folder), verify))
 
 
-GROUP = 64
-"""Columns whose largest score stands for them while the largest of many are sought."""
-
-
-def top_k(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """(b, k) places and scores of each row's largest, best first, ties in the order of the items.
-
-    Example:
-        >>> top_k(np.array([[1.0, 3.0, 3.0]], dtype=np.float32), 2)[0].tolist()
-        [[1, 2]]
-    """
-    b, n = scores.shape
-    groups = n // GROUP
-    if groups < 2 * k:
-        return _top_k(scores, k)
-    # The k-th largest of the groups' largest is no larger than the k-th largest score: what is below cannot matter.
-    largest = scores[:, : groups * GROUP].reshape(b, groups, GROUP).max(axis=2)
-    least = np.partition(largest, groups - k, axis=1)[:, groups - k]
-    places, values = np.empty((b, k), dtype=np.int64), np.empty((b, k), dtype=np.float32)
-    for row, limit in enumerate(least):
-        kept = np.flatnonzero(scores[row] >= limit)
-        chosen, best = _top_k(scores[row][kept][None], k)
-        places[row], values[row] = kept[chosen[0]], best[0]
-    return places, values
-
-
-def _top_k(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """`top_k` by one integer a score and its place, which an ordinary partition puts in order."""
-    bits = (np.ascontiguousarray(scores, dtype=np.float32) + np.float32(0)).view(
-        np.int32
-    )  # minus zero is zero
-    ordered = np.where(bits < 0, bits ^ np.int32(0x7FFFFFFF), bits).astype(np.int64)
-    keys = (ordered << 32) - np.arange(scores.shape[1])
-    k = min(k, scores.shape[1])
-    if k < keys.shape[1]:
-        places = np.argpartition(keys, -k, axis=1)[:, -k:]
-    else:
-        places = np.broadcast_to(np.arange(k), keys.shape)
-    order = np.argsort(-np.take_along_axis(keys, places, axis=1), axis=1)
-    places = np.take_along_axis(places, order, axis=1)
-    return places, np.take_along_axis(scores, places, axis=1)
+def cosines(rows: np.ndarray, of: np.ndarray) -> np.ndarray:
+    """(n,) cosines of rows (n, d) with one vector (d,); 0 where a length is 0."""
+    norms = np.linalg.norm(rows, axis=1) * max(float(np.linalg.norm(of)), 1e-12)
+    return np.asarray((rows @ of) / np.maximum(norms, 1e-12))
 
 
 def _wider(matrix: sp.csr_array, n: int) -> sp.csr_array:

@@ -23,7 +23,7 @@ import numpy as np
 
 from recsys.errors import UserError
 from recsys.files import cannot_write, write_text
-from recsys.inputs.content import below
+from recsys.inputs.content import stacked
 from recsys.inputs.requests import NewItems
 from recsys.serving.arrays import MANIFEST, Reader, check_files, copy_bundle, read_manifest
 from recsys.serving.bundle import ServingBundle, load_bundle
@@ -281,13 +281,9 @@ def read_items(rows: list[dict[str, Any]], bundle: ServingBundle) -> NewItems:
 def _joined(parts: list[NewItems]) -> NewItems:
     import pandas as pd
 
-    from recsys.datasets.dataset import Modality
-
     first, *others = parts
     modalities = dict(first.modalities)
     for other in others:
-        for name, one in modalities.items():
-            more = other.modalities[name]
-            modalities[name] = Modality(below(one.features, more.features), np.append(one.mask, more.mask))
+        modalities = {name: stacked(one, other.modalities[name]) for name, one in modalities.items()}
     ids = np.concatenate([part.ids.astype(str) for part in parts])
     return NewItems(ids, modalities, pd.concat([part.attributes for part in parts], ignore_index=True))

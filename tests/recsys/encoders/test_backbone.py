@@ -8,11 +8,11 @@ import torch
 
 from recsys.encoders.backbone import Backbone
 from recsys.encoders.lightgcn import lightgcn
-from recsys.encoders.pyg import PygConvolutions, PygHypergraph, both_ways, incidence_index
+from recsys.encoders.pyg import PygConvolutions, PygHypergraph, both_ways
 from recsys.errors import UserError
 from recsys.graphs.bipartite import normalised_interactions
 from recsys.graphs.hypergraph import propagation
-from recsys.graphs.operator import SparseOperator
+from recsys.graphs.operator import SparseOperator, edge_index
 from recsys.models import MODELS
 from recsys.runs.config import RunConfig
 from recsys.runs.run import execute, load_run, prepare
@@ -58,7 +58,7 @@ def test_our_hypergraph_propagation_is_hypergraphconv(interactions):
     conv = HypergraphConv(4, 4, bias=False)
     with torch.no_grad():
         conv.lin.weight.copy_(torch.eye(4))
-    theirs = conv(nodes, incidence_index(interactions), num_edges=interactions.shape[1])
+    theirs = conv(nodes, torch.from_numpy(edge_index(interactions)), num_edges=interactions.shape[1])
     sizes = np.maximum(np.asarray(interactions.sum(0)).ravel(), 1)
     scaled = interactions @ sp.diags_array(sizes**-0.5)
     for form in ("explicit", "implicit"):

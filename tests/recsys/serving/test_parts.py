@@ -12,9 +12,9 @@ import recsys
 from recsys.errors import UserError
 from recsys.serving.arrays import MANIFEST, copy_bundle
 from recsys.serving.batch import write_all
-from recsys.serving.bundle import GROUP, top_k
 from recsys.serving.ids import Ids
 from recsys.serving.parts import Query
+from recsys.serving.top import GROUP, top_k
 from recsys.serving.where import allowed_by, parse_where
 
 
