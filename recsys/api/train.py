@@ -33,6 +33,7 @@ def train(
     metrics: Iterable[str] = (),
     mask: str = MASK,
     evaluate_users: int = 0,
+    teacher_run: str | Path = "",
     device: str = "auto",
     folder: str | Path | None = None,
     resume: bool = False,
@@ -61,6 +62,8 @@ def train(
         mask: whose items the test leaves out of a user's ranking: "train+valid", or, as in many published tables,
             those of "train" alone.
         evaluate_users: so many users, drawn once, are validated and tested, where there are more; 0: all.
+        teacher_run: of the model "student": folder of a trained run on `data` whose rankings it learns; the split is
+            that run's.
         device: "auto", "cpu", "cuda" or "cuda:1".
         folder: where the run's files go, to be resumed or kept; None: a temporary folder, and `save` keeps it.
         resume: go on with an unfinished run in `folder`, or return the finished one.
@@ -97,6 +100,7 @@ def train(
         "metrics": list(metrics),
         "mask": mask,
         "evaluate_users": evaluate_users,
+        "teacher_run": str(teacher_run),
         "device": device,
     }
     config: RunConfig = build(RunConfig, values, "train")

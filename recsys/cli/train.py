@@ -118,6 +118,13 @@ def train(
             "epochs as were best; model, data, settings and seed are the run's."
         ),
     ] = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(
+            help="Train a student of this trained run: vectors that rank as its model does, on the run's data and "
+            "split where no others are named."
+        ),
+    ] = None,
     plan: Annotated[
         bool,
         typer.Option(
@@ -152,7 +159,7 @@ def train(
     from recsys.errors import UserError
     from recsys.inputs.corruption import ContentCorruption
     from recsys.runs.artifacts import new_folder
-    from recsys.runs.config import RunConfig
+    from recsys.runs.config import RunConfig, load_config
     from recsys.runs.controls import controls_of
     from recsys.runs.run import execute, prepare
     from recsys.settings import build, parse_assignments
@@ -164,6 +171,11 @@ def train(
         for table in model_settings(model):
             console().print(table)
         return
+    if teacher:
+        taught = load_config(teacher)
+        model = model if _said(context, "model") else "student"
+        dataset = dataset if _said(context, "dataset") else taught.dataset
+        data_root = data_root or (Path(taught.data_root) if taught.data_root else None)
     asked = (
         _refit(context, refit, data_root)
         if refit
@@ -188,6 +200,7 @@ def train(
                 "metrics": metrics or [],
                 **({"mask": mask} if mask else {}),
                 "evaluate_users": evaluate_users,
+                "teacher_run": str(teacher) if teacher else "",
                 "data_root": str(data_root) if data_root else None,
                 "device": device,
             },
@@ -265,8 +278,7 @@ def _refit(context: typer.Context, folder: Path, data_root: Path | None) -> RunC
     from recsys.runs.run import load_run
 
     for name in context.params:
-        source = context.get_parameter_source(name)
-        if name not in OF_A_REFIT and source is not None and source.name == "COMMANDLINE":
+        if name not in OF_A_REFIT and _said(context, name):
             if name == "split" and context.params[name] == "none":
                 continue
             option = OPTION_NAMES.get(name, name)
@@ -274,6 +286,12 @@ def _refit(context: typer.Context, folder: Path, data_root: Path | None) -> RunC
                 f"--{option.replace('_', '-')} and --refit: the tested run decides that; leave one of them out"
             )
     return refit_config(load_run(folder, str(data_root) if data_root else None), folder)
+
+
+def _said(context: typer.Context, name: str) -> bool:
+    """Whether an option was given on the command line."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def report_controls(

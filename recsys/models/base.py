@@ -103,7 +103,7 @@ class Model(nn.Module):
     train_defaults: ClassVar[Mapping[str, Any]] = {}
     published: ClassVar[Published | None] = None
     paper: ClassVar[str] = ""
-    closed_form: ClassVar[bool] = False
+    closed_form: bool = False
     reads_content: bool = False
     ranks_cold_items: bool = False
     exports_vectors: bool = True

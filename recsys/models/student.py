@@ -35,7 +35,7 @@ RIDGES, SHARPNESS = (1e-4, 1e-3, 1e-2, 1e-1), (1.0, 4.0, 16.0)
 
 
 class StudentSettings(Settings):
-    teacher: str = setting("confluence", "name of the trained model whose rankings are learned")
+    teacher: str = setting("confluence", "name of the model whose rankings are learned")
     teacher_settings: dict[str, Any] = setting({}, "its settings and its training's by name")
     width: int = setting(256, "width of the vectors", low=1, high=4096, search=[64, 128, 256])
     passes: int = setting(
@@ -55,8 +55,9 @@ class Student(Model):
 
     Subspace iteration ("Finding Structure with Randomness", Halko et al., SIAM Review 2011, algorithm 4.4): an
     orthonormal basis Q of `width` + 16 columns is multiplied by S^T S, block of users by block, `passes` times; then
-    U V^T = (S Q) Q^T, cut to its largest singular values. The teacher, any model that is trained or made of such, is
-    trained and calibrated first, in the same run, on the same split. It is not kept.
+    U V^T = (S Q) Q^T, cut to its largest singular values. The teacher, any other model, is trained and calibrated
+    first, in the same run, on the same split, or is that of a run which was trained on this split (`learn_from`). It is
+    not kept.
 
     A cold item's vector comes from content alone, and a new item's in the same way: for all items of the catalogue the
     teacher is asked what it would score them if they were new, the least-squares vectors of these scores are found
@@ -81,20 +82,20 @@ class Student(Model):
     def __init__(self, settings: StudentSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
         kind = MODELS.get(settings.teacher)
-        if kind is Student or kind.closed_form:
-            raise UserError(f"student: the teacher {settings.teacher} is not trained; name a model that is")
+        if kind is Student:
+            raise UserError("student: a student teaches nobody; name another model")
+        self.closed_form = kind.closed_form
         self.reads_content = self.ranks_cold_items = bool(kind.ranks_cold_items and data.modalities)
         self.modalities = dict(data.modalities) if self.reads_content else {}
         # Not a module of this one: what is kept of a trained student are vectors.
         self._teacher: list[Model] = []
+        self._trained: Callable[[], Model] | None = None
         self.calibrating = False
 
-    @classmethod
-    def of(cls, teacher: Model, settings: StudentSettings, data: TrainingData, seed: int) -> Student:
-        """A student of a teacher that is trained already."""
-        student = cls(settings, data, seed)
-        student._teacher.append(teacher)
-        return student
+    def learn_from(self, trained: Callable[[], Model]) -> None:
+        """Take the teacher that `trained` gives when it is first needed, trained on the same data already: nothing is
+        left to train or to calibrate."""
+        self._trained, self.closed_form = trained, True
 
     @property
     def distilled(self) -> bool:
@@ -104,9 +105,12 @@ class Student(Model):
     def teacher(self) -> Model:
         """The teacher, made when it is first needed."""
         if not self._teacher:
-            settings, _ = self._divided()
-            self._teacher.append(MODELS.get(self.settings.teacher)(settings, self.data, self.seed))
+            self._teacher.append(self._trained() if self._trained else self._made())
         return self._teacher[0]
+
+    def _made(self) -> Model:
+        settings, _ = self._divided()
+        return MODELS.get(self.settings.teacher)(settings, self.data, self.seed)
 
     def _divided(self) -> tuple[Any, dict[str, Any]]:
         """The teacher's settings, and what is said of its training."""
@@ -134,7 +138,9 @@ class Student(Model):
         self.distil()
 
     def calibration(self) -> dict[str, Tensor]:
-        """The teacher's, which is kept beside the vectors."""
+        """The teacher's, which is kept beside the vectors, where it is trained here."""
+        if self._trained:
+            return {}
         of_teacher = self.teacher().calibration()
         return {name: self.get_buffer(_kept(name)) for name in of_teacher} if self.distilled else of_teacher
 
@@ -143,11 +149,17 @@ class Student(Model):
             self.distil()
         return super().arrays()
 
+    def fit(self) -> None:
+        """The vectors of a teacher that is trained already, or that needs no training."""
+        if not self._trained:
+            self.teacher().fit()
+        self.distil()
+
     @torch.no_grad()
     def distil(self) -> None:
         """Make the vectors, and the map of content, of the teacher's scores."""
-        teacher = self.teacher().eval()
-        for name, buffer in teacher.calibration().items():
+        self.teacher().eval()
+        for name, buffer in self.calibration().items():
             self.register_buffer(_kept(name), buffer.clone())
         n, warm = self.data.n_items, np.flatnonzero(self.data.warm_users)
         width = min(self.settings.width, n, len(warm))

@@ -37,6 +37,7 @@ WITHOUT_EFFECT = frozenset({"diagnostics", "logger"})
 """Settings that change what is noted of a run and none of its figures: a run goes on with others."""
 LOGGED = "log_gradients"
 """The same of a model's `objectives`."""
+OF_A_SPLIT = ("split", "split_options", "split_seed")
 PLACES = frozenset({"data_root", "device", "settings_from"})
 """Fields that say where a run runs and where its settings are from; its figures do not depend on them."""
 
@@ -98,6 +99,10 @@ class RunConfig(Settings):
     rerank_options: dict[str, Any] = setting({}, "settings of the re-ranking step")
     metrics: list[str] = setting([], "metrics to report beside the task's own, such as recall@5")
     data_root: str | None = setting(None, "folder that holds the data sets")
+    teacher_run: str = setting(
+        "",
+        "folder of a trained run whose rankings a student learns, on the same split, which need not be said again",
+    )
     refit: Refit | None = setting(None, "what a training on everything takes from a tested run; filled in")
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = setting(
         "auto", "where training runs: auto, cpu, cuda, or cuda:N for one GPU by number"
@@ -162,6 +167,8 @@ def resolve(config: RunConfig, dataset: Dataset | None = None) -> Resolved:
         UserError, DataError: anything in the configuration that cannot be.
     """
     model_class = MODELS.get(config.model)
+    if config.teacher_run and "teacher" not in config.settings:
+        config = as_taught(config, model_class)
     dataset = TASKS[config.task].view(dataset or load_dataset(config.dataset, config.data_root))
     content = dataset.modalities, dataset.item_attributes, dataset.user_attributes
     facts = Facts(np.zeros(dataset.n_items), np.zeros(dataset.n_users), *content)
@@ -181,6 +188,29 @@ def resolve(config: RunConfig, dataset: Dataset | None = None) -> Resolved:
         by_hand = f", but for {', '.join(config.settings)}" if config.settings else ""
         changes["settings_from"] = origin + by_hand
     return Resolved(config.model_copy(update=changes), dataset, model_class, settings, training)
+
+
+def as_taught(config: RunConfig, model_class: type[Model]) -> RunConfig:
+    """`config` with the split of the run that it learns from, and what that says of the teacher.
+
+    Raises:
+        UserError: the model learns from no run, there is no such run, or another split is named: the teacher may have
+            seen what the student is then tested on.
+    """
+    if "teacher" not in model_class.Settings.model_fields:
+        raise UserError(f"{config.model} learns from no run; leave out the teacher, or train a student")
+    folder = Path(config.teacher_run).resolve()
+    taught = load_config(folder)
+    split, given = ({key: getattr(one, key) for key in OF_A_SPLIT} for one in (taught, config))
+    if any(given.values()) and given != split:
+        options = "".join(f", {key} {value}" for key, value in taught.split_options.items())
+        raise UserError(
+            f"the teacher {config.teacher_run} was trained on split {taught.split}{options}, split seed "
+            f"{taught.split_seed}, and may have seen what a student on another one is tested on; leave the split out"
+        )
+    own = {"teacher": taught.model, "teacher_settings": taught.settings}
+    changes = {**split, "teacher_run": str(folder), "settings": {**own, **config.settings}}
+    return config.model_copy(update=changes)
 
 
 def rerank_settings(name: str, options: Mapping[str, Any], facts: Facts) -> dict[str, Any]:

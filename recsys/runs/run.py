@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from recsys.files import atomic, read_yaml
 from recsys.inputs.corruption import corrupt
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model
+from recsys.models.student import Student
 from recsys.reranking.base import make_reranker
 from recsys.reranking.scorer import RerankedScorer
 from recsys.runs.artifacts import (
@@ -120,7 +121,7 @@ def prepare(config: RunConfig, dataset: Dataset | None = None, *, forecasts: boo
     epochs_given = "max_epochs" in config.settings or config.refit is not None
     config, dataset = resolved.config, resolved.dataset
     split = make_split(dataset, config.split, config.split_seed, **config.split_options)
-    if not len(split.valid) and resolved.train_settings and not epochs_given:
+    if not len(split.valid) and resolved.train_settings and not (epochs_given or config.teacher_run):
         raise UserError(
             f"split '{config.split}' has no validation part to choose the epoch by; give the epochs with --set "
             "max_epochs=N, or a tested run that says how many, with --refit RUN"
@@ -134,8 +135,32 @@ def prepare(config: RunConfig, dataset: Dataset | None = None, *, forecasts: boo
     model = resolved.model_class(resolved.settings, data, config.seed)
     if config.refit:
         keep_calibration(model, config.refit)
+    if config.teacher_run:
+        assert isinstance(model, Student)
+        model.learn_from(partial(trained_teacher, config, checksums(dataset, split)))
     seconds = time.perf_counter() - start
     return Run(config, dataset, split, data, model, resolved.train_settings, seconds, begun, expected)
+
+
+def trained_teacher(config: RunConfig, expected: dict[str, str]) -> Model:
+    """The model of the run that a student learns from.
+
+    Args:
+        expected: checksums of the student's data and split.
+
+    Raises:
+        UserError: the run is of another model than the student's settings say, or its data or split are others: it may
+            have seen what the student is tested on.
+    """
+    run, named = load_run(Path(config.teacher_run), config.data_root), config.settings["teacher"]
+    if run.config.model != named:
+        raise UserError(f"the teacher {config.teacher_run} is a run of {run.config.model}, not of {named}")
+    if checksums(run.dataset, run.split) != expected:
+        raise UserError(
+            f"the teacher {config.teacher_run} was trained on other data or another split, and may have seen what the "
+            "student is tested on; train the student on the same"
+        )
+    return run.model
 
 
 def keep_calibration(model: Model, refit: Refit) -> None:
@@ -192,6 +217,8 @@ def execute(
     """
     start = time.perf_counter()
     distributed.check(run.config.model, run.model)
+    if isinstance(run.model, Student) and run.config.teacher_run and not (resume and read_metrics(folder)):
+        run.model.teacher()  # refused before anything is written
     leads = distributed.rank(run.config.device) == 0
     if leads:
         make_folder(folder, resume)
@@ -281,7 +308,7 @@ def check_same_data(folder: Path, run: Run) -> None:
 
 
 def _train(run: Run, folder: Path, console: Console | None, distributed: Distributed) -> dict[str, Any]:
-    if run.train_settings is None:
+    if run.train_settings is None or run.model.closed_form:
         from recsys.training.weights import save_model
 
         start = time.perf_counter()

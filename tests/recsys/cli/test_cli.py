@@ -303,3 +303,16 @@ def test_metrics_that_were_asked_for_are_printed(recsys):
     _, out, _ = recsys("train", "--model", "pop", "--dataset", "toy", "--metric", "recall@3", "--out", "run")
     assert "metrics asked for" in out and "recall@3" in out
     assert "asked for" not in recsys("train", "--model", "pop", "--dataset", "toy", "--out", "other")[1]
+
+
+def test_a_student_takes_data_and_split_from_the_run_that_teaches_it(recsys, tmp_path):
+    split = ("--dataset", "toy", "--split", "cold-item", "--split-seed", 3)
+    few = ("--set", "max_epochs=1", "--set", "width=8")
+    assert recsys("train", "--model", "mmhcl", *split, *few, "--out", "taught")[0] == 0
+    status, _, err = recsys("train", "--teacher", "taught", "--set", "width=8", "--out", "run")
+    assert status == 0, err
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert (config["model"], config["settings"]["teacher"]) == ("student", "mmhcl")
+    assert (config["dataset"], config["split"], config["split_seed"]) == ("toy", "cold-item", 3)
+    status, _, err = recsys("train", "--teacher", "nowhere")
+    assert (status, err.count("\n")) == (2, 1) and "nowhere is not a run's folder" in err

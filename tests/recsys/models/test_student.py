@@ -1,5 +1,7 @@
 """Vectors that rank as a trained teacher does."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -73,6 +75,66 @@ def test_what_the_teacher_calibrated_is_kept_for_a_refit():
     torch.testing.assert_close(again.model.calibration()["weights"], kept["weights"])
 
 
-def test_a_teacher_without_training_is_refused():
-    with pytest.raises(UserError, match="the teacher ease is not trained"):
-        train(teacher="ease", teacher_settings={})
+def test_a_teacher_in_closed_form_teaches_too():
+    learned = train(teacher="ease", teacher_settings={"regularisation": 5.0}, width=60)
+    teacher = recsys.train("ease", recsys.toy_data(), split="random", regularisation=5.0)
+    assert learned.metrics.test == pytest.approx(teacher.metrics.test, abs=1e-9)
+
+
+def test_a_student_teaches_nobody():
+    with pytest.raises(UserError, match="a student teaches nobody"):
+        train(teacher="student", teacher_settings={})
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("teacher") / "run"
+    recsys.train(
+        "mmhcl",
+        recsys.toy_data(),
+        split="cold-item",
+        split_seed=3,
+        folder=folder,
+        **TEACHER["teacher_settings"] | {"max_epochs": 3},
+    )
+    return folder
+
+
+def test_a_student_of_a_run_is_the_student_that_trains_its_teacher_itself(taught, tmp_path):
+    run = recsys.train("student", recsys.toy_data(), teacher_run=taught, width=12, folder=tmp_path / "run")
+    itself = recsys.train("student", recsys.toy_data(), split="cold-item", split_seed=3, width=12, **TEACHER)
+    assert (run.config.split, run.config.split_seed) == ("cold-item", 3)
+    torch.testing.assert_close(run.model.arrays(), itself.model.arrays())
+    assert run.metrics.test == itself.metrics.test
+
+
+def test_a_trained_student_of_a_run_needs_the_run_no_more(taught, tmp_path):
+    teacher = tmp_path / "teacher"
+    shutil.copytree(taught, teacher)
+    run = recsys.train("student", recsys.toy_data(), teacher_run=teacher, width=12, folder=tmp_path / "run")
+    shutil.rmtree(teacher)
+    users = list(recsys.toy_data().user_ids[:5])
+    assert recsys.load_run(tmp_path / "run").recommend(users).equals(run.recommend(users))
+
+
+def test_a_teacher_that_may_have_seen_the_test_is_refused(taught, tmp_path):
+    with pytest.raises(UserError, match="split cold-item, split seed 3, and may have seen"):
+        recsys.train(
+            "student", recsys.toy_data(), split="random", teacher_run=taught, folder=tmp_path / "run"
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_teacher_of_other_data_is_refused(taught, tmp_path):
+    data = recsys.toy_data()
+    fewer = data.interactions.iloc[:-1]
+    other = recsys.Dataset.from_frame(
+        fewer.assign(user=data.user_ids[fewer.user], item=data.item_ids[fewer.item]), user="user", item="item"
+    )
+    with pytest.raises(UserError, match="trained on other data or another split"):
+        recsys.train("student", other, teacher_run=taught)
+
+
+def test_another_model_learns_from_no_run(taught):
+    with pytest.raises(UserError, match="ease learns from no run"):
+        recsys.train("ease", recsys.toy_data(), teacher_run=taught)
