@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,9 @@ import scipy.sparse as sp
 from recsys.datasets.checks import floats
 from recsys.datasets.dataset import Modality
 from recsys.errors import UserError, nearest
-from recsys.inputs.training_data import TrainingData
+
+if TYPE_CHECKING:
+    from recsys.inputs.training_data import TrainingData
 
 CATEGORIES = 32
 """A column of no more values than this is categorical, also where they are numbers."""
@@ -28,6 +31,13 @@ class Words:
     def __init__(self, column: pd.Series):
         counts = Counter(word for text in column for word in dict.fromkeys(_words(text)))
         self.vocabulary = {w: n for n, w in enumerate(sorted(w for w, c in counts.items() if c >= RARE))}
+
+    @classmethod
+    def known(cls, words: Sequence[str]) -> Words:
+        """With this vocabulary, in this order."""
+        made = object.__new__(cls)
+        made.vocabulary = {word: n for n, word in enumerate(words)}
+        return made
 
     def __len__(self) -> int:
         return len(self.vocabulary)
@@ -49,6 +59,13 @@ class Numbers:
         values = floats(column)
         values = values[np.isfinite(values)]
         self.knots = np.unique(np.quantile(values, np.linspace(0, 1, KNOTS)))
+
+    @classmethod
+    def known(cls, knots: np.ndarray) -> Numbers:
+        """With these knots, in ascending order."""
+        made = object.__new__(cls)
+        made.knots = np.asarray(knots)
+        return made
 
     def __len__(self) -> int:
         return len(self.knots)
@@ -93,9 +110,16 @@ class AttributeFields:
 
     def read(self, frame: pd.DataFrame | None, n: int) -> dict[str, Modality]:
         """Each field's rows; a column that the frame lacks is missing for all n rows."""
-        frame = pd.DataFrame(index=range(n)) if frame is None else frame
-        empty = pd.Series([""] * n)
-        return {name: code(frame.get(name, empty)) for name, code in self.coders.items()}
+        return read_fields(self.coders, frame, n)
+
+
+def read_fields(
+    coders: Mapping[str, Words | Numbers], frame: pd.DataFrame | None, n: int
+) -> dict[str, Modality]:
+    """As `AttributeFields.read`, by coders that are there already."""
+    frame = pd.DataFrame(index=range(n)) if frame is None else frame
+    empty = pd.Series([""] * n)
+    return {name: code(frame.get(name, empty)) for name, code in coders.items()}
 
 
 def _coder(column: pd.Series) -> Words | Numbers:

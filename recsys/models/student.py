@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.sparse as sp
+import pandas as pd
 import torch
 from torch import Tensor
 
 from recsys.coldstart.cold_items import take
 from recsys.datasets.dataset import Modality
+from recsys.encoders.fields import AttributeFields, Numbers, Words, read_fields
 from recsys.errors import UserError
 from recsys.evaluation.scorers import KeptScorer, Scorer, StandardScorer
 from recsys.inputs.content import unit_rows, without_content
@@ -20,18 +22,19 @@ from recsys.inputs.training_data import TrainingData
 from recsys.models import MODELS
 from recsys.models.base import Model, Vectors
 from recsys.models.inner import inner_settings, inner_training, own_settings
+from recsys.serving.cold import Cold, Kernel
 from recsys.settings import Settings, setting
 
 BLOCK_CELLS = 2**23
 """float32 cells of the teacher's scores that are held at once: 32 MiB."""
-KERNEL_CELLS = 2**22
-"""float64 similarities of items to the centres of the map from content that are held at once: 32 MiB."""
 KEPT_BYTES = 2**30
 """Size of the teacher's scores that are kept between passes; scores beyond it are computed anew."""
 SPARE = 16
 """Columns beyond the width in which the space of the scores is looked for."""
 RIDGES, SHARPNESS = (1e-4, 1e-3, 1e-2, 1e-1), (1.0, 4.0, 16.0)
 """Ridges and kernels of the map from content, of which a tenth of the items chooses."""
+FITTED = 5
+"""Items for each reference item, at most, that the map from content is fitted to."""
 
 
 class StudentSettings(Settings):
@@ -61,9 +64,10 @@ class Student(Model):
 
     A cold item's vector comes from content alone, and a new item's in the same way: for all items of the catalogue the
     teacher is asked what it would score them if they were new, the least-squares vectors of these scores are found
-    beside U, and a kernel ridge regression with `references` centres maps content to them. Its kernel is
-    exp(-c ||x - y||^2 / 2) per modality, x and y of unit length, added up; c and the ridge are chosen on a tenth of the
-    items. A new user's vector is mapped from the items of the history (`Model.encode_users`).
+    beside U, and a kernel ridge regression on similarities to `references` items maps content to them. Its kernel is
+    exp(-c ||x - y||^2 / 2) per modality, x and y of unit length, added up. c, the ridge, and whether attributes count
+    as modalities are chosen by the scores of a tenth of the items. A new user's vector is mapped from the items of the
+    history (`Model.encode_users`).
     """
 
     Settings = StudentSettings
@@ -77,7 +81,9 @@ class Student(Model):
     items: Tensor
     centres: Tensor
     weights: Tensor
+    mean: Tensor
     sharpness: Tensor
+    reads_fields: Tensor
 
     def __init__(self, settings: StudentSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
@@ -87,6 +93,7 @@ class Student(Model):
         self.closed_form = kind.closed_form
         self.reads_content = self.ranks_cold_items = bool(kind.ranks_cold_items and data.modalities)
         self.modalities = dict(data.modalities) if self.reads_content else {}
+        self.fields = AttributeFields(data.item_attributes, data.warm_items, [], "item")
         # Not a module of this one: what is kept of a trained student are vectors.
         self._teacher: list[Model] = []
         self._trained: Callable[[], Model] | None = None
@@ -179,7 +186,9 @@ class Student(Model):
         self.register_buffer("items", basis @ turn * root)
         self.register_buffer("centres", torch.empty(0, dtype=torch.int64))
         self.register_buffer("weights", torch.empty(0, width))
+        self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("sharpness", torch.ones(1))
+        self.register_buffer("reads_fields", torch.zeros(1, dtype=torch.bool))
         if self.reads_content:
             self._map_content(users, warm)
 
@@ -203,56 +212,58 @@ class Student(Model):
         known = np.flatnonzero(~without_content(self.modalities, n))
         drawn = np.random.default_rng(self.seed).permutation(known)
         self.centres = torch.from_numpy(np.sort(drawn[: self.settings.references]))
+        drawn = drawn[: FITTED * self.settings.references]
         held, rest = np.split(drawn, [max(1, len(drawn) // 10)])
+        mean = wanted[drawn].mean(0)
         best = np.inf
-        for sharpness in SHARPNESS:
-            self.sharpness.fill_(sharpness)
-            fit, of_held = self._fit(rest, wanted), self._fit(held, wanted)
+        for reads_fields, sharpness in itertools.product(
+            (False, True) if self.fields.coders else (False,), SHARPNESS
+        ):
+            kernel = self._kernel(reads_fields, sharpness)
+            fit, of_held = self._fit(kernel, rest, wanted - mean), self._fit(kernel, held, wanted - mean)
             for ridge in RIDGES:
-                # ||K w - y||^2 over the items held out, of their products alone
+                # Errors of the scores, ||U (w^T k - y)||^2, over the items held out, of their products alone.
                 weights = fit.solved(ridge)
-                error = float((weights * (of_held.squares @ weights - 2 * of_held.products)).sum())
+                error = float((weights @ gram * (of_held.squares @ weights - 2 * of_held.products)).sum())
                 if error < best:
-                    best, chosen = error, (sharpness, (fit + of_held).solved(ridge))
-        self.sharpness.fill_(chosen[0])
-        self.weights = chosen[1].float()
+                    best, chosen = error, (reads_fields, sharpness, (fit + of_held).solved(ridge))
+        self.reads_fields.fill_(chosen[0])
+        self.sharpness.fill_(chosen[1])
+        self.weights, self.mean = chosen[2].float(), mean.float()
         cold = np.flatnonzero(~self.data.warm_items)
-        self.items[torch.from_numpy(cold)] = self._placed(take(self.modalities, cold), len(cold))
+        frame = self.data.item_attributes
+        self.items[torch.from_numpy(cold)] = self.encode_items(take(self.modalities, cold), frame.iloc[cold])
         self.data.ledger.record("content map", "references", items=self.data.warm_items)
 
-    def _fit(self, items: np.ndarray, wanted: Tensor) -> KernelFit:
+    def _fit(self, kernel: Kernel, items: np.ndarray, wanted: Tensor) -> KernelFit:
         """The products that a regression of `wanted` on these items' similarities needs."""
-        centres = self.centres.numpy()
-        ((_, among),) = self._kernels(take(self.modalities, centres), len(centres), len(centres))
-        squares, products = torch.zeros_like(among), wanted.new_zeros(len(centres), wanted.shape[1])
-        for rows, kernel in self._kernels(take(self.modalities, items), len(items)):
-            squares.addmm_(kernel.T, kernel)
-            products.addmm_(kernel.T, wanted[torch.from_numpy(items[rows])])
-        return KernelFit(among, squares, products, len(items))
+        ((_, among),) = kernel.similarities(self._catalogue(self.centres.numpy()), len(self.centres))
+        squares, products = np.zeros_like(among), np.zeros((len(among), wanted.shape[1]))
+        for rows, near in kernel.similarities(self._catalogue(items)):
+            squares += near.T @ near
+            products += near.T @ wanted[torch.from_numpy(items[rows])].numpy()
+        return KernelFit(*(torch.from_numpy(each) for each in (among, squares, products)), len(items))
 
-    def _placed(self, content: Mapping[str, Modality], n: int) -> Tensor:
-        """(n, d) vectors of n items by their content."""
-        weights = self.weights.double()
-        parts = [kernel @ weights for _, kernel in self._kernels(content, n)]
-        return torch.cat([weights.new_zeros(0, weights.shape[1]), *parts]).float()
+    def _kernel(self, reads_fields: bool, sharpness: float) -> Kernel:
+        """The map from content as it stands, by another kernel."""
+        centres = self._catalogue(self.centres.numpy())
+        coders = self.fields.coders if reads_fields else {}
+        fields = read_fields(coders, centres.attributes, len(centres))
+        return Kernel(
+            {name: unit_rows(m.features) for name, m in centres.modalities.items()},
+            {name: list(one.vocabulary) for name, one in coders.items() if isinstance(one, Words)},
+            {name: one.knots for name, one in coders.items() if isinstance(one, Numbers)},
+            {name: unit_rows(m.features) for name, m in fields.items()},
+            {name: np.asarray(m.mask) for name, m in {**centres.modalities, **fields}.items()},
+            sharpness,
+            self.weights.numpy(),
+            self.mean.numpy(),
+        )
 
-    def _kernels(
-        self, content: Mapping[str, Modality], n: int, size: int = 0
-    ) -> Iterator[tuple[slice, Tensor]]:
-        """The rows of n items in blocks (of `size`), with their similarities (b, c) float64 to the centres, 0 where one
-        of the two lacks a modality."""
-        centres = take(self.modalities, self.centres.numpy())
-        bank = {name: (unit_rows(m.features).T, m.mask) for name, m in centres.items()}
-        size, sharpness = size or max(16, KERNEL_CELLS // len(self.centres)), float(self.sharpness)
-        for start in range(0, n, size):
-            rows = slice(start, start + size)
-            total: Any = 0.0
-            for name, (base, held) in bank.items():
-                product = unit_rows(content[name].features[rows]) @ base
-                product = product.toarray() if sp.issparse(product) else product
-                near = np.exp(sharpness * (product.astype(np.float64) - 1))
-                total = total + near * (content[name].mask[rows, None] & held)
-            yield rows, torch.from_numpy(total)
+    def _catalogue(self, items: np.ndarray) -> NewItems:
+        """Items of the catalogue as if they were new."""
+        frame = self.data.item_attributes
+        return NewItems(items.astype(str), take(self.modalities, items), frame.iloc[items])
 
     def forward(self) -> Vectors:
         if not self.distilled:
@@ -265,9 +276,18 @@ class Student(Model):
             self.teacher().scorer(users, new_items) if self.calibrating else super().scorer(users, new_items)
         )
 
+    def content_map(self) -> Kernel:
+        """How items find their place by content."""
+        return self._kernel(bool(self.reads_fields), float(self.sharpness))
+
     @torch.no_grad()
-    def encode_items(self, content: Mapping[str, Modality], attributes: Any = None) -> Tensor:
-        return self._placed(content, len(next(iter(content.values())).mask))
+    def encode_items(self, content: Mapping[str, Modality], attributes: pd.DataFrame | None = None) -> Tensor:
+        n = len(next(iter(content.values())).mask)
+        frame = pd.DataFrame(index=range(n)) if attributes is None else attributes
+        return torch.from_numpy(self.content_map().place(NewItems(np.arange(n).astype(str), content, frame)))
+
+    def cold_part(self, items: np.ndarray) -> Cold | None:
+        return self.content_map() if self.reads_content else None
 
 
 def _kept(name: str) -> str:

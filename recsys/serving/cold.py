@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
+from recsys.encoders.fields import Numbers, Words, read_fields
 from recsys.inputs.content import unit_rows
 from recsys.inputs.requests import NewItems
+
+KERNEL_CELLS = 2**22
+"""float64 similarities of items to reference items that are held at once: 32 MiB."""
 
 
 class Bank(NamedTuple):
@@ -143,7 +147,61 @@ class Spherical:
         return (own.numpy() + self.first.place(new, bank)).astype(np.float32)
 
 
-Cold = Resembling | Hyperedges | Spherical
+@dataclass(frozen=True)
+class Kernel:
+    """mean + sum over c reference items of exp(s (x . y - 1)) w, x and y unit rows, added up over what both have:
+    kernel ridge regression, the rule of the model `student`.
+
+    Attributes:
+        modalities: name -> (c, width) unit rows of the reference items.
+        words, knots: attribute -> the words or the knots that it is read by, as `recsys.encoders.fields`.
+        fields: attribute -> (c, words or knots) unit rows.
+        held: name -> (c,) bool, the reference items that have it.
+        sharpness: s.
+        weights, mean: (c, d) float32 w, and (d,).
+    """
+
+    modalities: dict[str, Any]
+    words: dict[str, list[str]]
+    knots: dict[str, np.ndarray]
+    fields: dict[str, Any]
+    held: dict[str, np.ndarray]
+    sharpness: float
+    weights: np.ndarray
+    mean: np.ndarray
+
+    @property
+    def exact(self) -> bool:
+        return True
+
+    def place(self, new: NewItems, bank: Bank | None = None) -> np.ndarray:
+        """(n, d) float32 vectors of new items."""
+        weights = np.asarray(self.weights, dtype=np.float64)
+        parts = [kernel @ weights for _, kernel in self.similarities(new)]
+        placed = np.concatenate([np.empty((0, weights.shape[1])), *parts])
+        return (self.mean + placed).astype(np.float32)
+
+    def similarities(self, items: NewItems, size: int = 0) -> Iterator[tuple[slice, np.ndarray]]:
+        """The items in blocks (of `size`), with their similarities (b, c) float64 to the reference items."""
+        coders: dict[str, Words | Numbers] = {name: Words.known(words) for name, words in self.words.items()}
+        coders |= {name: Numbers.known(knots) for name, knots in self.knots.items()}
+        own = read_fields(coders, items.attributes, len(items)) if coders else {}
+        pairs = [(items.modalities[name], name, base) for name, base in self.modalities.items()]
+        pairs += [(own[name], name, base) for name, base in self.fields.items()]
+        c = len(next(iter(self.held.values())))
+        size = size or max(16, KERNEL_CELLS // c)
+        for start in range(0, len(items), size):
+            rows = slice(start, start + size)
+            total = np.zeros((len(range(*rows.indices(len(items)))), c))
+            for content, name, base in pairs:
+                product = unit_rows(content.features[rows]) @ base.T
+                product = product.toarray() if sp.issparse(product) else np.asarray(product)
+                near = np.exp(self.sharpness * (product.astype(np.float64) - 1))
+                total += near * (np.asarray(content.mask)[rows, None] & np.asarray(self.held[name]))
+            yield rows, total
+
+
+Cold = Resembling | Hyperedges | Spherical | Kernel
 """How a model places new items."""
 
 

@@ -17,7 +17,7 @@ import scipy.sparse as sp
 from recsys.errors import UserError
 from recsys.inputs.content import below, unit_rows, without_content
 from recsys.inputs.requests import NewItems
-from recsys.serving.cold import Bank, Cold, Hyperedges, Neighbours, Resembling, Spherical
+from recsys.serving.cold import Bank, Cold, Hyperedges, Kernel, Neighbours, Resembling, Spherical
 
 LOWEST = np.finfo(np.float32).min
 """As `recsys.evaluation.ranking.LOWEST`, which needs torch."""
@@ -474,6 +474,7 @@ PARTS: dict[str, type] = {
         Resembling,
         Hyperedges,
         Spherical,
+        Kernel,
         FoldIn,
         Vectors,
         History,

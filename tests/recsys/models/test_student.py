@@ -3,10 +3,12 @@
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 import recsys
+from recsys.datasets.dataset import Modality
 from recsys.errors import UserError
 from recsys.inputs.requests import NewItems
 from recsys.models import student
@@ -59,7 +61,9 @@ def test_a_cold_item_of_the_catalogue_is_placed_as_a_new_one_is():
 
 def test_only_vectors_and_maps_are_kept(tmp_path):
     run = train("cold-item", folder=tmp_path / "run", width=8)
-    assert set(run.model.arrays()) == {"users", "items", "centres", "weights", "sharpness"}
+    assert set(run.model.arrays()) == {
+        *("users", "items", "centres", "weights", "mean", "sharpness", "reads_fields")
+    }
     again = recsys.load_run(tmp_path / "run")
     users = list(recsys.toy_data().user_ids[:5])
     assert again.recommend(users).equals(run.recommend(users))
@@ -138,3 +142,50 @@ def test_a_teacher_of_other_data_is_refused(taught, tmp_path):
 def test_another_model_learns_from_no_run(taught):
     with pytest.raises(UserError, match="ease learns from no run"):
         recsys.train("ease", recsys.toy_data(), teacher_run=taught)
+
+
+def shop(seed=0):
+    """Items of 6 kinds, told by an attribute alone; their pictures are noise. Each user takes items of one kind."""
+    rng = np.random.default_rng(seed)
+    kinds = np.arange(90) % 6
+    pairs = [
+        (f"u{u}", f"i{i}") for u in range(60) for i in rng.choice(np.flatnonzero(kinds == u % 6), 6, False)
+    ]
+    frame = pd.DataFrame(pairs, columns=["user", "item"])
+    items = pd.DataFrame({"item": [f"i{i}" for i in range(90)], "kind": [f"kind{k}" for k in kinds]})
+    items["image"] = list(rng.normal(size=(90, 8)).astype(np.float32))
+    return recsys.Dataset.from_frame(frame, items=items, content={"image": "vector"})
+
+
+def test_attributes_count_where_they_say_more_of_the_teacher_than_content():
+    data = shop()
+    settings = {
+        "teacher": "aff",
+        "teacher_settings": {"max_epochs": 15, "batch_size": 64, "learning_rate": 0.02},
+    }
+    model = recsys.train("student", data, split="cold-item", width=12, **settings).model
+    assert bool(model.reads_fields)
+    pictures = np.random.default_rng(5).normal(size=(6, 8)).astype(np.float32)
+    new = {"image": Modality(pictures, np.ones(6, dtype=bool))}
+    kinds = pd.DataFrame({"kind": [f"kind{n}" for n in range(6)]})
+    assert not torch.allclose(model.encode_items(new, kinds), model.encode_items(new, kinds[::-1]), atol=1e-2)
+    again = recsys.train("student", data, split="cold-item", width=12, **settings).model
+    torch.testing.assert_close(model.arrays(), again.arrays(), rtol=0, atol=0)
+
+
+def test_content_is_mapped_by_kernel_ridge_regression_around_the_mean():
+    model = train("cold-item", width=8).model
+    kernel, cold = model.content_map(), np.flatnonzero(~model.data.warm_items)
+    expected = []
+    for item in cold:
+        total = model.mean.double().numpy().copy()
+        for place, centre in enumerate(model.centres.tolist()):
+            near = 0.0
+            for m in model.modalities.values():
+                if m.mask[item] and m.mask[centre]:
+                    x, y = (np.asarray(m.features[row], dtype=np.float64).ravel() for row in (item, centre))
+                    cosine = x @ y / (np.linalg.norm(x) * np.linalg.norm(y))
+                    near += np.exp(kernel.sharpness * (cosine - 1))
+            total += near * model.weights[place].double().numpy()
+        expected.append(total)
+    np.testing.assert_allclose(model.items[cold].numpy(), expected, atol=1e-4)
