@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -224,12 +225,17 @@ class Student(Model):
             for ridge in RIDGES:
                 # Errors of the scores, ||U (w^T k - y)||^2, over the items held out, of their products alone.
                 weights = fit.solved(ridge)
-                error = float((weights @ gram * (of_held.squares @ weights - 2 * of_held.products)).sum())
+                weighed = weights @ gram
+                given = float((weighed * (of_held.squares @ weights)).sum())
+                error = given - 2 * float((weighed * of_held.products).sum())
                 if error < best:
-                    best, chosen = error, (reads_fields, sharpness, (fit + of_held).solved(ridge))
+                    best, chosen = error, (reads_fields, sharpness, (fit + of_held).solved(ridge), given)
+        # A regression's scores vary less than those that it predicts: no cold item would be among a user's best.
+        varied = wanted[held] - mean
+        spread = math.sqrt(float((varied @ gram * varied).sum()) / max(chosen[3], 1e-12))
         self.reads_fields.fill_(chosen[0])
         self.sharpness.fill_(chosen[1])
-        self.weights, self.mean = chosen[2].float(), mean.float()
+        self.weights, self.mean = (spread * chosen[2]).float(), mean.float()
         cold = np.flatnonzero(~self.data.warm_items)
         frame = self.data.item_attributes
         self.items[torch.from_numpy(cold)] = self.encode_items(take(self.modalities, cold), frame.iloc[cold])
