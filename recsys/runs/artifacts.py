@@ -264,6 +264,16 @@ def make_folder(folder: Path, resume: bool = False) -> None:
         raise UserError(f"cannot write {folder}: permission denied; choose another folder with --out")
 
 
+def kept_bundle(folder: Path) -> Path | None:
+    """The bundle that a run keeps in its folder; None where it keeps none of its weights and configuration."""
+    from recsys.serving.arrays import MANIFEST, read_manifest
+
+    kept = folder / BUNDLE_FOLDER
+    if not (kept / MANIFEST).is_file():
+        return None
+    return kept if read_manifest(kept)["about"].get("run") == fingerprint(folder) else None
+
+
 def fingerprint(folder: Path) -> str:
     """SHA-256 of what a run's weights and configuration are known by: config.yaml and the head of the weights' file,
     which holds the checksum of all of it. Empty where there is no run.
