@@ -20,7 +20,9 @@ def update(
     ] = None,
     interactions: Annotated[
         Path | None,
-        typer.Option(help="CSV or Parquet file of interactions, of users whom the bundle knows and of new ones."),
+        typer.Option(
+            help="CSV or Parquet file of interactions, of users whom the bundle knows and of new ones."
+        ),
     ] = None,
     new_items: Annotated[
         Path | None, typer.Option(help="npz, Parquet or CSV file of new items with their content.")
