@@ -10,7 +10,6 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from recsys.errors import UserError
 from recsys.evaluation.ranking import LOWEST, ordered_top_k
 from recsys.graphs.cooccurrence import cooccurrence_graph
 from recsys.inputs.requests import QueryUsers

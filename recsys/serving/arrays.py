@@ -74,8 +74,8 @@ class Writer:
 
 
 class Reader:
-    """Reads what `Writer` wrote. Arrays are mapped into memory: workers of one machine share them. What was written once
-    is read once, and so is written once again.
+    """Reads what `Writer` wrote. Arrays are mapped into memory: workers of one machine share them. What was written
+    once is read once, and so is written once again.
 
     Raises:
         UserError: the folder holds no whole bundle.

@@ -108,6 +108,12 @@ class ServingBundle:
         self.new_items: NewItems | None = None
 
     @property
+    def trained_history(self) -> sp.csr_array:
+        """(n_users, n_trained_items) CSR, what users' histories were when the bundle was packaged; empty rows of those
+        who came later."""
+        return self._before
+
+    @property
     def n_items(self) -> int:
         """The catalogue's items and the new ones."""
         return len(self.items.names)
@@ -502,8 +508,8 @@ class ServingBundle:
         return made
 
     def save(self, folder: str | Path) -> Path:
-        """Write this bundle, such as one that `updated` gave, to a folder that is not there or holds a bundle, which may
-        be its own: whole or not at all.
+        """Write this bundle, such as one that `updated` gave, to a folder that is not there or holds a bundle, its own
+        too: whole or not at all.
 
         Raises:
             UserError: the folder holds something else, or cannot be written.

@@ -1,4 +1,4 @@
-"""What is folded into a bundle counts as what a service is told while it runs, is kept whole, and comes in any order."""
+"""What is folded into a bundle counts as what a service is told while it runs, at once or in parts, and is kept whole."""
 
 import json
 import shutil
