@@ -94,17 +94,17 @@ def test_rows_of_known_ids_and_dense_layers_are_taken_over(name, toy, past, tmp_
 
 
 def test_it_begins_where_the_other_ended(toy, tmp_path):
-    """Its first epoch is better than that of a training from nothing, on the same validation part."""
-    settings = {"width": 8, "batch_size": 64, "learning_rate": 0.02}
+    """An epoch that hardly moves is as good as the other's best, on the same validation part."""
+    given = {"split": "random", "width": 8, "batch_size": 64}
     first = package.train(
-        "lightgcn", toy, split="random", max_epochs=40, folder=tmp_path / "first", **settings
+        "lightgcn", toy, max_epochs=40, learning_rate=0.02, folder=tmp_path / "first", **given
     )
-    figures = [
-        package.train("lightgcn", toy, split="random", max_epochs=1, warm_start=start, **settings)
+    runs = (
+        package.train("lightgcn", toy, max_epochs=1, learning_rate=1e-7, warm_start=start, **given)
         for start in (None, first, tmp_path / "first")
-    ]
-    cold, warm, again = (run.metrics.values["best"] for run in figures)
-    assert warm == again > 1.2 * cold
+    )
+    cold, warm, again = (run.metrics.values["best"] for run in runs)
+    assert warm == again == pytest.approx(first.metrics.values["best"], rel=1e-3) and warm > 1.5 * cold
 
 
 def test_a_killed_one_resumes_and_a_rerun_repeats_it(recsys, toy, past, tmp_path, monkeypatch):
