@@ -1,4 +1,4 @@
-"""What is folded into a bundle counts as what a service is told while it runs, at once or in parts, and is kept whole."""
+"""What is folded into a bundle counts as what a running service is told, at once or in parts; it is kept whole."""
 
 import json
 import shutil
