@@ -59,7 +59,7 @@ def update(
     about, screen = updated.about, console()
     brought = about["updated"]
     for line in (
-        *(f"note: {note}" for note in notes),
+        *(f"note: {note}" for note in [*notes, *brought["notes"]]),
         f"wrote {target}: {about['model']} on {about['dataset']}, {about['users']:,} users, {about['items']:,} items",
         f"new: {brought['users']:,} users, {brought['items']:,} items, {brought['interactions']:,} interactions; "
         f"{brought['known']:,} interactions were known already",

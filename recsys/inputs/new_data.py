@@ -132,31 +132,25 @@ class Interactions(NamedTuple):
     Attributes:
         users: (n,) str raw ids.
         items: (n,) int64 numbers of the data set's items; -1 where a row names a user alone.
-        attributes: user attributes by name, n rows each.
+        others: the other columns by name, n rows each, but for `UNREAD`.
     """
 
     users: np.ndarray
     items: np.ndarray
-    attributes: dict[str, pd.Series]
+    others: dict[str, pd.Series]
 
 
 def interactions_of(table: pd.DataFrame, dataset: Dataset, source: str) -> Interactions:
     """The rows of a table: ids under `user` and `item`, or the names that the data set's source gives them, an empty
-    item where a user has none; user attributes.
+    item where a user has none.
 
     Raises:
-        DataError: a column, user or item that cannot be read, or an item that the data set does not have.
+        DataError: a user or item that cannot be read, or an item that the data set does not have.
     """
     table = pd.DataFrame(
         dataset.with_own_names(dict(table.items()), "user", "user", "item"), index=table.index
     )
     need_columns(table, ["user", "item"], source)
-    given = [c for c in table if c not in ("user", "item", *UNREAD)]
-    for name in given:
-        if name not in dataset.user_attributes:
-            message = f"{source}: '{name}' is no user attribute of '{dataset.name}'"
-            own = [*dataset.user_attributes, *dataset.renames.get("user", ())]
-            raise DataError(f"{message}{nearest(name, own)}")
     tokens = _ids(table["user"], "user", source)
     check_ids(table["item"], source)
     items = _texts(table["item"])
@@ -167,14 +161,15 @@ def interactions_of(table: pd.DataFrame, dataset: Dataset, source: str) -> Inter
             f"{source}: {place(table.index, bad)}: '{dataset.name}' has no item "
             f"'{unknown}'{nearest(unknown, dataset.item_ids)}"
         )
-    return Interactions(tokens, numbers, {name: table[name] for name in given})
+    others = {str(name): table[name] for name in table if name not in ("user", "item", *UNREAD)}
+    return Interactions(tokens, numbers, others)
 
 
 def new_users_of(table: pd.DataFrame, dataset: Dataset, source: str) -> tuple[np.ndarray, QueryUsers]:
     """Raw ids (m,) of users in their order, and the users.
 
     Args:
-        table: as `interactions_of`.
+        table: as `interactions_of`, with user attributes.
         source: where it is from, for messages.
 
     Raises:
@@ -182,6 +177,11 @@ def new_users_of(table: pd.DataFrame, dataset: Dataset, source: str) -> tuple[np
             give two values of one attribute.
     """
     tokens, numbers, given = interactions_of(table, dataset, source)
+    for name in given:
+        if name not in dataset.user_attributes:
+            message = f"{source}: '{name}' is no user attribute of '{dataset.name}'"
+            own = [*dataset.user_attributes, *dataset.renames.get("user", ())]
+            raise DataError(f"{message}{nearest(name, own)}")
     if not len(tokens):
         raise DataError(f"{source} holds no users; expected at least one row")
     _refuse_known(tokens, dataset.user_ids, "user", source, "rename it, or recommend to it with --user")

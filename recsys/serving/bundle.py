@@ -473,6 +473,8 @@ class ServingBundle:
         else:
             table = to_pandas(interactions, "interactions")
             rows = interactions_of(table, bundle.dataset, "interactions")
+        if rows.others:
+            notes = [*notes, f"not read of the interactions: {', '.join(rows.others)}"]
         return bundle._with_interactions(rows, notes)
 
     def _with_interactions(self, rows: Interactions, notes: list[str]) -> ServingBundle:
