@@ -254,3 +254,37 @@ def test_new_items_of_a_model_that_cannot_rank_them_are_refused(toy, tmp_path):
     bundle = recsys.load_bundle(bundle_of("bpr", toy, tmp_path))
     with pytest.raises(UserError, match="bpr cannot rank new items"):
         bundle.updated(new_items=new_items(toy))
+
+
+def test_a_service_takes_an_updated_bundle_and_its_log_adds_nothing(toy, bundles, tmp_path):
+    for name, bundle in bundles.items():
+        folder = tmp_path / name
+        shutil.copytree(bundle.folder, folder)
+        state = State(folder, tmp_path / f"state-{name}")
+        state.open()
+        items = new_items(toy)
+        state.add_items(items.where(items.notna(), None).to_dict("records"))
+        state.add_interactions([*TOOK, ("u1", "n1")])
+        before = state.snapshot()
+        asked = ["u1", "u2", "a", "b"]
+        expected = before.bundle.lists(before.bundle.recipients(asked, since=before.since), 50)
+        recsys.load_bundle(folder).updated(frame_of([*TOOK, ("u1", "n1")]), items).save(folder)
+        state.reload()
+        after = state.snapshot()
+        assert after.version != before.version and after.bundle.n_catalogue == toy.n_items + 2
+        same(after.bundle.lists(after.bundle.recipients(asked, since=after.since), 50), expected)
+        state.add_items(new_items(toy, [("n3", 3, 1)]).to_dict("records"))
+        state.add_interactions([("u2", "n3"), ("fresh", "n2")])
+        told = state.snapshot()
+        assert (
+            "n3"
+            not in told.bundle.lists(told.bundle.recipients(["u2"], since=told.since), 50)["item"].tolist()
+        )
+        later = recsys.load_bundle(folder).updated(
+            frame_of([("u2", "n3"), ("fresh", "n2")]), new_items(toy, [("n3", 3, 1)])
+        )
+        asked = [*asked, "fresh"]
+        same(
+            later.recommend(asked, k=50),
+            told.bundle.lists(told.bundle.recipients(asked, since=told.since), 50),
+        )
