@@ -83,7 +83,7 @@ class Reader:
 
     def __init__(self, folder: Path, verify: bool = True):
         self.folder = folder
-        self._read: dict[Any, Any] = {}
+        self._read: dict[str, np.ndarray] = {}
         self.manifest = read_manifest(folder)
         check_files(folder, self.manifest, verify)
 
@@ -121,11 +121,8 @@ class Reader:
         if "array" in kept:
             return self.array(kept["array"])
         if "csr" in kept:
-            arrays, shape = tuple(self.array(kept["csr"][name]) for name in CSR), tuple(kept["shape"])
-            key = (*(kept["csr"][name] for name in CSR), *shape)
-            if key not in self._read:
-                self._read[key] = sp.csr_array(arrays, shape=shape, copy=False)
-            return self._read[key]
+            arrays = tuple(self.array(kept["csr"][name]) for name in CSR)
+            return sp.csr_array(arrays, shape=tuple(kept["shape"]), copy=False)
         if "map" in kept:
             return {name: self._value(one) for name, one in kept["map"].items()}
         values = {name: self._value(one) for name, one in kept["fields"].items()}

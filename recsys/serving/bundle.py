@@ -325,8 +325,8 @@ class ServingBundle:
         spread = sp.csr_array(
             (np.ones(len(held), np.float32), (held, rows[held])), (len(rows), len(self.users.names))
         )
-        history, had = (sp.csr_array(spread @ matrix) for matrix in (self._history, self._had))
-        before = history if self._before is self._history else sp.csr_array(spread @ self._before)
+        matrices = (self._history, self._before, self._had)
+        history, before, had = (sp.csr_array(spread @ matrix) for matrix in matrices)
         if since:
             more = self.matrix([self.items.rows(list(since.get(str(user), ()))) for user in ids])
             history = union(history, more[:, : self.n_trained_items])

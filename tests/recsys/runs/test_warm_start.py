@@ -188,7 +188,7 @@ def test_cold_rows_are_never_taken_over(toy, tmp_path):
         package.train("mmhcl", toy, split="cold-item", warm_start=source, width=8, **QUICK)
     settings = QUICK | {"width": 8}
     half = {"split": "cold-item", "settings": settings}
-    base = package.train("mmhcl", toy, split="cold-item", folder=tmp_path / "base", **settings)
+    base = package.train("mmhcl", toy, split="cold-item", seed=1, folder=tmp_path / "base", **settings)
     fresh, warm = (prepare(config_of("mmhcl", start, **half), toy) for start in (None, base.folder))
     cold = torch.tensor(warm.split.cold_items)
     assert torch.equal(warm.model.item_table[cold], fresh.model.item_table[cold])

@@ -20,8 +20,8 @@ from recsys.serving.state import State
 
 QUICK = {"max_epochs": 2, "batch_size": 64}
 TOOK = [("u1", "i1"), ("u1", "i30"), ("u20", "i0"), ("u20", "i0"), ("a", "i2"), ("a", "i14"), ("b", "i30")]
-ARRIVED = [("n2", 1, 1), ("n1", 14, 0)]
-"""New items: id, the item whose content theirs is near to, whether they have tags."""
+ARRIVED = [("n2", 1, 1), ("n1", 14, 0), ("n0", None, 0)]
+"""New items: id, the item whose content theirs is near to, None where they have none, and whether they have tags."""
 
 
 def bundle_of(name, toy, folder, split="random"):
@@ -45,7 +45,11 @@ def bundles(toy, tmp_path_factory):
 def new_items(toy, arrived=ARRIVED):
     image, tags = (toy.modalities[name].features for name in ("image", "tags"))
     rows = [
-        {"item": name, "image": (image[of] + 0.01).tolist(), "tags": tags[of].tolist() if tagged else None}
+        {
+            "item": name,
+            "image": None if of is None else (image[of] + 0.01).tolist(),
+            "tags": tags[of].tolist() if tagged else None,
+        }
         for name, of, tagged in arrived
     ]
     return pd.DataFrame(rows).dropna(axis=1, how="all")
@@ -83,7 +87,7 @@ def test_an_update_ranks_as_a_service_that_was_told_the_same(name, toy, tmp_path
     same(found, expected)
     brought = updated.about["updated"]
     assert brought["users"] == len({user for user, _ in pairs}) - 2
-    assert brought["items"] == (0 if items is None else 2)
+    assert brought["items"] == (0 if items is None else 3)
     assert brought["interactions"] + brought["known"] == len(set(pairs))
     assert updated.about["users"] == toy.n_users + brought["users"] == len(updated.users.names)
     before = bundle.recommend(["u2"], k=50).drop(
@@ -117,7 +121,7 @@ def test_new_users_and_items_are_known_from_then_on(toy, bundles):
         later = bundle.updated(frame_of([("me", "i1"), ("me", "i2"), ("nobody", "")]), new_items(toy))
         alone = bundle.recommend(k=50, new_users={"me": ["i1", "i2"]})
         found = later.recommend(["me"], k=50)
-        assert set(found["item"]) - set(alone["item"]) == {"n1", "n2"}
+        assert set(found["item"]) - set(alone["item"]) == {"n0", "n1", "n2"}
         shared = found[found["item"].isin(toy.item_ids)]
         assert shared["item"].tolist() == alone["item"].tolist()
         assert later.recommend(["nobody"], k=3)["item"].size == 3
@@ -139,7 +143,7 @@ def test_new_users_and_items_are_known_from_then_on(toy, bundles):
 EVENTS = st.lists(
     st.tuples(
         st.sampled_from(["u0", "u5", "u40", "x", "y"]),
-        st.sampled_from(["i0", "i7", "i30", "n1", "n2"]),
+        st.sampled_from(["i0", "i7", "i30", "n0", "n1", "n2"]),
     ),
     max_size=12,
 )
@@ -216,7 +220,7 @@ def test_the_command(recsys, shop_run, toy, tmp_path):
     folded = ("--interactions", "new.csv", "--new-items", "items.parquet")
     status, out, err = recsys("update", "--run", shop_run, *folded, "--out", "later")
     assert status == 0, err
-    assert "51 users, 38 items" in out and "new: 3 users, 2 items, " in out
+    assert "51 users, 39 items" in out and "new: 3 users, 3 items, " in out
     status, out, err = recsys("recommend", "--run", shop_run, "--user", "me")
     assert status == 2 and "no user 'me'" in err  # --out leaves the run's own as it was
     assert recsys("update", "--run", shop_run, *folded)[0] == 0
@@ -271,7 +275,7 @@ def test_a_service_takes_an_updated_bundle_and_its_log_adds_nothing(toy, bundles
         recsys.load_bundle(folder).updated(frame_of([*TOOK, ("u1", "n1")]), items).save(folder)
         state.reload()
         after = state.snapshot()
-        assert after.version != before.version and after.bundle.n_catalogue == toy.n_items + 2
+        assert after.version != before.version and after.bundle.n_catalogue == toy.n_items + 3
         same(after.bundle.lists(after.bundle.recipients(asked, since=after.since), 50), expected)
         state.add_items(new_items(toy, [("n3", 3, 1)]).to_dict("records"))
         state.add_interactions([("u2", "n3"), ("fresh", "n2")])
