@@ -93,6 +93,9 @@ class ServingBundle:
             self.users, self.items = (
                 Ids(ids[noun][0], ids[noun][1], noun, name) for noun in ("user", "item")
             )
+            trained = manifest.get("trained", {})
+            self.n_trained_users = int(trained.get("user", len(self.users.names)))
+            self.n_trained_items = int(trained.get("item", len(self.items.names)))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise damaged(reader.folder, f"{MANIFEST} lacks {error}") from None
         self.part: Part = kept["part"]
@@ -101,9 +104,6 @@ class ServingBundle:
         self._before: sp.csr_array = kept["before"]
         self._had: sp.csr_array = kept["had"]
         self._warm, self._bank = kept["warm"], kept["bank"]
-        trained = manifest.get("trained", {})
-        self.n_trained_users = int(trained.get("user", len(self.users.names)))
-        self.n_trained_items = int(trained.get("item", len(self.items.names)))
         self.n_catalogue = len(self.items.names)
         self.new_items: NewItems | None = None
 
@@ -523,6 +523,8 @@ class ServingBundle:
             >>> recsys.load_bundle(bundle.updated().save(tempfile.mkdtemp() + "/later")).about["updated"]["users"]
             0
         """
+        if self.new_items is not None:
+            return self.updated().save(folder)
         target = Path(folder).absolute()
         trained = {"user": self.n_trained_users, "item": self.n_trained_items}
         arrays = {

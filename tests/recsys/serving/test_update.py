@@ -183,6 +183,23 @@ def test_the_files_of_an_updated_bundle_are_whole_and_no_more_than_needed(toy, b
         assert recsys.load_bundle(folder).recommend(["late"], k=2)["user"].tolist() == ["late", "late"]
 
 
+def test_a_bundle_with_items_behind_its_catalogue_is_kept_with_them_in_it(toy, bundles, tmp_path):
+    for name, bundle in bundles.items():
+        behind, _ = bundle.with_items(new_items(toy))
+        kept = recsys.load_bundle(behind.save(tmp_path / name))
+        same(kept.recommend(k=50), bundle.updated(new_items=new_items(toy)).recommend(k=50))
+        assert kept.about["items"] == toy.n_items + 3
+
+
+def test_a_manifest_that_is_no_updated_bundles_is_refused_in_one_line(bundles, tmp_path):
+    for place, trained in enumerate((7, {"user": "many"}, {"item": None}, ["user"])):
+        shutil.copytree(bundles["ease"].folder, tmp_path / str(place))
+        manifest = read_manifest(bundles["ease"].folder) | {"trained": trained}
+        (tmp_path / str(place) / "bundle.json").write_text(json.dumps(manifest))
+        with pytest.raises(UserError, match=r"is no whole bundle: bundle\.json lacks"):
+            recsys.load_bundle(tmp_path / str(place))
+
+
 def test_bundles_of_before_there_were_updates_are_read(toy, bundles, tmp_path):
     for name, bundle in bundles.items():
         shutil.copytree(bundle.folder, tmp_path / name)
