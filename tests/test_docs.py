@@ -183,6 +183,25 @@ def test_commands_of_the_page_on_evaluate_work(recsys, toy, tmp_path):
     assert "the shop today" in (tmp_path / "runs/compared/report/tables.md").read_text()
 
 
+def test_the_page_on_update_works(recsys, tmp_path, capsys):
+    import recsys as package
+    from recsys.runs.package import keep_bundle
+
+    run = package.train("ease", package.toy_data(), split="none", content=1.0, folder=tmp_path / "runs/shop")
+    keep_bundle(run._run, tmp_path / "runs/shop")
+    run.package("shop-bundle")
+    (tmp_path / "tomorrow.csv").write_text("user,sku,day\nu3,p01,9\nnewcomer,p99,9\n")
+    (tmp_path / "arrived.csv").write_text("sku,title,department\np99,green bowl,kitchen\n")
+    page = "docs/how-to/update.md"
+    lines = [a for kind, _, text in blocks(page) if kind == "sh" for a in command_lines(text)]
+    assert [arguments[0] for arguments in lines] == ["update", "recommend", "update"]
+    for arguments in lines:
+        status, _, err = recsys(*arguments)
+        assert status == 0, err
+    run_python(page)
+    assert capsys.readouterr().out == next(text for kind, _, text in blocks(page) if kind == "text")
+
+
 def test_the_page_on_reranking_works(recsys, tmp_path, capsys):
     pytest.importorskip("recbole", reason="the embedded data set comes inside the recbole wheel")
     page = "docs/reranking.md"

@@ -104,7 +104,8 @@ def encode_new(
     own = dataset.modalities[name]
     fit_on = None
     if not facts_of(CONTENT.get(spec.encoder)).each and spec.encoder != "vector":
-        fit_on = gather(spec, name, dataset.item_attributes, dataset.item_ids)
+        n = len(own.mask)  # a bundle may have been given more items since training
+        fit_on = gather(spec, name, dataset.item_attributes.iloc[:n], dataset.item_ids[:n])
     if not any(texts):
         return None, []
     files: Files | Inline | None = None

@@ -24,9 +24,10 @@ import scipy.sparse as sp
 
 from recsys.serving.arrays import Writer
 from recsys.serving.batch import write_all
-from recsys.serving.bundle import ITEMS_FILE, USERS_FILE, load_bundle
+from recsys.serving.bundle import load_bundle
 from recsys.serving.ids import Ids
 from recsys.serving.parts import FoldIn, Vectors
+from recsys.serving.write import ITEMS_FILE, USERS_FILE
 
 SECONDS, GIGABYTES = 300.0, 3.0
 """What it may take on two cores."""

@@ -13,6 +13,7 @@ from recsys.datasets.dataset import Dataset
 from recsys.errors import UserError
 from recsys.runs.artifacts import MASK
 from recsys.runs.config import RunConfig
+from recsys.runs.warm_start import warm_start_of
 from recsys.settings import build, merge
 
 
@@ -33,7 +34,8 @@ def train(
     metrics: Iterable[str] = (),
     mask: str = MASK,
     evaluate_users: int = 0,
-    teacher_run: str | Path = "",
+    teacher_run: str | Path | TrainedRun | None = None,
+    warm_start: str | Path | TrainedRun | None = None,
     device: str = "auto",
     folder: str | Path | None = None,
     resume: bool = False,
@@ -62,8 +64,10 @@ def train(
         mask: whose items the test leaves out of a user's ranking: "train+valid", or, as in many published tables,
             those of "train" alone.
         evaluate_users: so many users, drawn once, are validated and tested, where there are more; 0: all.
-        teacher_run: of the model "student": folder of a trained run on `data` whose rankings it learns; the split is
-            that run's.
+        teacher_run: of the model "student": a run on `data`, or its folder, whose rankings it learns; the split is that
+            run's.
+        warm_start: a run of the same model, or its folder, whose weights training starts from, by raw id; usually on
+            data that have grown since.
         device: "auto", "cpu", "cuda" or "cuda:1".
         folder: where the run's files go, to be resumed or kept; None: a temporary folder, and `save` keeps it.
         resume: go on with an unfinished run in `folder`, or return the finished one.
@@ -100,11 +104,17 @@ def train(
         "metrics": list(metrics),
         "mask": mask,
         "evaluate_users": evaluate_users,
-        "teacher_run": str(teacher_run),
+        "teacher_run": "" if teacher_run is None else str(folder_of(teacher_run)),
+        "warm_start": None if warm_start is None else warm_start_of(folder_of(warm_start)),
         "device": device,
     }
     config: RunConfig = build(RunConfig, values, "train")
     return train_config(config, dataset, folder, resume=resume, progress=progress)
+
+
+def folder_of(run: str | Path | TrainedRun) -> Path:
+    """Where a run's files are."""
+    return run.folder if isinstance(run, TrainedRun) else Path(run)
 
 
 def dataset_of(data: Dataset | str) -> Dataset:

@@ -25,6 +25,7 @@ COMMANDS = Registry(
         "train": "recsys.cli.train:train",
         "recommend": "recsys.cli.recommend:recommend",
         "package": "recsys.cli.package:package",
+        "update": "recsys.cli.update:update",
         "serve": "recsys.cli.serve:serve",
         "evaluate": "recsys.cli.evaluate:evaluate",
         "export": "recsys.cli.export:export",

@@ -124,15 +124,14 @@ def _kept(run: Path, asked: RecommendRequest) -> Path | None:
     """The bundle that a run keeps in its folder, where it is of the weights and the configuration that are there; of
     others the run itself says what is wrong. A bundle ranks by score alone."""
     from recsys.files import read_yaml
-    from recsys.runs.artifacts import BUNDLE_FOLDER, CONFIG_FILE, fingerprint
-    from recsys.serving.arrays import MANIFEST, read_manifest
+    from recsys.runs.artifacts import CONFIG_FILE, kept_bundle
 
-    folder = run / BUNDLE_FOLDER
-    if asked.held_out or asked.because or not (folder / MANIFEST).is_file():
+    kept = None if asked.held_out or asked.because else kept_bundle(run)
+    if kept is None:
         return None
     if (asked.rerank or read_yaml(run / CONFIG_FILE).get("rerank") or "none") != "none":
         return None
-    return folder if read_manifest(folder)["about"].get("run") == fingerprint(run) else None
+    return kept
 
 
 def _says_the_same(kept: Path, asked: RecommendRequest) -> bool:

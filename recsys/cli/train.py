@@ -125,6 +125,13 @@ def train(
             "split where no others are named."
         ),
     ] = None,
+    warm_start: Annotated[
+        Path | None,
+        typer.Option(
+            help="Start from the weights of this run of the same model: of users and items that both know, and of all "
+            "else that has the same shape."
+        ),
+    ] = None,
     plan: Annotated[
         bool,
         typer.Option(
@@ -162,6 +169,7 @@ def train(
     from recsys.runs.config import RunConfig, load_config
     from recsys.runs.controls import controls_of
     from recsys.runs.run import execute, prepare
+    from recsys.runs.warm_start import warm_start_of
     from recsys.settings import build, parse_assignments
     from recsys.training.distributed import Distributed
 
@@ -201,12 +209,15 @@ def train(
                 **({"mask": mask} if mask else {}),
                 "evaluate_users": evaluate_users,
                 "teacher_run": str(teacher) if teacher else "",
+                "warm_start": warm_start_of(warm_start) if warm_start else None,
                 "data_root": str(data_root) if data_root else None,
                 "device": device,
             },
             "the run",
         )
     )
+    if controls and warm_start:
+        raise UserError("--controls and --warm-start: controls have seen no content; leave one of them out")
     distributed = Distributed(devices, num_nodes, strategy)
     distributed.check(asked.model)
     leads = distributed.rank(device) == 0

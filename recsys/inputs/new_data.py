@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -126,32 +126,32 @@ def _encoded(
     return encode_new(spec, name, table, ids, dataset, source, beside)
 
 
-def new_users_of(table: pd.DataFrame, dataset: Dataset, source: str) -> tuple[np.ndarray, QueryUsers]:
-    """Raw ids (m,) of users in their order, and the users.
+class Interactions(NamedTuple):
+    """Who took what, a row each.
 
-    Args:
-        table: a row for each interaction: ids under `user` and `item`, or the names that the data set's source gives
-            them, an empty item where a user has none; user attributes.
-        source: where it is from, for messages.
+    Attributes:
+        users: (n,) str raw ids.
+        items: (n,) int64 numbers of the data set's items; -1 where a row names a user alone.
+        others: the other columns by name, n rows each, but for `UNREAD`.
+    """
+
+    users: np.ndarray
+    items: np.ndarray
+    others: dict[str, pd.Series]
+
+
+def interactions_of(table: pd.DataFrame, dataset: Dataset, source: str) -> Interactions:
+    """The rows of a table: ids under `user` and `item`, or the names that the data set's source gives them, an empty
+    item where a user has none.
 
     Raises:
-        DataError: an item or attribute that the data set does not have; a user who is the data set's, or whose rows
-            give two values of one attribute.
+        DataError: a user or item that cannot be read, or an item that the data set does not have.
     """
     table = pd.DataFrame(
         dataset.with_own_names(dict(table.items()), "user", "user", "item"), index=table.index
     )
     need_columns(table, ["user", "item"], source)
-    given = [c for c in table if c not in ("user", "item", *UNREAD)]
-    for name in given:
-        if name not in dataset.user_attributes:
-            message = f"{source}: '{name}' is no user attribute of '{dataset.name}'"
-            own = [*dataset.user_attributes, *dataset.renames.get("user", ())]
-            raise DataError(f"{message}{nearest(name, own)}")
     tokens = _ids(table["user"], "user", source)
-    if not len(tokens):
-        raise DataError(f"{source} holds no users; expected at least one row")
-    _refuse_known(tokens, dataset.user_ids, "user", source, "rename it, or recommend to it with --user")
     check_ids(table["item"], source)
     items = _texts(table["item"])
     numbers = positions(dataset.item_ids, items)
@@ -161,13 +161,37 @@ def new_users_of(table: pd.DataFrame, dataset: Dataset, source: str) -> tuple[np
             f"{source}: {place(table.index, bad)}: '{dataset.name}' has no item "
             f"'{unknown}'{nearest(unknown, dataset.item_ids)}"
         )
+    others = {str(name): table[name] for name in table if name not in ("user", "item", *UNREAD)}
+    return Interactions(tokens, numbers, others)
+
+
+def new_users_of(table: pd.DataFrame, dataset: Dataset, source: str) -> tuple[np.ndarray, QueryUsers]:
+    """Raw ids (m,) of users in their order, and the users.
+
+    Args:
+        table: as `interactions_of`, with user attributes.
+        source: where it is from, for messages.
+
+    Raises:
+        DataError: an item or attribute that the data set does not have; a user who is the data set's, or whose rows
+            give two values of one attribute.
+    """
+    tokens, numbers, given = interactions_of(table, dataset, source)
+    for name in given:
+        if name not in dataset.user_attributes:
+            message = f"{source}: '{name}' is no user attribute of '{dataset.name}'"
+            own = [*dataset.user_attributes, *dataset.renames.get("user", ())]
+            raise DataError(f"{message}{nearest(name, own)}")
+    if not len(tokens):
+        raise DataError(f"{source} holds no users; expected at least one row")
+    _refuse_known(tokens, dataset.user_ids, "user", source, "rename it, or recommend to it with --user")
     rows, ids = pd.factorize(tokens)
     taken = numbers >= 0
     entries = (np.ones(taken.sum(), dtype=np.float32), (rows[taken], numbers[taken]))
     history = sp.csr_array(sp.coo_array(entries, shape=(len(ids), dataset.n_items)))
     history.data[:] = 1
     history.sort_indices()
-    given_values = {name: _one_each(table[name], rows, ids, source) for name in given}
+    given_values = {name: _one_each(column, rows, ids, source) for name, column in given.items()}
     attributes = _attributes(
         pd.DataFrame(index=range(len(ids))), given_values, dataset.user_attributes, source
     )

@@ -10,7 +10,14 @@ import pandas as pd
 from recsys.datasets.dataset import Dataset
 from recsys.datasets.files import need_file, one_line, read_table, without_index
 from recsys.errors import DataError
-from recsys.inputs.new_data import SPARSE, columns_of, new_items_of, new_users_of
+from recsys.inputs.new_data import (
+    SPARSE,
+    Interactions,
+    columns_of,
+    interactions_of,
+    new_items_of,
+    new_users_of,
+)
 from recsys.inputs.requests import NewItems, QueryUsers
 
 
@@ -35,8 +42,20 @@ def read_new_users(path: Path, dataset: Dataset) -> tuple[np.ndarray, QueryUsers
     Raises:
         DataError: a file that cannot be read, and what `new_users_of` refuses.
     """
-    ids = (name for names in dataset.id_columns.values() for name in names)
-    return new_users_of(_table(path, ("user", "item", *ids)), dataset, str(path))
+    return new_users_of(_table(path, _id_columns(dataset)), dataset, str(path))
+
+
+def read_interactions(path: Path, dataset: Dataset) -> Interactions:
+    """The rows of a table of any form; see `interactions_of`.
+
+    Raises:
+        DataError: a file that cannot be read, and what `interactions_of` refuses.
+    """
+    return interactions_of(_table(path, _id_columns(dataset)), dataset, str(path))
+
+
+def _id_columns(dataset: Dataset) -> tuple[str, ...]:
+    return ("user", "item", *(name for names in dataset.id_columns.values() for name in names))
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray | tuple]:

@@ -368,6 +368,37 @@ class Model(nn.Module):
         """What must be kept of a trained model: parameters and persistent buffers."""
         return {name: tensor.detach().contiguous() for name, tensor in self.state_dict().items()}
 
+    @torch.no_grad()
+    def start_from(
+        self, arrays: Mapping[str, Tensor], known: Mapping[str, tuple[np.ndarray, np.ndarray]]
+    ) -> list[str]:
+        """Take over another training's weights, to train on from them: of `id_tables` the rows in `known`, other
+        parameters where names and shapes agree.
+
+        Args:
+            arrays: what that training's model gave by `arrays`.
+            known: "users" and "items" -> rows here, and the rows there of the same ids.
+
+        Returns:
+            Names of the parameters of which nothing was taken over.
+
+        Raises:
+            UserError: the model's rows are not its own.
+        """
+        tables, anew = self.id_tables(), []
+        for name, parameter in self.named_parameters():
+            given = arrays.get(name)
+            if given is None or given.shape[1:] != parameter.shape[1:]:
+                anew.append(name)
+            elif name in tables:
+                here, there = (torch.from_numpy(rows) for rows in known[tables[name][1]])
+                parameter[here] = given[there].to(parameter)
+            elif given.shape == parameter.shape:
+                parameter.copy_(given)
+            else:
+                anew.append(name)
+        return anew
+
     def load_arrays(self, arrays: Mapping[str, Tensor]) -> None:
         """Put back what `arrays` gave, also buffers that `fit` would have made.
 

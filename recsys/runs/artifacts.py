@@ -149,6 +149,8 @@ class Environment(BaseModel):
             config.yaml says but for places; the last is empty of runs that did not record it.
         usage: wall and CPU seconds, and peak memory in MiB.
         forecast: what a run on large data was forecast to take; see `recsys.runs.forecast.Forecast`.
+        warm_start: what a training that started from another run's weights took over; see
+            `recsys.runs.warm_start.start`.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -166,6 +168,7 @@ class Environment(BaseModel):
     content: dict[str, Provenance] = {}
     usage: dict[str, float | None] = {}
     forecast: dict[str, Any] | None = None
+    warm_start: dict[str, Any] | None = None
 
 
 def write_json(values: BaseModel | dict[str, Any], path: Path) -> dict[str, Any]:
@@ -262,6 +265,16 @@ def make_folder(folder: Path, resume: bool = False) -> None:
         raise cannot_write(folder, error) from error
     if not os.access(folder, os.W_OK):
         raise UserError(f"cannot write {folder}: permission denied; choose another folder with --out")
+
+
+def kept_bundle(folder: Path) -> Path | None:
+    """The bundle that a run keeps in its folder; None where it keeps none of its weights and configuration."""
+    from recsys.serving.arrays import MANIFEST, read_manifest
+
+    kept = folder / BUNDLE_FOLDER
+    if not (kept / MANIFEST).is_file():
+        return None
+    return kept if read_manifest(kept)["about"].get("run") == fingerprint(folder) else None
 
 
 def fingerprint(folder: Path) -> str:

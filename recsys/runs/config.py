@@ -50,6 +50,13 @@ class Refit(Settings):
     calibrated: dict[str, list[float]] = setting({}, "calibrated buffer of the model -> its values")
 
 
+class WarmStart(Settings):
+    """The run whose weights a training starts from."""
+
+    run: str = setting(meaning="path of the run's folder")
+    fingerprint: str = setting(meaning="SHA-256 that its weights and configuration are known by")
+
+
 class RunConfig(Settings):
     """Everything that decides a run's figures.
 
@@ -104,6 +111,7 @@ class RunConfig(Settings):
         "folder of a trained run whose rankings a student learns, on the same split, which need not be said again",
     )
     refit: Refit | None = setting(None, "what a training on everything takes from a tested run; filled in")
+    warm_start: WarmStart | None = setting(None, "the run whose weights training starts from")
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = setting(
         "auto", "where training runs: auto, cpu, cuda, or cuda:N for one GPU by number"
     )
@@ -134,6 +142,8 @@ class RunConfig(Settings):
         run's figures are the other's."""
         values = self.model_dump(exclude=set(PLACES))
         settings = {k: v for k, v in values["settings"].items() if k not in WITHOUT_EFFECT}
+        if self.warm_start:  # wherever it lies
+            values["warm_start"] = self.warm_start.fingerprint
         if isinstance(objectives := settings.get("objectives"), dict):
             settings["objectives"] = {k: v for k, v in objectives.items() if k != LOGGED}
         return values | {"settings": settings}

@@ -157,7 +157,7 @@ def _trial(resolved: Resolved, interactions: int) -> dict[str, float]:
     dataset, config = resolved.dataset, resolved.config
     small = shrunk(dataset, interactions)
     settings = config.settings if resolved.train_settings is None else config.settings | {"max_epochs": 1}
-    changes: dict[str, Any] = {"settings": settings, "metrics": []}
+    changes: dict[str, Any] = {"settings": settings, "metrics": [], "warm_start": None}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         if small is dataset and dataset.origin is not None:

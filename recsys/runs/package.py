@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -12,18 +10,17 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from recsys.errors import UserError
 from recsys.evaluation.ranking import LOWEST, ordered_top_k
-from recsys.files import atomic, cannot_write
 from recsys.graphs.cooccurrence import cooccurrence_graph
 from recsys.inputs.requests import QueryUsers
 from recsys.models.base import Model
 from recsys.runs.artifacts import BUNDLE_FOLDER, fingerprint
 from recsys.runs.run import Run
-from recsys.serving.arrays import MANIFEST, Writer
-from recsys.serving.bundle import ITEMS_FILE, USERS_FILE, load_bundle
+from recsys.serving.arrays import replacing
+from recsys.serving.bundle import load_bundle
 from recsys.serving.ids import Ids
 from recsys.serving.parts import Content, History, Lists, Part, Query, Rules, Vectors
+from recsys.serving.write import write_bundle
 
 LISTED = 500
 """Items kept for each user of a model that is served by lists."""
@@ -46,27 +43,9 @@ def package(run: Run, folder: Path, of: Path | None = None) -> Path:
         UserError: the folder holds something else, or cannot be written.
     """
     folder = folder.absolute()
-    try:
-        if folder.exists() and not (folder / MANIFEST).exists() and any(folder.iterdir()):
-            raise UserError(f"{folder} is not empty and holds no bundle; choose another folder with --out")
-        temporary = folder.with_name(f".{folder.name}.new")
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
-    try:
+    with replacing(folder) as temporary:
         _write(run, temporary, fingerprint(of) if of else "")
         load_bundle(temporary, verify=False)
-        old = folder.with_name(f".{folder.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
-        if folder.exists():
-            os.replace(folder, old)
-        os.replace(temporary, folder)
-        shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return folder
 
 
@@ -81,7 +60,7 @@ def keep_bundle(run: Run, folder: Path) -> None:
 
 
 def _write(run: Run, folder: Path, mark: str) -> None:
-    writer, dataset, data = Writer(folder), run.dataset, run.data
+    dataset, data = run.dataset, run.data
     users = data.query_users(run.support("test"))
     part, how = part_of(run, users)
     refuses = _refuses_items(run, part)
@@ -90,13 +69,6 @@ def _write(run: Run, folder: Path, mark: str) -> None:
         noun: Ids.made_of(np.asarray(names).astype(str), noun, dataset.name)
         for noun, names in (("user", dataset.user_ids), ("item", dataset.item_ids))
     }
-    for frame, name in (
-        (dataset.item_attributes, ITEMS_FILE),
-        (dataset.user_attributes.iloc[:0], USERS_FILE),
-    ):
-        frame = frame.reindex(range(len(dataset.item_ids))) if name == ITEMS_FILE else frame
-        with atomic(folder / name) as temporary:
-            frame.reset_index(drop=True).to_parquet(temporary)
     config = run.config
     about = {
         "model": config.model,
@@ -113,19 +85,23 @@ def _write(run: Run, folder: Path, mark: str) -> None:
         "refuses_items": refuses,
     }
     had = dataset.matrix(np.arange(len(dataset.interactions)))
-    manifest = {
-        "about": about,
-        "part": writer.value(part),
-        "history": writer.value(sp.csr_array(users.history, dtype=np.float32)),
-        "had": writer.value(sp.csr_array(had, dtype=np.float32)),
-        "warm": writer.value(data.warm_items),
-        "bank": writer.value(bank),
-        "ids": {noun: writer.value([each.names, each.order]) for noun, each in ids.items()},
+    history = sp.csr_array(users.history, dtype=np.float32)
+    arrays = {
+        "part": part,
+        "history": history,
+        "before": history,
+        "had": sp.csr_array(had, dtype=np.float32),
+        "warm": data.warm_items,
+        "bank": bank,
+    }
+    reading = {
         "encoders": {name: spec.short() for name, spec in dataset.encoders.items()},
         "id_columns": {noun: list(names) for noun, names in dataset.id_columns.items()},
         "renames": {noun: dict(names) for noun, names in dataset.renames.items()},
     }
-    writer.close(manifest)
+    trained = {"user": dataset.n_users, "item": dataset.n_items}
+    frames = dataset.item_attributes.reindex(range(dataset.n_items)), dataset.user_attributes.iloc[:0]
+    write_bundle(folder, about, trained, ids, arrays, reading, frames)
 
 
 @torch.no_grad()

@@ -25,6 +25,7 @@ from recsys.models.base import Model
 from recsys.models.student import Student
 from recsys.reranking.base import make_reranker
 from recsys.reranking.scorer import RerankedScorer
+from recsys.runs import warm_start
 from recsys.runs.artifacts import (
     CONFIG_FILE,
     ENVIRONMENT_FILE,
@@ -76,6 +77,8 @@ class Run:
         graph_seconds: time to build the model and its graphs.
         begun: the clocks when its making began.
         expected: what it was forecast to take, where the data are large.
+        started: what the model took over from another run's weights, where it starts from them; see
+            `recsys.runs.warm_start`.
     """
 
     config: RunConfig
@@ -87,11 +90,13 @@ class Run:
     graph_seconds: float
     begun: Usage = field(default_factory=Usage.now)
     expected: Forecast | None = None
+    started: dict[str, Any] | None = None
 
     @property
     def notes(self) -> list[str]:
         """What should be known of the data, the split and the graphs, as far as they are built."""
-        return [*self.dataset.notes, *self.split.notes, *self.data.notes]
+        started = [warm_start.told(self.started)] if self.started else []
+        return [*self.dataset.notes, *self.split.notes, *self.data.notes, *started]
 
     def support(self, part: str) -> sp.csr_array | None:
         """(n_users, n_items) CSR, what cold users bring along to "valid" or "test"; None where they bring nothing."""
@@ -104,13 +109,16 @@ def support_of(dataset: Dataset, split: Split, part: str) -> sp.csr_array | None
     return dataset.matrix(rows) if len(rows) else None
 
 
-def prepare(config: RunConfig, dataset: Dataset | None = None, *, forecasts: bool = True) -> Run:
+def prepare(
+    config: RunConfig, dataset: Dataset | None = None, *, forecasts: bool = True, trains: bool = True
+) -> Run:
     """Resolve the configuration, load and split the data, build the model.
 
     Args:
         dataset: the data set, where the caller has it already.
         forecasts: with `FORECAST_FROM` interactions and more, first forecast what the run takes, and refuse it where
             it does not fit into memory.
+        trains: the model is to be trained: it starts from the run that the configuration names, where it names one.
 
     Raises:
         UserError, DataError: anything in the configuration or data that cannot be.
@@ -139,7 +147,12 @@ def prepare(config: RunConfig, dataset: Dataset | None = None, *, forecasts: boo
         assert isinstance(model, Student)
         model.learn_from(partial(trained_teacher, config, checksums(dataset, split)))
     seconds = time.perf_counter() - start
-    return Run(config, dataset, split, data, model, resolved.train_settings, seconds, begun, expected)
+    started = None
+    if config.warm_start and trains:
+        started = warm_start.start(config, model, dataset, split, data)
+    return Run(
+        config, dataset, split, data, model, resolved.train_settings, seconds, begun, expected, started
+    )
 
 
 def trained_teacher(config: RunConfig, expected: dict[str, str]) -> Model:
@@ -232,6 +245,7 @@ def execute(
             "processes": distributed.processes,
             "notes": run.notes,
             "forecast": run.expected and asdict(run.expected),
+            "warm_start": run.started,
         }
         save_config(run.config, folder)
         about["config_sha256"] = config_checksum(run.config.model_dump())
@@ -484,7 +498,7 @@ def load_run(folder: Path, data_root: str | None = None) -> Run:
         config = config.model_copy(update={"data_root": data_root})
     if not (folder / MODEL_FILE).exists():
         raise UserError(f"{folder} holds no trained model; finish it with --resume")
-    run = prepare(config, forecasts=False)
+    run = prepare(config, forecasts=False, trains=False)
     check_same_data(folder, run)
     load_model(run.model, folder)
     run.model.eval()

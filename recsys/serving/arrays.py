@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,8 @@ class Writer:
 
 
 class Reader:
-    """Reads what `Writer` wrote. Arrays are mapped into memory: workers of one machine share them.
+    """Reads what `Writer` wrote. Arrays are mapped into memory: workers of one machine share them. What was written
+    once is read once, and so is written once again.
 
     Raises:
         UserError: the folder holds no whole bundle.
@@ -81,10 +83,16 @@ class Reader:
 
     def __init__(self, folder: Path, verify: bool = True):
         self.folder = folder
+        self._read: dict[str, np.ndarray] = {}
         self.manifest = read_manifest(folder)
         check_files(folder, self.manifest, verify)
 
     def array(self, name: str) -> np.ndarray:
+        if name not in self._read:
+            self._read[name] = self._mapped(name)
+        return self._read[name]
+
+    def _mapped(self, name: str) -> np.ndarray:
         if name not in self.manifest["files"]:
             raise self._damaged(f"'{name}' is not among its files")
         try:
@@ -174,6 +182,35 @@ def _listed(folder: Path, manifest: Mapping[str, Any]) -> list[tuple[str, dict[s
             raise damaged(folder, f"{MANIFEST} lists '{name:.60}', which is no file of its own")
         listed.append((name, about))
     return listed
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """An empty folder to write a bundle to, which then takes the place of `folder`: whole or not at all.
+
+    Raises:
+        UserError: `folder` holds something else than a bundle, or cannot be written.
+    """
+    try:
+        if folder.exists() and not (folder / MANIFEST).exists() and any(folder.iterdir()):
+            raise UserError(f"{folder} is not empty and holds no bundle; choose another folder with --out")
+        temporary = folder.with_name(f".{folder.name}.new")
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    try:
+        yield temporary
+        old = folder.with_name(f".{folder.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        if folder.exists():
+            os.replace(folder, old)
+        os.replace(temporary, folder)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def copy_bundle(source: Path, target: Path) -> None:

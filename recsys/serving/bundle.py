@@ -13,22 +13,24 @@ import scipy.sparse as sp
 
 from recsys.errors import UserError, nearest
 from recsys.inputs.requests import NewItems
-from recsys.serving.arrays import MANIFEST, Reader, damaged
+from recsys.serving.arrays import MANIFEST, Reader, damaged, replacing
 from recsys.serving.ids import Ids
 from recsys.serving.notes import notes_on
 from recsys.serving.parts import LOWEST, Bank, Part, Query, Vectors
+from recsys.serving.sparse import keys, ones, taller, union, wider
 from recsys.serving.top import top_k
 from recsys.serving.where import allowed_by
+from recsys.serving.write import ARRAYS, ITEMS_FILE, USERS_FILE, write_bundle
 
 if TYPE_CHECKING:
     import pandas as pd
     from narwhals.typing import IntoDataFrame
 
     from recsys.datasets.dataset import Dataset
+    from recsys.inputs.new_data import Interactions
 
 CELLS = 2**22
 """Scores of one block of users."""
-ITEMS_FILE, USERS_FILE = "items.parquet", "users.parquet"
 CACHED = ("attributes", "attribute_columns", "dataset")
 """What a bundle with more items makes anew."""
 EXPLAINED = 1000
@@ -59,8 +61,14 @@ class Recipients:
 class ServingBundle:
     """What `recsys package` wrote of a run, ready to answer. `recsys.load_bundle` reads it.
 
+    The users and items of training stand first. Those that `updated` folded in stand behind them and are placed by the
+    parts as any that arrive: at every request, by their history and content, so that an update and a service that took
+    the same in give the same.
+
     Attributes:
-        about: the manifest's head: model, data set, split, version, sizes, and how new users and items are placed.
+        about: the manifest's head: model, data set, split, version, sizes, how new users and items are placed and,
+            after an update, `updated`: how many `users`, `items` and `interactions` it brought, how many interactions
+            were `known`, and `notes` on what was mended.
         users, items: raw ids; `items` counts new ones too.
 
     Stability: experimental.
@@ -78,20 +86,32 @@ class ServingBundle:
         self.folder, self._manifest = reader.folder, manifest
         try:
             self.about: dict[str, Any] = manifest["about"]
-            kept = {name: reader.value(manifest[name]) for name in ("part", "history", "had", "warm", "bank")}
+            manifest = {"before": manifest["history"], **manifest}  # bundles of before there were updates
+            kept = {name: reader.value(manifest[name]) for name in ARRAYS}
             ids = {noun: reader.value(manifest["ids"][noun]) for noun in ("user", "item")}
             name = self.about["dataset"]
             self.users, self.items = (
                 Ids(ids[noun][0], ids[noun][1], noun, name) for noun in ("user", "item")
             )
+            trained = manifest.get("trained", {})
+            self.n_trained_users = int(trained.get("user", len(self.users.names)))
+            self.n_trained_items = int(trained.get("item", len(self.items.names)))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise damaged(reader.folder, f"{MANIFEST} lacks {error}") from None
         self.part: Part = kept["part"]
+        self._own_part = self.part
         self._history: sp.csr_array = kept["history"]
+        self._before: sp.csr_array = kept["before"]
         self._had: sp.csr_array = kept["had"]
         self._warm, self._bank = kept["warm"], kept["bank"]
         self.n_catalogue = len(self.items.names)
         self.new_items: NewItems | None = None
+
+    @property
+    def trained_history(self) -> sp.csr_array:
+        """(n_users, n_trained_items) CSR, what users' histories were when the bundle was packaged; empty rows of those
+        who came later."""
+        return self._before
 
     @property
     def n_items(self) -> int:
@@ -299,18 +319,23 @@ class ServingBundle:
             np.asarray(self.users.names).astype(object) if wanted is None else np.array(wanted, dtype=object)
         )
         if wanted is None:
-            return Recipients(ids, Query(rows, self._history, self._history), _wider(self._had, self.n_items))
+            query = Query(self._trained(rows), self._history, self._before)
+            return Recipients(ids, query, wider(self._had, self.n_items))
         held = np.flatnonzero(rows >= 0)
         spread = sp.csr_array(
             (np.ones(len(held), np.float32), (held, rows[held])), (len(rows), len(self.users.names))
         )
-        before, had = (sp.csr_array(spread @ matrix) for matrix in (self._history, self._had))
-        history = before
+        matrices = (self._history, self._before, self._had)
+        history, before, had = (sp.csr_array(spread @ matrix) for matrix in matrices)
         if since:
             more = self.matrix([self.items.rows(list(since.get(str(user), ()))) for user in ids])
-            history = _union(before, more[:, : self.n_catalogue])
-            had = _union(_wider(had, self.n_items), more)
-        return Recipients(ids, Query(rows, history, before), _wider(had, self.n_items))
+            history = union(history, more[:, : self.n_trained_items])
+            had = union(wider(had, self.n_items), more)
+        return Recipients(ids, Query(self._trained(rows), history, before), wider(had, self.n_items))
+
+    def _trained(self, rows: np.ndarray) -> np.ndarray:
+        """Rows of the bundle's users as its parts know them: -1 for who came after training."""
+        return np.where(rows < self.n_trained_users, rows, -1)
 
     def _user_rows(self, wanted: list[str], since: Mapping[str, Sequence[str]] | None) -> np.ndarray:
         rows = self.users.rows(wanted)
@@ -345,7 +370,7 @@ class ServingBundle:
         Raises:
             UserError: there is no such user among them.
         """
-        ids, history = [str(one) for one in ids], _wider(history, self.n_items)
+        ids, history = [str(one) for one in ids], wider(history, self.n_items)
         if wanted is not None:
             lacking = next((one for one in wanted if one not in ids), None)
             if lacking is not None:
@@ -355,7 +380,7 @@ class ServingBundle:
 
     def strangers(self, ids: Sequence[str], history: sp.csr_array) -> Recipients:
         """People whom the bundle does not know, by their histories, (b, n_items) CSR."""
-        liked = sp.csr_array(history[:, : self.n_catalogue])
+        liked = sp.csr_array(history[:, : self.n_trained_items])
         return Recipients(np.array(ids, dtype=object), Query(np.full(len(ids), -1), liked, liked), history)
 
     def matrix(self, took: Sequence[np.ndarray]) -> sp.csr_array:
@@ -404,11 +429,119 @@ class ServingBundle:
             new, notes = new_items_of_frame(new, self.dataset)
         made = object.__new__(ServingBundle)
         made.__dict__ |= {k: v for k, v in self.__dict__.items() if k not in CACHED}
-        made.part = self.part.with_items(new, Bank(self._modalities, np.asarray(self._warm)))
+        made.part = self._own_part.with_items(new, Bank(self._modalities, np.asarray(self._warm)))
         made.new_items = new
-        names = np.concatenate([self.items.names[: self.n_catalogue], new.ids])
+        names = np.concatenate([self.items.names[: self.n_catalogue], new.ids.astype(str)])
         made.items = Ids.made_of(names, "item", self.items.of)
         return made, notes
+
+    def updated(
+        self,
+        interactions: IntoDataFrame | Interactions | None = None,
+        new_items: IntoDataFrame | NewItems | None = None,
+    ) -> ServingBundle:
+        """This bundle with what happened since, as `recsys update`; nothing is trained again, and `save` keeps it.
+
+        Known users' histories grow, new users are known from now on, and new items belong to the catalogue. All are
+        placed as `recsys serve` places what it is told while it runs. What the bundle has already changes nothing.
+
+        Args:
+            interactions: a frame with a row for each, in the data set's own columns, with users of the bundle and new
+                ones; where the item is empty, a user without any.
+            new_items: items with their content, as in `recommend`.
+
+        Raises:
+            UserError: the model cannot rank new items.
+            DataError: an item that neither the bundle nor `new_items` has, or content that does not fit.
+
+        Example:
+            >>> import recsys, tempfile, pandas as pd
+            >>> run = recsys.train("ease", recsys.toy_data())
+            >>> bundle = recsys.load_bundle(run.package(tempfile.mkdtemp() + "/bundle"))
+            >>> later = bundle.updated(pd.DataFrame({"user": ["me", "me"], "item": ["p00", "p05"]}))
+            >>> later.about["updated"]["users"], later.recommend(["me"], k=2).user.tolist()
+            (1, ['me', 'me'])
+        """
+        from recsys.datasets.frames import to_pandas
+        from recsys.inputs.new_data import Interactions, interactions_of
+
+        bundle, notes = (self, list[str]()) if new_items is None else self.with_items(new_items)
+        if interactions is None:
+            rows = Interactions(np.empty(0, dtype=object), np.empty(0, np.int64), {})
+        elif isinstance(interactions, Interactions):
+            rows = interactions
+        else:
+            table = to_pandas(interactions, "interactions")
+            rows = interactions_of(table, bundle.dataset, "interactions")
+        if rows.others:
+            notes = [*notes, f"not read of the interactions: {', '.join(rows.others)}"]
+        return bundle._with_interactions(rows, notes)
+
+    def _with_interactions(self, rows: Interactions, notes: list[str]) -> ServingBundle:
+        """With new items as items of the catalogue."""
+        ids, of_row = np.unique(rows.users.astype(str), return_inverse=True)
+        unknown = ids[self.users.rows(ids) < 0]
+        made = object.__new__(ServingBundle)
+        made.__dict__ |= {k: v for k, v in self.__dict__.items() if k not in CACHED}
+        names = np.concatenate([np.asarray(self.users.names), unknown]) if len(unknown) else self.users.names
+        made.users = Ids.made_of(np.asarray(names), "user", self.users.of) if len(unknown) else self.users
+        made.new_items, made.n_catalogue, made._own_part = None, self.n_items, self.part
+        made.__dict__["_catalogue"] = self.attributes
+        n, taken = len(names), rows.items >= 0
+        pairs = np.unique(made.users.rows(ids)[of_row][taken] * self.n_items + rows.items[taken])
+        had, history, before = (taller(one, n) for one in (self._had, self._history, self._before))
+        had = wider(had, self.n_items)
+        users, items = np.divmod(pairs, self.n_items)
+        more = ones(users, items, (n, self.n_items))
+        known = np.isin(pairs, keys(had))
+        known &= (items >= self.n_trained_items) | np.isin(pairs, keys(wider(history, self.n_items)))
+        made._had = union(had, more)
+        made._history = union(history, more[:, : self.n_trained_items])
+        made._before = before
+        brought = {
+            "users": len(unknown),
+            "items": self.n_items - self.n_catalogue,
+            "interactions": int((~known).sum()),
+            "known": int(known.sum()),
+            "notes": notes,
+        }
+        sizes = {"users": n, "items": self.n_items}
+        made.about = {**self.about, **sizes, "updated": brought}
+        return made
+
+    def save(self, folder: str | Path) -> Path:
+        """Write this bundle, such as one that `updated` gave, to a folder that is not there or holds a bundle, its own
+        too: whole or not at all.
+
+        Raises:
+            UserError: the folder holds something else, or cannot be written.
+
+        Example:
+            >>> import recsys, tempfile
+            >>> run = recsys.train("pop", recsys.toy_data())
+            >>> bundle = recsys.load_bundle(run.package(tempfile.mkdtemp() + "/bundle"))
+            >>> recsys.load_bundle(bundle.updated().save(tempfile.mkdtemp() + "/later")).about["updated"]["users"]
+            0
+        """
+        if self.new_items is not None:
+            return self.updated().save(folder)
+        target = Path(folder).absolute()
+        trained = {"user": self.n_trained_users, "item": self.n_trained_items}
+        arrays = {
+            "part": self.part,
+            "history": self._history,
+            "before": self._before,
+            "had": self._had,
+            "warm": self._warm,
+            "bank": self._bank,
+        }
+        reading = {name: self._manifest[name] for name in ("encoders", "id_columns", "renames")}
+        frames = self.attributes, _read(self.folder / USERS_FILE)
+        with replacing(target) as temporary:
+            ids = {"user": self.users, "item": self.items}
+            write_bundle(temporary, self.about, trained, ids, arrays, reading, frames)
+            load_bundle(temporary, verify=False)
+        return target
 
     def similar_items(self, item: Any, k: int = 10, allowed: np.ndarray | None = None) -> pd.DataFrame:
         """The `k` items most like `item`: by the cosine of their vectors, or, of a model that has none, by what the
@@ -426,7 +559,7 @@ class ServingBundle:
         vectors = self.vectors
         if vectors is not None:
             scores, by = cosines(vectors.items, vectors.items[row]), "cosine of vectors"
-        elif row >= self.n_catalogue:
+        elif row >= self.n_trained_items:
             raise UserError(
                 f"this model has no vectors: what is similar to the new item '{item}' is not known"
             )
@@ -509,20 +642,6 @@ def cosines(rows: np.ndarray, of: np.ndarray) -> np.ndarray:
     """(n,) cosines of rows (n, d) with one vector (d,); 0 where a length is 0."""
     norms = np.linalg.norm(rows, axis=1) * max(float(np.linalg.norm(of)), 1e-12)
     return np.asarray((rows @ of) / np.maximum(norms, 1e-12))
-
-
-def _wider(matrix: sp.csr_array, n: int) -> sp.csr_array:
-    if matrix.shape[1] == n:
-        return matrix
-    return sp.csr_array((matrix.data, matrix.indices, matrix.indptr), shape=(matrix.shape[0], n))
-
-
-def _union(one: sp.csr_array, other: sp.csr_array) -> sp.csr_array:
-    """CSR of ones where either has an entry."""
-    both = sp.csr_array(one + other)
-    both.data = np.ones_like(both.data)
-    both.sort_indices()
-    return both
 
 
 def _read(path: Path) -> pd.DataFrame:

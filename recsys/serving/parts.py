@@ -30,7 +30,9 @@ class Query(NamedTuple):
     Attributes:
         rows: (b,) int64 rows of the bundle's users; -1 for somebody whom it does not know.
         history: (b, n_items) CSR of ones, what each is known to like.
-        before: (b, n_items) CSR, the part of it that the bundle came with.
+        before: (b, n_items) CSR, the part of it that training came with.
+
+    `n_items` are those of training: what stands behind them, a bundle was given later and knows by content alone.
     """
 
     rows: np.ndarray
@@ -57,7 +59,8 @@ class Part:
         raise NotImplementedError
 
     def with_items(self, new: NewItems, bank: Bank) -> Part:
-        """This part with new items behind the catalogue.
+        """This part with new items behind those that it has, each placed by the items of training alone: it is all
+        the same whether they come at once or one after another.
 
         Raises:
             UserError: it cannot rank new items.
@@ -129,7 +132,7 @@ class Vectors(Part):
     def with_items(self, new: NewItems, bank: Bank) -> Part:
         if self.cold is None:
             return super().with_items(new, bank)
-        return replace(self, items=np.concatenate([self.items[: len(bank.warm)], self.cold.place(new, bank)]))
+        return replace(self, items=np.concatenate([self.items, self.cold.place(new, bank)]))
 
 
 @dataclass(frozen=True)
@@ -147,7 +150,7 @@ class History(Part):
         if not sp.issparse(self.weights):
             return super().with_items(new, bank)
         wider = sp.csr_array(self.weights, copy=True)
-        wider.resize(len(bank.warm), len(bank.warm) + len(new))
+        wider.resize(wider.shape[0], wider.shape[1] + len(new))
         return History(wider)
 
 
@@ -179,7 +182,7 @@ class Nearest(Part):
         masks = {"query_mask": queries.mask, "base_mask": np.asarray(base.mask) & bank.warm}
         rows, others = unit_rows(queries.features), unit_rows(base.features)
         found = neighbour_graph(*knn(rows, others, self.k, **masks), len(bank.warm))
-        return replace(self, near=below(self.near[: len(bank.warm)], sp.csr_array(found)))
+        return replace(self, near=below(self.near, sp.csr_array(found)))
 
 
 @dataclass(frozen=True)
@@ -215,13 +218,12 @@ class Content(Part):
         return made if self.scale is None else made * self.scale
 
     def with_items(self, new: NewItems, bank: Bank) -> Part:
-        n = len(bank.warm)
         rows = [
             np.float32(f) * unit_rows(new.modalities[m].features)
             for m, f in zip(self.names, self.factors, strict=True)
         ]
-        every = [below(old[:n], more) for old, more in zip(self.every, rows, strict=True)]
-        scale = None if self.scale is None else np.append(self.scale[:n], np.ones(len(new), np.float32))
+        every = [below(old, more) for old, more in zip(self.every, rows, strict=True)]
+        scale = None if self.scale is None else np.append(self.scale, np.ones(len(new), np.float32))
         return replace(self, every=every, scale=scale)
 
 
@@ -283,7 +285,8 @@ class Joined(Part):
         return scores
 
     def with_items(self, new: NewItems, bank: Bank) -> Part:
-        numbers = np.append(self.items, len(bank.warm) + np.arange(len(new)))
+        n = len(bank.warm) + np.count_nonzero(np.asarray(self.items) >= len(bank.warm))
+        numbers = np.append(self.items, n + np.arange(len(new)))
         return replace(self, items=numbers, graph=below(self.graph, self.cold.graph(new, bank)))
 
 
@@ -330,7 +333,8 @@ class Standard(Part):
         if self.reads_content:
             return replace(self, parts=[part.with_items(new, bank) for part in self.parts])
         has = ~without_content({name: new.modalities[name] for name in self.modalities}, len(new))
-        return replace(self, unknown=has.astype(np.float32))
+        before = np.empty(0, np.float32) if self.unknown is None else self.unknown
+        return replace(self, unknown=np.append(before, has.astype(np.float32)))
 
 
 @dataclass(frozen=True)
@@ -370,11 +374,10 @@ class Sum(Part):
         made = replace(self, parts=[part.with_items(new, bank) for part in self.parts])
         if self.new_weights is None or self.offset is None:
             return made
-        n = len(bank.warm)
         more = np.repeat(np.asarray(self.new_weights)[:, None], len(new), axis=1)
         has = ~without_content({name: new.modalities[name] for name in self.modalities or []}, len(new))
-        offset = np.append(self.offset[:n], has * np.float32(self.new_offset)).astype(np.float32)
-        return replace(made, weights=np.concatenate([self.weights[:, :n], more], axis=1), offset=offset)
+        offset = np.append(self.offset, has * np.float32(self.new_offset)).astype(np.float32)
+        return replace(made, weights=np.concatenate([self.weights, more], axis=1), offset=offset)
 
 
 @dataclass(frozen=True)
@@ -432,11 +435,11 @@ class Rules(Part):
         return popular
 
     def with_items(self, new: NewItems, bank: Bank) -> Part:
-        n = len(bank.warm)
         lacks = without_content({name: new.modalities[name] for name in self.reads}, len(new))
-        counts = np.append(self.counts[:n], np.zeros(len(new), np.float32))
-        part = self.part.with_items(new, bank)
-        return replace(self, part=part, counts=counts, without=n + np.flatnonzero(lacks))
+        counts = np.append(self.counts, np.zeros(len(new), np.float32))
+        before = np.empty(0, np.int64) if self.without is None else self.without
+        without = np.append(before, len(self.counts) + np.flatnonzero(lacks))
+        return replace(self, part=self.part.with_items(new, bank), counts=counts, without=without)
 
 
 @dataclass(frozen=True)

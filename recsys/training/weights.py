@@ -39,6 +39,15 @@ def load_model(model: Model, folder: Path) -> None:
     """Put the arrays of `folder`/model.safetensors into the model.
 
     Raises:
+        UserError: as `read_arrays`, or they do not fit.
+    """
+    model.load_arrays(read_arrays(folder, type(model).__name__))
+
+
+def read_arrays(folder: Path, name: str) -> dict[str, torch.Tensor]:
+    """The arrays of `folder`/model.safetensors, which the model class `name` gave.
+
+    Raises:
         UserError: the file is damaged, another model's, or holds what is no number.
     """
     path = folder / MODEL_FILE
@@ -46,17 +55,15 @@ def load_model(model: Model, folder: Path) -> None:
     try:
         with safe_open(path, framework="pt") as file:
             about = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} holds no whole weights ({reason:.120}); train the run again") from None
-    if (written := about.get("model")) != type(model).__name__:
-        raise UserError(
-            f"{path} holds the weights of {written or 'another model'}, not of {type(model).__name__}"
-        )
+    if (written := about.get("model")) != name:
+        raise UserError(f"{path} holds the weights of {written or 'another model'}, not of {name}")
     if about.get("sha256") != checksum(arrays):
         raise UserError(f"{path} has changed since it was written (SHA-256); train the run again")
-    for name, array in arrays.items():
+    for key, array in arrays.items():
         if array.is_floating_point() and not torch.isfinite(array).all():
-            raise UserError(f"{path}: '{name}' holds NaN or infinity; train the run again")
-    model.load_arrays(arrays)
+            raise UserError(f"{path}: '{key}' holds NaN or infinity; train the run again")
+    return arrays

@@ -232,6 +232,13 @@ class RecBole(Model):
             parts.append(self.inner.predict(rows).reshape(-1).float())
         return torch.cat(parts).view(b, n)
 
+    def start_from(
+        self, arrays: Mapping[str, Tensor], known: Mapping[str, tuple[np.ndarray, np.ndarray]]
+    ) -> list[str]:
+        raise UserError(
+            f"recbole:{self.name} numbers its rows itself: no training can start from another; train it anew"
+        )
+
     def arrays(self) -> dict[str, Tensor]:
         # A closed form is computed again where a run is loaded: RecBole keeps it in no tensors.
         if self.closed_form:
