@@ -32,16 +32,17 @@ class Writer:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self._written: dict[int, tuple[Any, Any]] = {}
+        self._written: dict[Any, tuple[Any, Any]] = {}
 
     def array(self, array: np.ndarray) -> str:
         """Name of the file that holds `array`."""
-        if id(array) not in self._written:
+        place = (array.__array_interface__["data"][0], array.shape, array.strides, array.dtype.str)
+        if place not in self._written:
             name = f"{sum(isinstance(ref, str) for _, ref in self._written.values()):03d}.npy"
             with atomic(self.folder / name) as temporary, open(temporary, "wb") as file:
                 np.save(file, np.ascontiguousarray(array), allow_pickle=False)
-            self._written[id(array)] = (array, name)  # kept, so that its id is not given to another
-        return self._written[id(array)][1]
+            self._written[place] = (array, name)  # kept, so that its place is not given to another
+        return self._written[place][1]
 
     def value(self, value: Any) -> Any:
         """What stands in the manifest for a part's field."""
