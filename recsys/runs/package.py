@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from importlib import metadata
 from pathlib import Path
@@ -14,7 +13,7 @@ import torch
 
 from recsys.errors import UserError
 from recsys.evaluation.ranking import LOWEST, ordered_top_k
-from recsys.files import atomic, cannot_write
+from recsys.files import atomic, cannot_write, put_folder
 from recsys.graphs.cooccurrence import cooccurrence_graph
 from recsys.inputs.requests import QueryUsers
 from recsys.runs.artifacts import BUNDLE_FOLDER, fingerprint
@@ -56,12 +55,7 @@ def package(run: Run, folder: Path, of: Path | None = None) -> Path:
     try:
         _write(run, temporary, fingerprint(of) if of else "")
         load_bundle(temporary, verify=False)
-        old = folder.with_name(f".{folder.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
-        if folder.exists():
-            os.replace(folder, old)
-        os.replace(temporary, folder)
-        shutil.rmtree(old, ignore_errors=True)
+        put_folder(temporary, folder)
     except OSError as error:
         raise cannot_write(folder, error) from error
     finally:

@@ -138,6 +138,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / MANIFEST
     if not path.is_file():
+        old = folder.absolute().with_name(f".{folder.absolute().name}.old")
+        if not folder.exists() and old.is_dir():
+            raise UserError(
+                f"{folder} was being replaced when that was killed; rename {old} to it, or package again"
+            )
         raise UserError(f"{folder} holds no bundle: it has no {MANIFEST}; write one with `recsys package`")
     try:
         manifest = parse_json(path)

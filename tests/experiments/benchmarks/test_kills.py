@@ -10,7 +10,7 @@ from recsys.experiments.benchmarks.killed_command import Ended, Watch
 from recsys.experiments.benchmarks.kills import OUT, Case, cases, kill_often, prepare
 from recsys.experiments.benchmarks.whole_files import content, visible_files
 
-COMMANDS = ["train", "bench", "scan", "report", "convert", "export", "flagship"]
+COMMANDS = ["train", "bench", "scan", "report", "convert", "export", "package", "flagship"]
 
 
 @pytest.fixture(scope="module")
