@@ -64,11 +64,12 @@ def package(run: Run, folder: Path, of: Path | None = None) -> Path:
 
 
 def keep_bundle(run: Run, folder: Path) -> None:
-    """Write the bundle of a run that has just been trained into its folder, from which `recsys recommend --run` then
+    """Write the bundle of a trained run into its folder, from which `recsys recommend --run` then
     answers, whatever becomes of the data set."""
-    from recsys.training.weights import load_model
+    if not run.trained:  # the folder's run was finished before
+        from recsys.training.weights import load_model
 
-    load_model(run.model, folder)
+        load_model(run.model, folder)
     run.model.eval()
     package(run, folder / BUNDLE_FOLDER, folder)
 

@@ -122,6 +122,18 @@ class History(Part):
 
 
 @dataclass(frozen=True)
+class Factored(Part):
+    """As `History`, of weights I + down up that are kept as two sparse factors, (n_items, n_items) CSR."""
+
+    down: sp.csr_array
+    up: sp.csr_array
+    linear: ClassVar[bool] = True
+
+    def scores(self, query: Query) -> np.ndarray:
+        return _dense(query.history + (query.history @ self.down) @ self.up)
+
+
+@dataclass(frozen=True)
 class Nearest(Part):
     """Sums of an item's cosines to its nearest training items, over a history.
 
@@ -450,6 +462,7 @@ PARTS: dict[str, type] = {
         Beside,
         Vectors,
         History,
+        Factored,
         Nearest,
         Content,
         Walk,

@@ -57,7 +57,6 @@ STOOD_IN_FOR = {
     "aff",
     "clhe",
     "clhe-signals",
-    "ease-sparse",
     "lambdarank",
     "multvae",
     "transformer",
