@@ -67,7 +67,7 @@ class Model(nn.Module):
 
     A trained model gives `forward` and `loss`; a closed-form one `fit`, and `forward` or, where its scores are no
     inner products, `scores`. One that places new items gives `encode_items`; one that places new users otherwise than
-    by a regression on their items' vectors, `encode_users`.
+    by a regression on their items' vectors, `encode_users`, and `user_part` for bundles.
 
     What a model can do is declared in class attributes, which `recsys show model` prints and the tests of the contract
     prove; a model whose settings decide sets them on the instance too.
