@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import hashlib
 import json
 import os
+import shutil
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -50,6 +53,30 @@ def cannot_write(path: Path, error: OSError) -> UserError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return UserError(f"no space left to write {path}; free some, then go on with --resume")
     return UserError(f"cannot write {path}: {error.strerror or error}; choose another folder with --out")
+
+
+def put_folder(new: Path, folder: Path) -> None:
+    """Put the folder `new` in the place of `folder`, which may hold something: that is gone afterwards.
+
+    Whoever looks finds one of them, whole, at every moment, also after a kill. Where a file system cannot exchange two
+    names, the old one waits for a moment as `.NAME.old`.
+    """
+    if folder.exists() and _exchanged(new, folder):
+        shutil.rmtree(new, ignore_errors=True)
+        return
+    old = folder.with_name(f".{folder.name}.old")
+    if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        os.replace(folder, old)
+    os.replace(new, folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Exchange two names at once, by Linux's renameat2; False where it cannot be done."""
+    exchange = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
+    here, flag = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return exchange is not None and exchange(here, os.fsencode(one), here, os.fsencode(other), flag) == 0
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,9 +1,11 @@
 """The home page and the tutorials are run as they are printed: their blocks in order, in an empty folder.
 
-A ```text block is what the block above it prints, its figures up to rounding.
+A ```text block is what the block above it prints, its figures up to rounding. The service of a page is the command that
+RECSYS_SERVER names, where it is set: that of an environment with `recsys[serve]` alone.
 """
 
 import math
+import os
 import re
 import shlex
 import shutil
@@ -28,16 +30,16 @@ def shell(text, behind):
         command, *arguments = shlex.split(line)
         if arguments[-1] == "&":
             assert command == "recsys"
-            behind.append(
-                subprocess.Popen([sys.executable, "-m", "recsys", *arguments[:-1]], stderr=subprocess.DEVNULL)
-            )
+            server = os.environ.get("RECSYS_SERVER", "")
+            start = [server] if server else [sys.executable, "-m", "recsys"]
+            behind.append(subprocess.Popen([*start, *arguments[:-1]], stderr=subprocess.DEVNULL))
             wait_for(int(arguments[arguments.index("--port") + 1]), behind[-1])
         elif command == "recsys":
             with pytest.raises(SystemExit) as end:
                 main(arguments)
             assert not end.value.code
         else:
-            assert command in ("cp", "curl") and (command == "cp" or "http://127.0.0.1:" in line)
+            assert command in ("cp", "mkdir") or (command == "curl" and "http://127.0.0.1:" in line)
             if shutil.which(command) is None:
                 pytest.skip(f"needs {command}")
             found = subprocess.run([command, *arguments], check=True, capture_output=True, text=True)

@@ -39,7 +39,7 @@ def need(module: str, extra: str, source: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         raise DataError(
-            f"{source}: this encoder needs a package: pip install recsys[{extra}] ({one_line(error)})"
+            f"{source}: this encoder needs a package: pip install 'recsys[{extra}]' ({one_line(error)})"
         ) from None
 
 
@@ -48,7 +48,7 @@ def folder_of_package(name: str, extra: str, source: str) -> Path:
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.origin:
         raise DataError(
-            f"{source}: this encoder needs a package: pip install recsys[{extra}] (no package {name})"
+            f"{source}: this encoder needs a package: pip install 'recsys[{extra}]' (no package {name})"
         )
     return Path(spec.origin).parent
 

@@ -77,8 +77,6 @@ def run_job(job: Job, given: Dataset | None = None) -> Outcome:
 
 
 def _train_and_test(job: Job, given: Dataset | None) -> None:
-    from recsys.training.filenames import RESUME_FILE
-
     for name in (ERROR_FILE, ERROR_LOG):
         (job.folder / name).unlink(missing_ok=True)
     if given is None:
@@ -88,7 +86,6 @@ def _train_and_test(job: Job, given: Dataset | None) -> None:
     about = {"label": job.label, "key": job.key, "data_sha256": job.data, "code_sha256": job.code}
     write_text(job.folder / JOB_FILE, json.dumps(about, indent=2) + "\n")
     execute(prepare(job.config, given), job.folder, resume=True)
-    (job.folder / RESUME_FILE).unlink(missing_ok=True)
 
 
 def _no_room(error: BaseException) -> bool:

@@ -1,16 +1,17 @@
 """Whether commands survive SIGKILL: killed at random moments, looked at, finished, and compared with a run left alone.
 
-    python -m recsys.experiments.benchmarks.kills [--commands train,bench,scan,report,convert,export,flagship]
+    python -m recsys.experiments.benchmarks.kills [--commands train,bench,scan,report,convert,export,package,flagship]
         [--kills 20] [--seed 0] [--times 1] [--at moments]
 
 Each command runs on toy data in a process of its own, forked from one that has imported everything, so that the moments
 fall into its work and not into its imports. First it is left alone and measured; then it is killed in a new folder, at
 a moment drawn evenly over its processor time (`--at moments`; on Linux), or just before one of the changes that it
 makes to files, drawn evenly among them (`--at changes`; the same in every run). `flagship` is `train` with Confluence,
-killed inside the training of a component. After each kill
+killed inside the training of a component; `package` writes over an older bundle. After each kill
 
 * every file with its final name must be whole, and one that is written once must hold what it holds in the end;
   hidden files and folders, whose names begin with a dot, are temporary and may be anything;
+* what a command replaces must be there, all of the old or all of the new;
 * the command, with `--resume` where it has that, must end well, and leave the files that the run left alone has left,
   but for clocks;
 * what was finished must not be made again: runs with metrics.json, and components before the one that was killed.
@@ -23,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shutil
 import signal
 import sys
 import tempfile
@@ -36,6 +38,7 @@ import yaml
 
 from recsys.experiments.benchmarks.killed_command import check, run_command
 from recsys.experiments.benchmarks.whole_files import content, temporary_files
+from recsys.runs.artifacts import BUNDLE_FOLDER
 
 OUT = "out"
 GROWING = re.compile(r"(model\.safetensors|last\.ckpt|history\.csv|environment\.json|journal\.log)$")
@@ -53,13 +56,26 @@ class Case:
         arguments: of `recsys`, which writes below `out` in its working folder.
         again: further arguments to go on with; None where what is there is whole, and the command refuses it.
         components: folders of what it trains one after another; kills are to fall into one of their trainings.
+        over: a folder that `out` holds beforehand and the command replaces.
         own: pattern of paths whose content may be another after a kill: seconds in texts, numbers of trials.
     """
 
     arguments: tuple[str, ...]
     again: tuple[str, ...] | None = ()
     components: tuple[str, ...] = ()
+    over: Path | None = None
     own: str = r"^$"
+
+    def begin(self, folder: Path) -> None:
+        """Make the working folder."""
+        folder.mkdir()
+        if self.over is not None:
+            shutil.copytree(self.over, folder / OUT)
+
+    def replaced(self) -> dict[str, Any]:
+        """Path -> content of what `out` holds beforehand."""
+        held = {} if self.over is None else content(self.over)[0]
+        return {f"{OUT}/{name}": value for name, value in held.items()}
 
 
 @dataclass
@@ -110,6 +126,7 @@ def cases(place: Path) -> dict[str, Case]:
         "report": Case(("report", str(place / "bench"), "--out", OUT)),
         "convert": Case(("data", "convert", "toy", OUT), again=None),
         "export": Case(("export", "--run", str(place / "run"), "--output", OUT)),
+        "package": Case(("package", "--run", str(place / "run"), "--out", OUT), over=place / "older"),
         "flagship": Case(("train", "--model", "confluence", *train), ("--resume",), ("cm3", "mmhcl")),
     }
 
@@ -128,10 +145,13 @@ def prepare(place: Path) -> None:
     for name, values in (("bench", bench), ("scan", scan)):
         (place / f"{name}.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
     commands = cases(place)
-    for name, out in (("train", "run"), ("bench", "bench")):
+    train, bench = (commands[name].arguments for name in ("train", "bench"))
+    for arguments, out in ((train, "run"), (bench, "bench"), ((*train, "--seed", "1"), "other")):
         made = place / f"{out}-made"
-        check(run_command(commands[name].arguments, made, place), made)
+        check(run_command(arguments, made, place), made)
         (made / OUT).rename(place / out)
+    (place / "other" / BUNDLE_FOLDER).rename(place / "older")
+    shutil.rmtree(place / "other")
 
 
 def left_alone(case: Case, folder: Path, place: Path) -> Whole:
@@ -140,6 +160,7 @@ def left_alone(case: Case, folder: Path, place: Path) -> Whole:
     Raises:
         RuntimeError: it fails, or leaves a damaged file.
     """
+    case.begin(folder)
     ended = run_command(case.arguments, folder, place)
     check(ended, folder)
     files, damaged = content(folder)
@@ -190,6 +211,7 @@ def kill_and_finish(
         False, and nothing is added, where it ended before the first kill, or was not in a component's training.
     """
     again: tuple[str, ...] = ()
+    case.begin(folder)
     for number, when in enumerate(whens):
         ended = run_command((*case.arguments, *again), folder, place, **when)
         alive = ended.status == -signal.SIGKILL
@@ -205,7 +227,8 @@ def kill_and_finish(
         where = f"{folder.name}, {next(iter(when))} {next(iter(when.values())):.4g}"
         files, damaged = content(folder)
         written = {p: v for p, v in files.items() if not GROWING.search(p)}
-        early = differences(written, {p: v for p, v in whole.files.items() if p in written}, case)
+        known = whole.files if case.over else {p: v for p, v in whole.files.items() if p in written}
+        early = differences(written, known, case) if not case.over or written != case.replaced() else []
         outcome.half_written += [f"{where}: {line}" for line in [*damaged, *early]]
         outcome.temporary += bool(temporary_files(folder))
         kept = finished(folder, case)
@@ -259,7 +282,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--commands", default="train,bench,scan,report,convert,export,flagship")
+    parser.add_argument("--commands", default="train,bench,scan,report,convert,export,package,flagship")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--times", type=int, default=1, help="kills in a row before a command may finish")

@@ -242,9 +242,9 @@ class Worker:
                 self._give_back(trial)
                 raise
             self._failed(trial, error, folder)
-        from recsys.training.filenames import MODEL_FILE, RESUME_FILE, stage_resume_files
+        from recsys.training.filenames import MODEL_FILE, resume_files
 
-        for path in (folder / MODEL_FILE, folder / RESUME_FILE, *stage_resume_files(folder)):
+        for path in (folder / MODEL_FILE, *resume_files(folder)):
             path.unlink(missing_ok=True)
 
     def _give_back(self, trial: optuna.Trial) -> None:

@@ -22,7 +22,8 @@ from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
 from recsys.models.loss_terms import LossTerms
 from recsys.serving.cold import Cold, Neighbours, Resembling
-from recsys.serving.parts import FoldIn, Part, Rules, gathered
+from recsys.serving.fold_in import FoldIn, UserEncoder, gathered
+from recsys.serving.parts import Part, Rules
 from recsys.serving.parts import Vectors as VectorPart
 from recsys.settings import Settings
 
@@ -66,7 +67,7 @@ class Model(nn.Module):
 
     A trained model gives `forward` and `loss`; a closed-form one `fit`, and `forward` or, where its scores are no
     inner products, `scores`. One that places new items gives `encode_items`; one that places new users otherwise than
-    by a regression on their items' vectors, `encode_users`.
+    by a regression on their items' vectors, `encode_users`, and `user_part` for bundles.
 
     What a model can do is declared in class attributes, which `recsys show model` prints and the tests of the contract
     prove; a model whose settings decide sets them on the instance too.
@@ -335,11 +336,20 @@ class Model(nn.Module):
 
     @torch.no_grad()
     def vector_part(self, users: QueryUsers) -> VectorPart:
-        """The vectors of `embed`; new users by `fold_in`, new items by `cold_part`."""
+        """The vectors of `embed`; new users by `user_part`, new items by `cold_part`."""
         rows, items = (v.detach().float().cpu().numpy() for v in self.embed(users))
         vectors = self.forward()
-        fold_in = self.fold_in(Vectors(vectors.users, torch.from_numpy(items).to(vectors.items)))
-        return VectorPart(np.ascontiguousarray(rows), fold_in.items, fold_in, self.cold_part(fold_in.items))
+        encoder = self.user_part(Vectors(vectors.users, torch.from_numpy(items).to(vectors.items)))
+        return VectorPart(np.ascontiguousarray(rows), items, encoder, self.cold_part(items))
+
+    def user_part(self, vectors: Vectors) -> UserEncoder:
+        """How a bundle places new users: `encode_users` in arrays. Who overrides that one alone is stood in for
+        by the regression, and the bundle says so.
+
+        Args:
+            vectors: of `forward`.
+        """
+        return self.fold_in(vectors)
 
     def cold_part(self, items: np.ndarray) -> Cold | None:
         """How a bundle places new items; None where the model reads no modality. Unless overridden by the mean vector

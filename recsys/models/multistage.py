@@ -19,6 +19,7 @@ from recsys.inputs.training_data import TrainingData
 from recsys.models import MODELS
 from recsys.models.base import Model, Vectors
 from recsys.models.inner import inner_settings, inner_training, own_settings
+from recsys.serving.fold_in import Beside
 from recsys.settings import Settings, setting
 
 SIDES = ("users", "items")
@@ -83,6 +84,10 @@ class Concatenated(Model):
     ) -> Tensor:
         encoded = [part.encode_users(history, attributes) for part in self.scored]
         return torch.cat([rows.to(encoded[-1].device) for rows in encoded], 1)
+
+    @torch.no_grad()
+    def user_part(self, vectors: Vectors) -> Beside:
+        return Beside([part.user_part(part.forward()) for part in self.scored])
 
     def modality_vectors(self) -> Mapping[str, Tensor]:
         return self.scored[-1].modality_vectors()

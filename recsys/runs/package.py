@@ -13,7 +13,6 @@ import torch
 from recsys.evaluation.ranking import LOWEST, ordered_top_k
 from recsys.graphs.cooccurrence import cooccurrence_graph
 from recsys.inputs.requests import QueryUsers
-from recsys.models.base import Model
 from recsys.runs.artifacts import BUNDLE_FOLDER, fingerprint
 from recsys.runs.run import Run
 from recsys.serving.arrays import replacing
@@ -50,11 +49,12 @@ def package(run: Run, folder: Path, of: Path | None = None) -> Path:
 
 
 def keep_bundle(run: Run, folder: Path) -> None:
-    """Write the bundle of a run that has just been trained into its folder, from which `recsys recommend --run` then
+    """Write the bundle of a trained run into its folder, from which `recsys recommend --run` then
     answers, whatever becomes of the data set."""
-    from recsys.training.weights import load_model
+    if not run.trained:  # the folder's run was finished before
+        from recsys.training.weights import load_model
 
-    load_model(run.model, folder)
+        load_model(run.model, folder)
     run.model.eval()
     package(run, folder / BUNDLE_FOLDER, folder)
 
@@ -118,12 +118,13 @@ def part_of(run: Run, users: QueryUsers) -> tuple[Part, dict[str, str]]:
             "new_items": "",
         }
     vectors = any(isinstance(one, Vectors) for one in _parts(part))
-    inexact = vectors and any(_own_users(model) for model in _models(run.model))
+    rule = "a ridge regression on their items' vectors" if vectors else "what they took alone"
     placed = "the mean of the items that they resemble in content, which is near what the model would give"
-    folded = "a ridge regression on their items' vectors, which is near what the model would give"
     return part, {
         "answers": "vectors" if isinstance(getattr(part, "part", None), Vectors) else "scores",
-        "new_users": folded if inexact else "exact",
+        "new_users": "exact"
+        if agrees_on_strangers(run, part, users)
+        else f"{rule}, which is near what the model would give",
         "new_items": placed
         if any(isinstance(one, Vectors) and _stands_in(one) for one in _parts(part))
         else "exact",
@@ -132,10 +133,35 @@ def part_of(run: Run, users: QueryUsers) -> tuple[Part, dict[str, str]]:
 
 def agrees(run: Run, part: Part, users: QueryUsers) -> bool:
     """Whether `part` gives the scores of the model, for some users drawn evenly."""
-    rows = np.unique(np.linspace(0, len(users) - 1, COMPARED).astype(int))
+    rows = _drawn(users)
     expected = run.model.scorer(users)(rows).cpu().numpy()
     history = sp.csr_array(users.history[rows], dtype=np.float32)
-    found = part.scores(Query(rows, history, history))
+    return _close(expected, part.scores(Query(rows, history, history)))
+
+
+def agrees_on_strangers(run: Run, part: Part, users: QueryUsers) -> bool:
+    """Whether `part` gives the scores of the model for people whom training has not seen: with the histories of some
+    users, with others' of the rest of the catalogue, cold items among them, and without any."""
+    rows, n = _drawn(users), run.dataset.n_items
+    own = sp.csr_array(users.history[rows], dtype=np.float32)
+    moved = sp.csr_array((own.data, (own.indices + n // 2) % n, own.indptr), shape=own.shape)
+    moved.sort_indices()
+    none = sp.csr_array((1, n), dtype=np.float32)
+    history = sp.csr_array(sp.vstack([own, moved, none]))
+    places = np.concatenate([rows, rows, rows[:1]])
+    attributes = users.attributes.iloc[places] if len(users.attributes) else users.attributes
+    nobody = np.full(len(places), -1)
+    scorer = run.model.scorer(QueryUsers(nobody, history, attributes))
+    expected = scorer(np.arange(len(places))).cpu().numpy()
+    return _close(expected, part.scores(Query(nobody, history, history)))
+
+
+def _drawn(users: QueryUsers) -> np.ndarray:
+    return np.unique(np.linspace(0, len(users) - 1, COMPARED).astype(int))
+
+
+def _close(expected: np.ndarray, found: np.ndarray) -> bool:
+    """Whether scores are equal up to `TOLERANCE`, and the same items cannot be scored."""
     if found.shape != expected.shape:
         return False
     scored = expected > LOWEST
@@ -166,16 +192,6 @@ def _lists(run: Run, users: QueryUsers) -> Lists:
     nothing = np.empty(0, dtype=np.int64)
     others = Rules(History(graph), cold, nothing, counts, None, True, True, [])
     return Lists(items, np.where(np.isfinite(values), values, 0), others)
-
-
-def _models(model: Model) -> list[Model]:
-    """A model and those that it adds up."""
-    return [one for one in model.modules() if isinstance(one, Model)]
-
-
-def _own_users(model: Model) -> bool:
-    """Whether the model places users by a rule of its own that a bundle's regression stands in for."""
-    return model.personal and type(model).encode_users is not Model.encode_users
 
 
 def _stands_in(part: Vectors) -> bool:

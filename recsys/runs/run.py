@@ -54,7 +54,7 @@ from recsys.runs.forecast import FORECAST_FROM, Forecast, check_forecast, foreca
 from recsys.runs.record import Usage, checksums, environment, usage
 from recsys.runs.tasks import task_of
 from recsys.training.distributed import Distributed
-from recsys.training.filenames import stage_resume_files
+from recsys.training.filenames import resume_files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,13 +72,14 @@ class Run:
     Attributes:
         config: with every setting resolved.
         dataset, split, data: what is trained and tested on.
-        model: built, untrained.
+        model: built; trained where `trained` says so.
         train_settings: how to train it; None for a closed-form model.
         graph_seconds: time to build the model and its graphs.
         begun: the clocks when its making began.
         expected: what it was forecast to take, where the data are large.
         started: what the model took over from another run's weights, where it starts from them; see
             `recsys.runs.warm_start`.
+        trained: whether the model is.
     """
 
     config: RunConfig
@@ -91,6 +92,7 @@ class Run:
     begun: Usage = field(default_factory=Usage.now)
     expected: Forecast | None = None
     started: dict[str, Any] | None = None
+    trained: bool = False
 
     @property
     def notes(self) -> list[str]:
@@ -251,6 +253,7 @@ def execute(
         about["config_sha256"] = config_checksum(run.config.model_dump())
         write_json(Environment(**about), folder / ENVIRONMENT_FILE)
     trained = _train(run, folder, console, distributed)
+    run.trained = True
     if not leads:
         return {}
     checked = run.data.ledger.audit(run.split.cold_users, run.split.cold_items)
@@ -297,7 +300,7 @@ def _tested(run: Run) -> tuple[Evaluation, dict[str, Any]]:
 def _close(folder: Path, reported: dict[str, Any]) -> dict[str, Any]:
     """Write a run's last file, and remove what only an unfinished run needs; what metrics.json holds."""
     written = write_json(Metrics(**reported), folder / METRICS_FILE)
-    for path in stage_resume_files(folder):
+    for path in resume_files(folder):
         path.unlink(missing_ok=True)
     return written
 
@@ -502,4 +505,5 @@ def load_run(folder: Path, data_root: str | None = None) -> Run:
     check_same_data(folder, run)
     load_model(run.model, folder)
     run.model.eval()
+    run.trained = True
     return run

@@ -19,7 +19,8 @@ from recsys.files import atomic
 from recsys.inputs.content import unit_rows
 from recsys.runs.run import Run
 from recsys.serving.cold import Resembling
-from recsys.serving.parts import FoldIn, Vectors
+from recsys.serving.fold_in import FoldIn
+from recsys.serving.parts import Vectors
 
 USER_TOWER, ITEM_TOWER = "user_tower.onnx", "item_tower.onnx"
 
@@ -97,7 +98,7 @@ def towers(run: Run) -> tuple[UserTower, ItemTower | None, list[str]]:
     """A run's towers and the modalities that the second reads, in order; no second where the model ranks no cold items
     by content."""
     part: Vectors = run.model.vector_part(run.data.query_users(run.support("test")))
-    user = UserTower(part.fold_in).eval()
+    user = UserTower(run.model.fold_in(run.model.forward())).eval()
     if not isinstance(part.cold, Resembling):
         return user, None, []
     banks, names, near, table = [], list(part.cold.neighbours.weights), part.cold.neighbours, part.cold.table

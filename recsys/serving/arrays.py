@@ -15,7 +15,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from recsys.errors import UserError
-from recsys.files import atomic, cannot_write, parse_json, sha256, write_text
+from recsys.files import atomic, cannot_write, parse_json, put_folder, sha256, write_text
 from recsys.serving.parts import PARTS
 
 MANIFEST = "bundle.json"
@@ -33,16 +33,17 @@ class Writer:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self._written: dict[int, tuple[Any, Any]] = {}
+        self._written: dict[Any, tuple[Any, Any]] = {}
 
     def array(self, array: np.ndarray) -> str:
         """Name of the file that holds `array`."""
-        if id(array) not in self._written:
+        place = (array.__array_interface__["data"][0], array.shape, array.strides, array.dtype.str)
+        if place not in self._written:
             name = f"{sum(isinstance(ref, str) for _, ref in self._written.values()):03d}.npy"
             with atomic(self.folder / name) as temporary, open(temporary, "wb") as file:
                 np.save(file, np.ascontiguousarray(array), allow_pickle=False)
-            self._written[id(array)] = (array, name)  # kept, so that its id is not given to another
-        return self._written[id(array)][1]
+            self._written[place] = (array, name)  # kept, so that its place is not given to another
+        return self._written[place][1]
 
     def value(self, value: Any) -> Any:
         """What stands in the manifest for a part's field."""
@@ -145,6 +146,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / MANIFEST
     if not path.is_file():
+        old = folder.absolute().with_name(f".{folder.absolute().name}.old")
+        if not folder.exists() and old.is_dir():
+            raise UserError(
+                f"{folder} was being replaced when that was killed; rename {old} to it, or package again"
+            )
         raise UserError(f"{folder} holds no bundle: it has no {MANIFEST}; write one with `recsys package`")
     try:
         manifest = parse_json(path)
@@ -201,12 +207,7 @@ def replacing(folder: Path) -> Iterator[Path]:
         raise cannot_write(folder, error) from error
     try:
         yield temporary
-        old = folder.with_name(f".{folder.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
-        if folder.exists():
-            os.replace(folder, old)
-        os.replace(temporary, folder)
-        shutil.rmtree(old, ignore_errors=True)
+        put_folder(temporary, folder)
     except OSError as error:
         raise cannot_write(folder, error) from error
     finally:

@@ -18,6 +18,7 @@ from recsys.errors import UserError
 from recsys.inputs.content import below, unit_rows, without_content
 from recsys.inputs.requests import NewItems
 from recsys.serving.cold import Bank, Cold, Hyperedges, Kernel, Neighbours, Resembling, Spherical
+from recsys.serving.fold_in import Beside, FoldIn, LeastSquares, Pooled, UserEncoder
 
 LOWEST = np.finfo(np.float32).min
 """As `recsys.evaluation.ranking.LOWEST`, which needs torch."""
@@ -69,37 +70,6 @@ class Part:
 
 
 @dataclass(frozen=True)
-class FoldIn:
-    """A vector for a history: a ridge regression from sum_i v_i / sqrt(n), v the vectors of n items.
-
-    Attributes:
-        items: (n_items, d) float32.
-        known: (n_items,) float32, 1 for the items that count.
-        weights: (d, e) float64.
-        mean_seen, mean_target: (d,) and (e,) float64; who has no history gets the latter.
-    """
-
-    items: np.ndarray
-    known: np.ndarray
-    weights: np.ndarray
-    mean_seen: np.ndarray
-    mean_target: np.ndarray
-
-    def __call__(self, history: sp.csr_array) -> np.ndarray:
-        """(n, e) float32."""
-        history = sp.csr_array(history @ sp.diags_array(np.asarray(self.known)))
-        folded = self.mean_target + (gathered(history, self.items) - self.mean_seen) @ self.weights
-        folded[np.asarray(history.sum(axis=1)).ravel() == 0] = self.mean_target
-        return folded.astype(np.float32)
-
-
-def gathered(history: sp.csr_array, items: np.ndarray) -> np.ndarray:
-    """(n, d) float64: sum of each row's item vectors over the square root of their number."""
-    counts = np.maximum(np.asarray(history.sum(axis=1)).ravel(), 1)
-    return ((history @ items) / np.sqrt(counts)[:, None]).astype(np.float64)
-
-
-@dataclass(frozen=True)
 class Vectors(Part):
     """Inner products. A user whom the bundle knows and who took more since moves by what the fold-in moves.
 
@@ -112,7 +82,7 @@ class Vectors(Part):
 
     users: np.ndarray
     items: np.ndarray
-    fold_in: FoldIn
+    fold_in: UserEncoder
     cold: Cold | None = None
 
     def user_rows(self, query: Query) -> np.ndarray:
@@ -152,6 +122,18 @@ class History(Part):
         wider = sp.csr_array(self.weights, copy=True)
         wider.resize(wider.shape[0], wider.shape[1] + len(new))
         return History(wider)
+
+
+@dataclass(frozen=True)
+class Factored(Part):
+    """As `History`, of weights I + down up that are kept as two sparse factors, (n_items, n_items) CSR."""
+
+    down: sp.csr_array
+    up: sp.csr_array
+    linear: ClassVar[bool] = True
+
+    def scores(self, query: Query) -> np.ndarray:
+        return _dense(query.history + (query.history @ self.down) @ self.up)
 
 
 @dataclass(frozen=True)
@@ -479,8 +461,12 @@ PARTS: dict[str, type] = {
         Spherical,
         Kernel,
         FoldIn,
+        LeastSquares,
+        Pooled,
+        Beside,
         Vectors,
         History,
+        Factored,
         Nearest,
         Content,
         Walk,

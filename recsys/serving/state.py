@@ -2,7 +2,7 @@
 
 Several processes share one folder: a private copy of the bundle, a file that names it, and an append-only log of
 interactions and new items. Each process looks at both before it answers, so that what one of them acknowledged counts
-at the next request to any.
+at the next request to any. A log that has grown is replaced by one that comes to the same.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import shutil
 import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +31,10 @@ from recsys.serving.bundle import ServingBundle, load_bundle
 LOG, POINTER, LOCK = "events.log", "current.json", "lock"
 MOST_NEW = 10_000
 """New items that a service takes; for more the bundle is packaged anew."""
+LEAST = 2**20
+"""Bytes of a log that is worth replacing; it is once it has doubled since."""
+PAIRS = 1000
+"""Interactions in a line of a log that was replaced."""
 TRIES = 5
 """To load a bundle that another process replaces meanwhile."""
 
@@ -71,9 +75,13 @@ class State:
         self._read = 0
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._log = os.open(folder / LOG, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            self._log = self._opened()
         except OSError as error:
             raise cannot_write(folder / LOG, error) from error
+        self._least = os.fstat(self._log).st_size
+
+    def _opened(self) -> int:
+        return os.open(self.folder / LOG, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
 
     def open(self) -> None:
         """Take the source's bundle; where that is damaged and one was served before, go on with the latter.
@@ -87,7 +95,10 @@ class State:
             if not (self.folder / POINTER).exists():
                 raise
             self.tell(f"{error}; the bundle that was served before is served on")
-        self.snapshot()
+        with self._locked():
+            self._refresh()
+            if os.fstat(self._log).st_size > LEAST:
+                self._compact()
 
     def reload(self) -> str:
         """Serve the source's bundle from now on; its version. Requests that are being answered keep the old one.
@@ -133,8 +144,47 @@ class State:
         at = os.stat(self.folder / POINTER)
         if self._pointer != (at.st_mtime_ns, at.st_ino):
             self._load()
+        if not self._is_current():
+            self._reopen()
         if os.fstat(self._log).st_size > self._read:
             self._replay(self._fresh())
+
+    def _is_current(self) -> bool:
+        """Whether the log that is open is the one in the folder, which another process may have replaced."""
+        try:
+            return os.stat(self.folder / LOG).st_ino == os.fstat(self._log).st_ino
+        except FileNotFoundError:
+            return False
+
+    def _reopen(self) -> None:
+        """Forget the log, and open the one that took its place."""
+        os.close(self._log)
+        self._log = self._opened()
+        self._least = os.fstat(self._log).st_size
+        self._read, self._records, self._since, self._placed = 0, [], {}, []
+        self._bundle = self._base
+
+    def _compact(self) -> None:
+        """Replace the log by one that comes to the same. Nobody writes meanwhile, and it has been read to its end."""
+        made, records = self.folder / f".{LOG}.new", net(self._records)
+        try:
+            with open(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+                file.writelines(line_of(kind, rows) for kind, rows in records)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(made, self.folder / LOG)
+            folder = os.open(self.folder, os.O_RDONLY)
+            os.fsync(
+                folder
+            )  # what is appended from now on is in a file that a power failure leaves at its place
+            os.close(folder)
+        except OSError as error:
+            self._least = os.fstat(self._log).st_size
+            self.tell(f"{cannot_write(made, error)}; the log stays as it is until it has doubled")
+            return
+        os.close(self._log)
+        self._log, self._records = self._opened(), records
+        self._least = self._read = os.fstat(self._log).st_size
 
     def _load(self) -> None:
         for attempt in range(TRIES):
@@ -174,7 +224,8 @@ class State:
         for kind, rows in records:
             if kind == "interactions":
                 for user, item in rows:  # a list is replaced, not added to: somebody may be reading it
-                    since[user] = [*since.get(user, ()), item]
+                    if item not in (took := since.get(user, [])):
+                        since[user] = [*took, item]
             else:
                 added |= self._place(rows)
         if added:
@@ -234,10 +285,9 @@ class State:
         return ids
 
     def _append(self, kind: str, rows: Any) -> None:
-        body = json.dumps({"kind": kind, "rows": rows}).encode()
         size = os.fstat(self._log).st_size
         torn = size > 0 and os.pread(self._log, 1, size - 1) != b"\n"
-        line = (b"\n" if torn else b"") + b"%08x %b\n" % (zlib.crc32(body), body)
+        line = (b"\n" if torn else b"") + line_of(kind, rows)
         try:
             while line:
                 line = line[os.write(self._log, line) :]
@@ -245,6 +295,8 @@ class State:
         except OSError as error:
             raise cannot_write(self.folder / LOG, error) from error
         self._replay(self._fresh())
+        if os.fstat(self._log).st_size > max(LEAST, 2 * self._least):
+            self._compact()
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -252,6 +304,31 @@ class State:
         with self._mutex, open(self.folder / LOCK, "a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def line_of(kind: str, rows: Any) -> bytes:
+    """A record as it stands in the log, with its checksum."""
+    body = json.dumps({"kind": kind, "rows": rows}).encode()
+    return b"%08x %b\n" % (zlib.crc32(body), body)
+
+
+def net(records: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """Records that come to the same: new items as they are, then what each user took, once and in order.
+
+    Example:
+        >>> net([("interactions", [("ann", "tea")]), ("interactions", [("bob", "pan"), ("ann", "tea")])])
+        [('interactions', [('ann', 'tea'), ('bob', 'pan')])]
+    """
+    took: dict[str, dict[str, None]] = {}
+    others = []
+    for kind, rows in records:
+        if kind == "interactions":
+            for user, item in rows:
+                took.setdefault(user, {})[item] = None
+        else:
+            others.append((kind, rows))
+    pairs = [(user, item) for user, items in took.items() for item in items]
+    return others + [("interactions", pairs[low : low + PAIRS]) for low in range(0, len(pairs), PAIRS)]
 
 
 class Unknown(UserError):

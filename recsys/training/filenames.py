@@ -8,7 +8,7 @@ ONLY_STAGE = "model"
 """What the only stage of a model that is trained as one is called."""
 
 
-def stage_resume_files(folder: Path) -> Iterable[Path]:
-    """The resume files of a model that is trained in stages: whoever has written down what came of `folder` removes
-    them, and not before, for a killed run without them would train finished stages anew."""
-    return folder.glob(f"*/{RESUME_FILE}")
+def resume_files(folder: Path) -> Iterable[Path]:
+    """The resume files of a run and of its stages: whoever has written down what came of `folder` removes them, and not
+    before, for a killed run without them would train anew."""
+    return [folder / RESUME_FILE, *folder.glob(f"*/{RESUME_FILE}")]

@@ -18,6 +18,7 @@ from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model, Vectors
+from recsys.serving.fold_in import Pooled
 from recsys.settings import Settings, build, setting
 
 
@@ -77,6 +78,12 @@ class Averaged(Model):
         self, history: sp.csr_array, attributes: pd.DataFrame | None = None, vectors: Vectors | None = None
     ) -> Tensor:
         return self._means(history, (vectors or self.forward()).items)
+
+    @torch.no_grad()
+    def user_part(self, vectors: Vectors) -> Pooled:
+        items, known = vectors.items.cpu().numpy(), (~self.cannot_score()).astype(np.float32)
+        one, nothing = np.ones_like(items[0]), np.zeros_like(items[0])
+        return Pooled(items, known, "mean", one, nothing, nothing, [], [], ["none"], one=False)
 
     @torch.no_grad()
     def embed(self, users: QueryUsers, new_items: NewItems | None = None) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from recsys.graphs.operator import canonical
 from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.memory import check_fits
 from recsys.models.base import Model
+from recsys.serving.parts import Factored, Part
 from recsys.settings import Settings, setting
 
 CELLS = 2**22
@@ -71,14 +72,23 @@ class SparseEASE(Model):
         self.register_buffer("indices", torch.from_numpy(factor.indices.astype(np.int32)))
         self.register_buffer("values", torch.from_numpy(factor.data.astype(np.float32)))
 
-    def scores(self, users: QueryUsers, new_items: NewItems | None) -> Scorer:
+    def _factors(self) -> tuple[sp.csr_array, sp.csr_array]:
+        """W^T and -W / diag(P): r B = r + (r W^T) (-W / diag(P))."""
         n = self.data.n_items
-        factor = sp.csr_array((self.values.numpy(), self.indices.numpy(), self.indptr.numpy()), shape=(n, n))
-        history = sp.csr_array(users.history, dtype=np.float32)
+        arrays = (self.values, self.indices, self.indptr)
+        factor = sp.csr_array(tuple(a.cpu().numpy() for a in arrays), shape=(n, n))
         diagonal = np.asarray(factor.multiply(factor).sum(axis=0)).ravel()
-        # r B = r - (r W^T) W / diag(P)
-        weights = sp.vstack([sp.eye_array(n), factor @ sp.diags_array(-1 / diagonal)], format="csr")
-        return HistoryScorer(sp.hstack([history, history @ factor.T], format="csr"), weights)
+        return sp.csr_array(factor.T), sp.csr_array(factor @ sp.diags_array(-1 / diagonal))
+
+    def scores(self, users: QueryUsers, new_items: NewItems | None) -> Scorer:
+        down, up = self._factors()
+        history = sp.csr_array(users.history, dtype=np.float32)
+        weights = sp.vstack([sp.eye_array(self.data.n_items), up], format="csr")
+        return HistoryScorer(sp.hstack([history, history @ down], format="csr"), weights)
+
+    def served(self, users: QueryUsers) -> Part:
+        down, up = self._factors()
+        return Factored(down.astype(np.float32), up.astype(np.float32))
 
 
 def inverse_factor(interactions: sp.csr_array, regularisation: float, k: int) -> sp.csr_array:

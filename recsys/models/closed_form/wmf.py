@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from recsys.models.base import Model, Vectors
+from recsys.serving.fold_in import LeastSquares
 from recsys.settings import Settings, setting
 from recsys.solvers.als import folded_in, weighted_factors
 
@@ -59,3 +60,11 @@ class WMF(Model):
         known = history @ self.data.warm_items.astype(np.float32)
         rows[known == 0] = users[self.data.warm_users].mean(axis=0)
         return torch.from_numpy(rows).to(self.users.device)
+
+    @torch.no_grad()
+    def user_part(self, vectors: Vectors) -> LeastSquares:
+        users, items = (x.cpu().numpy() for x in vectors[:2])
+        gram = items.T.astype(np.float64) @ items + self.settings.reg * np.eye(items.shape[1])
+        mean = users[self.data.warm_users].mean(axis=0)
+        known = self.data.warm_items.astype(np.float32)
+        return LeastSquares(items, known, gram, self.settings.confidence, mean)

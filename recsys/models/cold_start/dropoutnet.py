@@ -19,6 +19,7 @@ from recsys.inputs.content import choose
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model, Vectors, triple_scores
+from recsys.serving.fold_in import Pooled
 from recsys.settings import Settings, setting
 from recsys.solvers.als import weighted_factors
 
@@ -55,6 +56,15 @@ class Tower(nn.Module):
     def forward(self, preference: Tensor, content: list[Tensor]) -> Tensor:
         """(n, width) preferences and one (n, hidden) product for each content -> (n, width)."""
         return self.out(torch.tanh(self.norm(sum(content, start=self.preference(preference)))))
+
+    def layers(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Weights (inputs, outputs) and biases of both layers without content, the normalisation of scoring in the
+        first's."""
+        norm, first = self.norm, self.preference
+        scale = norm.weight / torch.sqrt(norm.get_buffer("running_var") + norm.eps)
+        bias = (first.bias - norm.get_buffer("running_mean")) * scale + norm.bias
+        pairs = ((first.weight * scale[:, None], bias), (self.out.weight, self.out.bias))
+        return [(weight.T.contiguous().cpu().numpy(), shift.cpu().numpy()) for weight, shift in pairs]
 
 
 class DropoutNet(Model):
@@ -175,6 +185,23 @@ class DropoutNet(Model):
         return self.users(_standardised(means, trained[self._warm()[0]], held), [])
 
     @torch.no_grad()
+    def user_part(self, vectors: Vectors) -> Pooled:
+        mean, std = _moments(self._mean_items(self.data.interactions)[self._warm()[0]])
+        weights, biases = zip(*self.users.layers(), strict=True)
+        return Pooled(
+            self.item_factors.cpu().numpy(),
+            self.data.warm_items.astype(np.float32),
+            "mean",
+            gain=(1 / std).cpu().numpy(),
+            shift=(-mean / std).cpu().numpy(),
+            nothing=np.zeros(self.settings.width, np.float32),
+            weights=list(weights),
+            biases=list(biases),
+            activations=["none", "tanh", "none"],
+            one=False,
+        )
+
+    @torch.no_grad()
     def encode_items(self, content: Mapping[str, Modality], attributes: pd.DataFrame | None = None) -> Tensor:
         rows = self.content.of(content)
         nothing = self.item_factors.new_zeros(len(rows.absent), self.settings.width)
@@ -187,5 +214,11 @@ class DropoutNet(Model):
 
 def _standardised(rows: Tensor, sample: Tensor, held: Tensor) -> Tensor:
     """(rows - mean) / std by the columns of `sample`; zero where not `held`."""
+    mean, std = _moments(sample)
+    return (rows - mean) / std * held.unsqueeze(1)
+
+
+def _moments(sample: Tensor) -> tuple[Tensor, Tensor]:
+    """The columns' means and standard deviations."""
     std, mean = torch.std_mean(sample, dim=0, correction=0)
-    return (rows - mean) / std.clamp_min(1e-6) * held.unsqueeze(1)
+    return mean, std.clamp_min(1e-6)

@@ -23,6 +23,7 @@ from recsys.inputs.sampler import Batch
 from recsys.inputs.support_query import SupportQuerySampler
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model, Vectors
+from recsys.serving.fold_in import Pooled
 from recsys.settings import Settings, setting
 
 HELD = 2
@@ -174,6 +175,13 @@ class TwoTower(Model):
         self, history: sp.csr_array, attributes: pd.DataFrame | None = None, vectors: Vectors | None = None
     ) -> Tensor:
         return self._users(sp.csr_array(history))
+
+    @torch.no_grad()
+    def user_part(self, vectors: Vectors) -> Pooled:
+        keys = self.keys(self.content).cpu().numpy()
+        nothing = np.zeros_like(keys[0])
+        gain, known = nothing + self.sharpness.exp().item(), np.ones(len(keys), np.float32)
+        return Pooled(keys, known, "unit", gain, nothing, nothing, [], [], ["none"], one=True)
 
     @torch.no_grad()
     def encode_items(self, content: Mapping[str, Modality], attributes: pd.DataFrame | None = None) -> Tensor:

@@ -14,6 +14,7 @@ from torch.nn.functional import embedding, embedding_bag
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model, Vectors
+from recsys.serving.fold_in import Pooled
 from recsys.settings import Settings, setting
 
 
@@ -92,3 +93,9 @@ class AutoRec(Model):
         self, history: sp.csr_array, attributes: pd.DataFrame | None = None, vectors: Vectors | None = None
     ) -> Tensor:
         return self._vectors(self.encode(history)).users
+
+    @torch.no_grad()
+    def user_part(self, vectors: Vectors) -> Pooled:
+        table, mean = self.item_table.cpu().numpy(), self.mean.cpu().numpy()
+        known = self.data.warm_items.astype(np.float32)
+        return Pooled(table, known, "sum", np.ones_like(mean), mean, mean, [], [], ["sigmoid"], one=True)

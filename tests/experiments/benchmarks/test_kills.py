@@ -4,13 +4,14 @@ import os
 import signal
 
 import pytest
+import torch
 
 from recsys.experiments.benchmarks import kills
 from recsys.experiments.benchmarks.killed_command import Ended, Watch
 from recsys.experiments.benchmarks.kills import OUT, Case, cases, kill_often, prepare
 from recsys.experiments.benchmarks.whole_files import content, visible_files
 
-COMMANDS = ["train", "bench", "scan", "report", "convert", "export", "flagship"]
+COMMANDS = ["train", "bench", "scan", "report", "convert", "export", "package", "flagship"]
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +40,7 @@ def test_20_random_moments(place, tmp_path, command):
 
 def test_a_file_cut_in_half_is_seen_whatever_it_is(place):
     kinds = set()
+    torch.save({"epoch": 1}, place / "run" / "last.ckpt")
     for path in visible_files(place):
         if path.parent == place or not path.stat().st_size:  # logs of the commands; locks, which are empty
             continue

@@ -20,12 +20,21 @@ def train(split="random", folder=None, **settings):
     return recsys.train("student", recsys.toy_data(), split=split, folder=folder, **TEACHER | settings)
 
 
+def warm_items_by_score(run):
+    """The warm items of each warm user, best first."""
+    data = run.model.data
+    scores = run.model.scorer()(np.flatnonzero(data.warm_users))[:, torch.from_numpy(data.warm_items)]
+    return scores.double().argsort(dim=1, descending=True, stable=True)
+
+
 def test_vectors_of_full_width_rank_warm_items_as_the_teacher_does():
     learned = train(width=60)
     teacher = recsys.train(
         "mmhcl", recsys.toy_data(), split="random", width=8, learning_rate=0.03, max_epochs=3
     )
-    assert learned.metrics.test == pytest.approx(teacher.metrics.test, abs=1e-9)
+    assert (
+        warm_items_by_score(learned) == warm_items_by_score(teacher)
+    ).double().mean() > 0.999  # but for near ties
 
 
 def test_it_is_the_truncated_singular_value_decomposition_of_the_standardised_scores():
@@ -82,7 +91,9 @@ def test_what_the_teacher_calibrated_is_kept_for_a_refit():
 def test_a_teacher_in_closed_form_teaches_too():
     learned = train(teacher="ease", teacher_settings={"regularisation": 5.0}, width=60)
     teacher = recsys.train("ease", recsys.toy_data(), split="random", regularisation=5.0)
-    assert learned.metrics.test == pytest.approx(teacher.metrics.test, abs=1e-9)
+    assert (
+        warm_items_by_score(learned) == warm_items_by_score(teacher)
+    ).double().mean() > 0.999  # but for near ties
 
 
 def test_a_student_teaches_nobody():

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import sys
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 import recsys
+from recsys.errors import UserError
 from recsys.serving.state import read_items
 
 
@@ -53,3 +55,13 @@ def test_a_name_of_a_file_is_not_opened(bundle):
     for cell in (str(folder / "1.png"), "../1.png", "1.png", "data:image/png,1.png"):
         made = read_items([{"item": "new", "photo": cell}], served)
         assert not made.modalities["photo"].mask.any()
+
+
+def test_an_encoder_whose_package_lacks_is_told_with_what_to_install(bundle, monkeypatch):
+    served, _ = bundle
+    sent = base64.b64encode(picture("purple")).decode()
+    for module in ("PIL", "PIL.Image"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UserError, match=r"^new items: photo: .*pip install 'recsys\[image\]'") as told:
+        read_items([{"item": "new", "photo": sent}], served)
+    assert "\n" not in str(told.value)

@@ -25,11 +25,10 @@ STARTED = 60.0
 class Process:
     """`recsys serve` on a free port."""
 
-    def __init__(self, bundle, state, workers=1):
+    def __init__(self, bundle, state, workers=1, code=("-m", "recsys")):
         command = [
             sys.executable,
-            "-m",
-            "recsys",
+            *code,
             "serve",
             "--bundle",
             bundle,
@@ -95,8 +94,8 @@ def started(bundles, tmp_path):
     shutil.copytree(bundles["ease"][1], tmp_path / "bundle")
     running = []
 
-    def start(workers=1):
-        running.append(Process(tmp_path / "bundle", tmp_path / "state", workers))
+    def start(workers=1, **how):
+        running.append(Process(tmp_path / "bundle", tmp_path / "state", workers, **how))
         return running[-1]
 
     yield start
@@ -116,8 +115,18 @@ def expected(folder, users, k=5):
     return {user: rows["item"].tolist() for user, rows in frame.groupby("user")}
 
 
-def test_what_was_acknowledged_outlives_a_kill(started):
-    service, kept = started(), {}
+COMPACTING = """
+import sys
+from recsys.cli.app import main
+from recsys.serving import state
+state.LEAST = 200
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("code", [("-m", "recsys"), ("-c", COMPACTING)], ids=["as ever", "compacting"])
+def test_what_was_acknowledged_outlives_a_kill(started, code):
+    service, kept = started(code=code), {}
     stop = threading.Event()
 
     def write(number):

@@ -136,7 +136,7 @@ def test_a_worker_of_a_cluster_that_trains_alone_writes_its_files(toy, tmp_path,
     monkeypatch.setattr(rank_zero_only, "rank", 3)  # what pytorch-lightning takes from them on import
     config = RunConfig(model="lightgcn", dataset="toy", settings={"width": 4, "max_epochs": 2})
     assert execute(prepare(config, toy), tmp_path / "run")["epochs"] == 2
-    assert (tmp_path / "run" / "last.ckpt").exists() and rank_zero_only.rank == 0
+    assert (tmp_path / "run" / "model.safetensors").exists() and rank_zero_only.rank == 0
 
 
 def test_a_gpu_is_asked_for_by_number():

@@ -144,10 +144,27 @@ def test_resume_files_admit_no_other_class(tmp_path):
         AtomicCheckpointIO().load_checkpoint(tmp_path / "last.ckpt")
 
 
+def interrupted_before_the_test(config, data, folder, monkeypatch):
+    """A run that is trained and not tested."""
+    with monkeypatch.context() as patch:
+        patch.setattr("recsys.runs.run._tested", lambda run: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            execute(prepare(config, data), folder)
+
+
+def test_a_resume_file_is_kept_until_the_run_is_finished_and_no_longer(toy, tmp_path, monkeypatch):
+    config = lightgcn(max_epochs=2)
+    interrupted_before_the_test(config, toy, tmp_path / "run", monkeypatch)
+    assert (tmp_path / "run" / "last.ckpt").exists()
+    figures = execute(prepare(config, toy), tmp_path / "run", resume=True)
+    assert not (tmp_path / "run" / "last.ckpt").exists()
+    again = prepare(config, toy)
+    assert execute(again, tmp_path / "run", resume=True) == figures and not again.trained
+
+
 def test_a_full_disk_keeps_the_checkpoint_before(toy, tmp_path, monkeypatch):
-    execute(prepare(lightgcn(max_epochs=2), toy), tmp_path / "run")
+    interrupted_before_the_test(lightgcn(max_epochs=2), toy, tmp_path / "run", monkeypatch)
     kept = {n: (tmp_path / "run" / n).read_bytes() for n in ("last.ckpt", "model.safetensors")}
-    (tmp_path / "run" / "metrics.json").unlink()
 
     def full(path):
         raise OSError(errno.ENOSPC, "No space left on device")
