@@ -16,7 +16,14 @@ from recsys.coldstart.cold_items import harmonic_mean
 from recsys.coldstart.popularity import ContentPopularity
 from recsys.datasets.dataset import Modality
 from recsys.encoders.fields import DAYS, HOURS, AttributeFields, context_fields
-from recsys.encoders.gated_fusion import ContentFields, FieldFusion, FieldRows, Gates, HistoryField
+from recsys.encoders.gated_fusion import (
+    ContentFields,
+    FieldFusion,
+    FieldRows,
+    Gates,
+    HistoryField,
+    root_mean,
+)
 from recsys.encoders.moving_average import MovingAverage
 from recsys.errors import UserError
 from recsys.evaluation.evaluator import COLD, OVERALL, WARM
@@ -100,6 +107,9 @@ class AFFSettings(Settings):
     context: bool | None = setting(None, "use the hour and the weekday; empty: where there are timestamps")
     ids: bool = setting(True, "give warm users and items a field of their own")
     history: bool = setting(True, "give users a field of the items they took")
+    product: bool = setting(
+        True, "multiply items' content fields with those of the items that a user took; false: two towers alone"
+    )
     modalities: list[str] = setting([], "modalities to read; empty: all of them")
     user_fields: list[str] = setting([], "user attributes to read; empty: all of them")
     item_fields: list[str] = setting([], "item attributes to read; empty: all of them")
@@ -107,12 +117,23 @@ class AFFSettings(Settings):
 
 class _Items(NamedTuple):
     """What the item tower says of n items: the vector that users meet, the bias (the popularity expected, where that
-    is asked for), what a moment meets, the key in users' histories."""
+    is asked for), what a moment meets, the key in users' histories, and the gated content that tastes meet."""
 
     vectors: Tensor
     bias: Tensor
     moments: Tensor
     keys: Tensor
+    content: Tensor
+
+    def met(self) -> Tensor:
+        """(n, D): what a user's vector, taste, 1 and moment, side by side, are multiplied with."""
+        return torch.cat([self.vectors, self.content, self.bias, self.moments], 1)
+
+
+def _taken(history: sp.csr_array, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The items of users' histories, one user's after another's, and how many are each one's, as int64."""
+    taken, ends = (torch.from_numpy(a.astype(np.int64)) for a in (history.indices, history.indptr))
+    return taken.to(device), ends.diff().to(device)
 
 
 class AFF(Model):
@@ -191,6 +212,7 @@ class AFF(Model):
         self.user_content = ContentFields(users, settings.width, generator, settings.content_dropout)
         self.item_content = ContentFields(items, settings.width, generator, settings.content_dropout)
         self.history_field = HistoryField(settings.width, generator) if settings.history else None
+        self.has_product = settings.product and settings.history and len(items) > 0
         if settings.ids:
             self.table("user_table", data.n_users, settings.width)
             self.table("item_table", data.n_items, settings.width)
@@ -277,10 +299,23 @@ class AFF(Model):
         return self.context_fusion(FieldRows(vectors, numbers.new_ones(len(numbers), 2).bool()))
 
     def _items(self, fields: FieldRows) -> _Items:
-        items = _Items(*self.item_fusion(fields)[0].split(self.parts, dim=1))
+        fused, gates = self.item_fusion(fields)
+        width = self.settings.width * self.has_product
+        content = fields.gated_sum(gates, len(self.catalogue), width)
+        items = _Items(*fused.split(self.parts, dim=1), content)
         if not self.settings.popularity:
             return items
         return items._replace(bias=self.usual + self.sigma * items.bias)
+
+    def _taste(self, content: Tensor, taken: Tensor, counts: Tensor, known: Tensor | None = None) -> Tensor:
+        """(n, d) of users: the `content` of the items they took, and the ID of the known; (n, 0) without the product.
+
+        Args:
+            content, taken, counts: as the keys, taken and counts of `HistoryField`.
+            known: (n, d) rows of IDs, zero where a user is met without; None: nobody has one.
+        """
+        taste = root_mean(content, taken, counts)
+        return taste + known if self.has_product and known is not None else taste
 
     def _item_fields(self) -> FieldRows:
         fields = self.item_content(self.data.n_items)
@@ -290,8 +325,7 @@ class AFF(Model):
         """Of any users: what is read of their attributes, and their history; all but the ID."""
         if self.history_field is None:
             return content
-        taken, ends = (torch.from_numpy(a.astype(np.int64)) for a in (history.indices, history.indptr))
-        return content.plus(*self.history_field(keys, taken.to(keys.device), ends.diff().to(keys.device)))
+        return content.plus(*self.history_field(keys, *_taken(history, keys.device)))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         settings, warm = self.settings, self.warm_ids
@@ -313,14 +347,17 @@ class AFF(Model):
         drawn = self._drawn(len(batch.users)), self._drawn(self.support_query.size(batch.users))
         rows, places, taken, given = self.support_query(batch.users, new_users, drawn)
         taken, fields = self.place[taken], self.user_content(len(batch.users), batch.users)
+        counts = torch.bincount(rows[given], minlength=len(batch.users))
         if self.history_field is not None:
-            counts = torch.bincount(rows[given], minlength=len(batch.users))
             fields = fields.plus(*self.history_field(items.keys, taken[given], counts))
+        known = None
         if settings.ids:
-            fields = fields.plus(embedding(batch.users, self.user_table), ~new_users)
+            ids = embedding(batch.users, self.user_table)
+            fields, known = fields.plus(ids, ~new_users), ids * ~new_users.unsqueeze(1)
         users = self.user_fusion(fields)[0]
+        taste = self._taste(items.content, taken[given], counts, known)
         rows, places, wanted = rows[~given], places[~given], taken[~given]
-        terms["rank"] = self._rank(users, items, rows, places, wanted)
+        terms["rank"] = self._rank(torch.cat([users, taste], 1), items, rows, places, wanted)
         if settings.view_contrast:
             among = self._some(wanted.unique()), self._some(torch.arange(len(users), device=rows.device))
             views = self._views(self.item_fusion, item_fields.take(among[0]))
@@ -338,13 +375,11 @@ class AFF(Model):
     def _rank(self, users: Tensor, items: _Items, rows: Tensor, places: Tensor, wanted: Tensor) -> Tensor:
         """Mean over interactions of -log softmax of the score among the warm items."""
         queries = torch.cat([users, torch.ones_like(users[:, :1])], 1)
-        targets = torch.cat([items.vectors, items.bias], 1)
         if self.has_context:
             # A user's interactions of one moment share their scores.
             asked, rows = torch.unique(rows * MOMENTS + self.moment_of[places], return_inverse=True)
             queries = torch.cat([queries[asked // MOMENTS], self._moments(asked % MOMENTS)[0]], 1)
-            targets = torch.cat([targets, items.moments], 1)
-        return -(queries @ targets.T).log_softmax(1)[rows, wanted].mean()
+        return -(queries @ items.met().T).log_softmax(1)[rows, wanted].mean()
 
     def _some(self, rows: Tensor) -> Tensor:
         order = torch.randperm(len(rows), generator=self.noise)[:CONTRASTED]
@@ -359,10 +394,10 @@ class AFF(Model):
         first, second = views
         return infonce(first, second, self.settings.temperature, symmetric=True)
 
-    def _scored_users(self, fields: FieldRows) -> Tensor:
+    def _scored_users(self, fields: FieldRows, taste: Tensor) -> Tensor:
         """(n, D): what is multiplied with `_scored_items`; the moment is the training's mean."""
         users = self.user_fusion(fields)[0]
-        parts = [users, torch.ones_like(users[:, :1])]
+        parts = [users, taste, torch.ones_like(users[:, :1])]
         if self.has_context:
             mean = self.moment_share @ self._moments(torch.arange(MOMENTS, device=users.device))[0]
             parts.append(mean.expand(len(users), -1))
@@ -376,10 +411,12 @@ class AFF(Model):
         items = self._items(self._item_fields())
         if self.settings.popularity:
             items = items._replace(bias=torch.where(self.warm_items[:, None], self.known, items.bias))
-        users = self._scored_users(self._known_users(items.keys, self.data.interactions))
+        known = self.user_table * self.warm_users.unsqueeze(1) if self.settings.ids else None
+        taste = self._taste(items.content, *_taken(self.data.interactions, self.place.device), known)
+        users = self._scored_users(self._known_users(items.keys, self.data.interactions), taste)
         usual = users[self.warm_users].mean(0)
         scored = self._scored_items(items, ~self.warm_items, usual, self.catalogue)
-        return Vectors(users, scored, {"keys": items.keys, "usual": usual})
+        return Vectors(users, scored, {"keys": items.keys, "content": items.content, "usual": usual})
 
     def _scored_items(
         self, items: _Items, cold: Tensor, usual: Tensor, contents: Mapping[str, Modality]
@@ -393,10 +430,10 @@ class AFF(Model):
         """
         bias = items.bias
         if self.expected is not None:
-            own_value = torch.cat([items.vectors, bias, items.moments], 1) @ usual
+            own_value = items.met() @ usual
             bias = bias + (self.settings.ridge * cold * (self.expected(contents) - own_value)).unsqueeze(1)
         bias = bias + (self.cold_offset * cold).unsqueeze(1)
-        return torch.cat([items.vectors, bias, items.moments], 1)
+        return items._replace(bias=bias).met()
 
     def calibrate(self, validate: Callable[[str], float]) -> None:
         """Choose what the scores of cold items gain. Their popularity is unknown and they are rated at what is usual
@@ -413,9 +450,12 @@ class AFF(Model):
     def encode_users(
         self, history: sp.csr_array, attributes: pd.DataFrame | None = None, vectors: Vectors | None = None
     ) -> Tensor:
-        keys, n = (vectors or self.forward()).extras["keys"], history.shape[0]
-        content = self.user_content.encode(self.user_columns.read(attributes, n), n, keys.device)
-        return self._scored_users(self._without_id(self._user_fields(content, keys, history), n))
+        extras, n = (vectors or self.forward()).extras, history.shape[0]
+        content = self.user_content.encode(self.user_columns.read(attributes, n), n, self.place.device)
+        fields = self._without_id(self._user_fields(content, extras["keys"], history), n)
+        return self._scored_users(
+            fields, self._taste(extras["content"], *_taken(history, self.place.device))
+        )
 
     def _contents(
         self, content: Mapping[str, Modality], attributes: pd.DataFrame | None, n: int
