@@ -111,6 +111,9 @@ class AFFSettings(Settings):
         True, "multiply items' content fields with those of the items that a user took; false: two towers alone"
     )
     modalities: list[str] = setting([], "modalities to read; empty: all of them")
+    codes: bool = setting(
+        True, "read whole numbers as categories too; false: by their order alone, where they are many"
+    )
     user_fields: list[str] = setting([], "user attributes to read; empty: all of them")
     item_fields: list[str] = setting([], "item attributes to read; empty: all of them")
 
@@ -196,10 +199,10 @@ class AFF(Model):
         wanted = data.modalities or settings.modalities
         self.modalities = choose(data.modalities, settings.modalities, "AFF") if wanted else {}
         self.user_columns = AttributeFields(
-            data.user_attributes, data.warm_users, settings.user_fields, "user"
+            data.user_attributes, data.warm_users, settings.user_fields, "user", settings.codes
         )
         self.item_columns = AttributeFields(
-            data.item_attributes, data.warm_items, settings.item_fields, "item"
+            data.item_attributes, data.warm_items, settings.item_fields, "item", settings.codes
         )
         data.ledger.record("vocabulary", "attributes", data.warm_users, data.warm_items)
         users = self.user_columns.read(data.user_attributes, data.n_users)
