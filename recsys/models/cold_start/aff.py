@@ -108,7 +108,8 @@ class AFFSettings(Settings):
     ids: bool = setting(True, "give warm users and items a field of their own")
     history: bool = setting(True, "give users a field of the items they took")
     product: bool = setting(
-        True, "multiply items' content fields with those of the items that a user took; false: two towers alone"
+        True,
+        "multiply items' content fields with those of the items that a user took; false: two towers alone",
     )
     modalities: list[str] = setting([], "modalities to read; empty: all of them")
     codes: bool = setting(
@@ -148,13 +149,20 @@ class AFF(Model):
     `FieldFusion`. With u, v, c the vectors of user, item and moment, v' and b an item's second vector and bias, and
     p_i = log(1 + n_i) for an item that n_i users took, b_i for a cold one:
 
-        s(u, i, c) = u . v_i + c . v'_i + p_i
+        s(u, i, c) = u . v_i + t_u . q_i + c . v'_i + p_i
+        q_i = sum_f g_if e_if over the attributes and modalities f of i, e the fields and g their gates
+        t_u = sum of q_j over the items j taken / sqrt(their number) + the user's ID
         L = mean -log softmax_i s(u, i, c) over the warm items
             + view_weight (InfoNCE(i', i'') + InfoNCE(u', u'')) / 2 + interaction_weight InfoNCE(u, v)
             + popularity mean ((b_i - log(1 + n_i)) / sigma)^2 over the items that do without their ID
 
     where x', x'' are two views of x with a share `view_mask` of the fields masked, and sigma is the standard deviation
-    of log(1 + n_i). Popularity that is known need not be fitted: a softmax that learns it from content learns the
+    of log(1 + n_i). The product t . q is ours, after the second-order term of "DeepFM", Guo et al., IJCAI 2017; `product
+    = false` leaves the two towers of our reading. In them a category of the history meets that of an item only through
+    two fusions and two linear layers that know nothing of each other at first: where one category of many decides
+    taste, training stands still until early stopping ends it. In the product both sides share their weights, so that
+    equal categories agree from the first step, and the gates learn which field it is. Whole numbers are read as
+    categories besides (`codes`): by their order alone, between 16 knots, a code looks like its neighbours. Popularity that is known need not be fitted: a softmax that learns it from content learns the
     content of a few popular items by heart, and ranks cold ones by it. With popularity = 0, the default, p_i is b_i for
     all: of warm items alone that ranked a little better. What a cold item is worth to the usual user, the mean s_i over
     the warm users, is drawn to what a ridge regression expects of its popularity (`ContentPopularity`), s_i + ridge
@@ -456,9 +464,7 @@ class AFF(Model):
         extras, n = (vectors or self.forward()).extras, history.shape[0]
         content = self.user_content.encode(self.user_columns.read(attributes, n), n, self.place.device)
         fields = self._without_id(self._user_fields(content, extras["keys"], history), n)
-        return self._scored_users(
-            fields, self._taste(extras["content"], *_taken(history, self.place.device))
-        )
+        return self._scored_users(fields, self._taste(extras["content"], *_taken(history, self.place.device)))
 
     def _contents(
         self, content: Mapping[str, Modality], attributes: pd.DataFrame | None, n: int

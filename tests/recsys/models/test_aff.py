@@ -151,7 +151,7 @@ def test_an_attribute_that_decides_taste_is_found(numbers):
     """One of 100 categories, told in words or in numbers, beside three attributes that say nothing. What a user's taste
     by category reaches, counted in the training part, is 0.874, and chance 0.088. Without `product` and `codes` it was
     0.108 and 0.094."""
-    data = planted(400, 1000, numbers=numbers)
+    data = planted(numbers=numbers)
     most = recsys.evaluate(counted(data), data, split="cold-item").metrics.cold_pool["ndcg@20"]
     run = recsys.train("aff", data, split="cold-item", max_epochs=40, eval_every=8, learning_rate=0.01)
     assert run.metrics.cold_pool["ndcg@20"] > 0.8 * most
