@@ -2,7 +2,7 @@
 
     python -m recsys.experiments.benchmarks.decisive [--seeds 0 1 2] [--models NAME ...]
 
-Plants data in which each user likes some of 100 categories and takes items of these alone, whatever else items have, and
+Plants data in which each user likes some of 100 categories and takes items of these alone, whatever else they have, and
 prints test NDCG@20 of cold items among cold ones: of chance, of a user's taste by category counted in the training part
 (what can be known of it), of RecBole's DeepFM (extra `recbole`) and of AFF, as it is and without what finds the
 category. The category is told once in words and once in numbers. Needs no data; a few minutes on one thread.

@@ -157,16 +157,18 @@ class AFF(Model):
             + popularity mean ((b_i - log(1 + n_i)) / sigma)^2 over the items that do without their ID
 
     where x', x'' are two views of x with a share `view_mask` of the fields masked, and sigma is the standard deviation
-    of log(1 + n_i). The product t . q is ours, after the second-order term of "DeepFM", Guo et al., IJCAI 2017; `product
-    = false` leaves the two towers of our reading. In them a category of the history meets that of an item only through
-    two fusions and two linear layers that know nothing of each other at first: where one category of many decides
-    taste, training stands still until early stopping ends it. In the product both sides share their weights, so that
+    of log(1 + n_i). The product t . q is ours, after the second-order term of "DeepFM", Guo et al., IJCAI 2017;
+    `product=false` leaves the two towers of our reading. In them a category of the history meets that of an item only
+    through two fusions and two linear layers that know nothing of each other at first: where one category of many
+    decides taste, training stands still at first, and early stopping may end it there. In the product both sides share their weights, so that
     equal categories agree from the first step, and the gates learn which field it is. Whole numbers are read as
-    categories besides (`codes`): by their order alone, between 16 knots, a code looks like its neighbours. Popularity that is known need not be fitted: a softmax that learns it from content learns the
-    content of a few popular items by heart, and ranks cold ones by it. With popularity = 0, the default, p_i is b_i for
-    all: of warm items alone that ranked a little better. What a cold item is worth to the usual user, the mean s_i over
-    the warm users, is drawn to what a ridge regression expects of its popularity (`ContentPopularity`), s_i + ridge
-    (e_i - s_i): of a thousand items a straight line learns what a tower does not.
+    categories besides (`codes`): by their order alone, between 16 knots, a code looks like its neighbours.
+
+    Popularity that is known need not be fitted: a softmax that learns it from content learns the content of a few
+    popular items by heart, and ranks cold ones by it. With popularity = 0, the default, p_i is b_i for all: of warm
+    items alone that ranked a little better. What a cold item is worth to the usual user, the mean s_i over the warm
+    users, is drawn to what a ridge regression expects of its popularity (`ContentPopularity`), s_i + ridge (e_i - s_i):
+    of a thousand items a straight line learns what a tower does not.
 
     A step gives each user some of their items as history and asks for the rest (`SupportQuerySampler`); a share
     `new_users` is met as one who arrives, without an ID and with the first items, and a share `id_dropout` of the items
@@ -244,6 +246,8 @@ class AFF(Model):
         )
         self.averaged = MovingAverage(self, settings.average)
         self.register_buffer("cold_offset", torch.zeros(1))
+        if self.has_product:  # it has no weights of its own by which a saved model without it would be told
+            self.register_buffer("multiplies", torch.ones(1))
         self.noise = torch.Generator().manual_seed(seed)
 
     def _fusion(self, noun: str, outputs: int, dropout: float) -> FieldFusion:
@@ -504,6 +508,11 @@ class AFF(Model):
         return arrays | self.averaged.values(self)
 
     def load_arrays(self, arrays: Mapping[str, Tensor]) -> None:
+        if self.has_product and "multiplies" not in arrays:
+            raise UserError(
+                "the saved model does not fit AFF: it was trained without the product of fields; "
+                "train it again, or say product: false in its config.yaml"
+            )
         super().load_arrays(arrays)
         self.averaged.forget()
 

@@ -146,6 +146,14 @@ def test_without_histories_or_content_there_is_no_product(told, missing):
     assert model_of(told, "random")().items.shape[1] == 4 + 4 + 1 + 4
 
 
+def test_a_model_saved_without_the_product_is_not_loaded_with_it(told):
+    old = model_of(told, product=False).arrays()
+    with pytest.raises(UserError, match="trained without the product of fields; train it again"):
+        model_of(told).load_arrays(old)
+    model_of(told).load_arrays(model_of(told).arrays())
+    model_of(told, product=False).load_arrays(old)
+
+
 @pytest.mark.parametrize("numbers", [False, True])
 def test_an_attribute_that_decides_taste_is_found(numbers):
     """One of 100 categories, told in words or in numbers, beside three attributes that say nothing. What a user's taste
