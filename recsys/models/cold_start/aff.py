@@ -156,13 +156,14 @@ class AFF(Model):
             + view_weight (InfoNCE(i', i'') + InfoNCE(u', u'')) / 2 + interaction_weight InfoNCE(u, v)
             + popularity mean ((b_i - log(1 + n_i)) / sigma)^2 over the items that do without their ID
 
-    where x', x'' are two views of x with a share `view_mask` of the fields masked, and sigma is the standard deviation
-    of log(1 + n_i). The product t . q is ours, after the second-order term of "DeepFM", Guo et al., IJCAI 2017;
-    `product=false` leaves the two towers of our reading. In them a category of the history meets that of an item only
-    through two fusions and two linear layers that know nothing of each other at first: where one category of many
-    decides taste, training stands still at first, and early stopping may end it there. In the product both sides share their weights, so that
-    equal categories agree from the first step, and the gates learn which field it is. Whole numbers are read as
-    categories besides (`codes`): by their order alone, between 16 knots, a code looks like its neighbours.
+    where x', x'' are two views of x with a share `view_mask` of the fields masked, and sigma is the standard
+    deviation of log(1 + n_i). The product t . q is ours, after the second-order term of "DeepFM", Guo et al., IJCAI
+    2017; `product=false` leaves the two towers of our reading. In them a category of the history meets that of an
+    item only through two fusions and two linear layers that know nothing of each other at first: where one category
+    of many decides taste, training stands still at first, and early stopping may end it there. In the product both
+    sides share their weights, so that equal categories agree from the first step, and the gates learn which field it
+    is. Whole numbers are read as categories besides (`codes`): by their order alone, between 16 knots, a code looks
+    like its neighbours.
 
     Popularity that is known need not be fitted: a softmax that learns it from content learns the content of a few
     popular items by heart, and ranks cold ones by it. With popularity = 0, the default, p_i is b_i for all: of warm
