@@ -318,7 +318,8 @@ class AFF(Model):
         fused, gates = self.item_fusion(fields)
         width = self.settings.width * self.has_product
         content = fields.gated_sum(gates, len(self.catalogue), width)
-        items = _Items(*fused.split(self.parts, dim=1), content)
+        vectors, bias, moments, keys = fused.split(self.parts, dim=1)
+        items = _Items(vectors, bias, moments, keys, content)
         if not self.settings.popularity:
             return items
         return items._replace(bias=self.usual + self.sigma * items.bias)
@@ -366,12 +367,12 @@ class AFF(Model):
         counts = torch.bincount(rows[given], minlength=len(batch.users))
         if self.history_field is not None:
             fields = fields.plus(*self.history_field(items.keys, taken[given], counts))
-        known = None
+        ids: Tensor | None = None
         if settings.ids:
             ids = embedding(batch.users, self.user_table)
-            fields, known = fields.plus(ids, ~new_users), ids * ~new_users.unsqueeze(1)
+            fields, ids = fields.plus(ids, ~new_users), ids * ~new_users.unsqueeze(1)
         users = self.user_fusion(fields)[0]
-        taste = self._taste(items.content, taken[given], counts, known)
+        taste = self._taste(items.content, taken[given], counts, ids)
         rows, places, wanted = rows[~given], places[~given], taken[~given]
         terms["rank"] = self._rank(torch.cat([users, taste], 1), items, rows, places, wanted)
         if settings.view_contrast:
