@@ -94,7 +94,7 @@ def test_commands_of_the_page_on_objectives_work(recsys):
         assert name in text
         text = text.replace(name, ours)
     lines = list(command_lines(text))
-    assert [arguments[0] for arguments in lines] == ["list", "show", "show"] + 9 * ["train"]
+    assert [arguments[0] for arguments in lines] == ["list", "show", "show"] + 10 * ["train"]
     for number, arguments in enumerate(lines):
         out = ["--out", f"run-{number}"] if arguments[0] == "train" else []
         status, _, err = recsys(*arguments, *out)

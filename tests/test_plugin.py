@@ -4,6 +4,7 @@ what it holds."""
 import os
 import re
 import runpy
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -52,7 +53,7 @@ def test_the_package_brings_one_of_each_kind(check):
 
 def test_each_part_works_from_the_command_line(plugged, check, tmp_path):
     for step, words in check["STEPS"]:
-        status, out, err = plugged(*step.split())
+        status, out, err = plugged(*shlex.split(step))
         assert status == 0, (step, err)
         for word in words:
             assert word in out, (step, word, out)

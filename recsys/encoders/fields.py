@@ -79,6 +79,26 @@ class Numbers:
         return Modality(rows.astype(np.float32), known)
 
 
+class Codes:
+    """Whole numbers in two ways side by side: as `Numbers`, and as categories, of the values that enough rows hold.
+
+    A number may be a quantity, such as a year, or a code, whose neighbours have nothing in common with it: knots alone
+    make one of a hundred categories look like the next six.
+    """
+
+    def __init__(self, column: pd.Series):
+        self.numbers, self.categories = Numbers(column), Words(_whole_texts(column))
+
+    def __len__(self) -> int:
+        return len(self.numbers) + len(self.categories)
+
+    def __call__(self, column: pd.Series) -> Modality:
+        """A row without a number lacks the field."""
+        numbers, categories = self.numbers(column), self.categories(_whole_texts(column))
+        sides = [sp.csr_array(numbers.features), sp.csr_array(categories.features)]
+        return Modality(sp.csr_array(sp.hstack(sides)), numbers.mask)
+
+
 class AttributeFields:
     """The columns of a frame that say something, each with how it is read.
 
@@ -90,18 +110,26 @@ class AttributeFields:
         learned_on: (n,) bool, the rows to learn from.
         names: columns to read; empty: all that have anything to say.
         noun: "user" or "item", for the error.
+        codes: read whole numbers as categories too.
 
     Raises:
         UserError: a column that is not there.
     """
 
-    def __init__(self, frame: pd.DataFrame, learned_on: np.ndarray, names: Sequence[str], noun: str):
+    def __init__(
+        self,
+        frame: pd.DataFrame,
+        learned_on: np.ndarray,
+        names: Sequence[str],
+        noun: str,
+        codes: bool = False,
+    ):
         for name in names:
             if name not in frame:
                 raise UserError(f"there is no {noun} attribute '{name}'{nearest(name, list(frame))}")
-        self.coders: dict[str, Words | Numbers] = {}
+        self.coders: dict[str, Words | Numbers | Codes] = {}
         for name in names or [c for c in frame if c != "title"]:
-            coder = _coder(frame[name][learned_on])
+            coder = _coder(frame[name][learned_on], codes)
             if len(coder) > 1:
                 self.coders[str(name)] = coder
 
@@ -122,11 +150,19 @@ def read_fields(
     return {name: code(frame.get(name, empty)) for name, code in coders.items()}
 
 
-def _coder(column: pd.Series) -> Words | Numbers:
+def _coder(column: pd.Series, codes: bool) -> Words | Numbers | Codes:
     filled = column[column.notna() & (column.astype(str) != "")]
     numeric = floats(filled)
     number = len(filled) > 0 and not np.isnan(numeric).any() and len(np.unique(numeric)) > CATEGORIES
-    return Numbers(filled) if number else Words(filled)
+    if not number:
+        return Words(filled)
+    return Codes(filled) if codes and (numeric == np.round(numeric)).all() else Numbers(filled)
+
+
+def _whole_texts(column: pd.Series) -> pd.Series:
+    """Whole numbers as texts that are equal where the numbers are; others as none."""
+    values = floats(column)
+    return pd.Series(["" if not np.isfinite(v) or v % 1 else str(int(v)) for v in values])
 
 
 def _words(text: object) -> list[str]:

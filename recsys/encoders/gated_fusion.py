@@ -30,6 +30,13 @@ class FieldRows(NamedTuple):
         """With one more field: (n, d) and (n,) bool."""
         return FieldRows([*self.vectors, vectors], torch.cat([self.present, present.unsqueeze(1)], 1))
 
+    def gated_sum(self, gates: Tensor, fields: int, width: int) -> Tensor:
+        """(n, width) sum_f g_f e_f over the first `fields` of them, those present; zero columns where width is 0."""
+        total = gates.new_zeros(len(gates), width)
+        for number in range(fields if width else 0):
+            total = total + gates[:, [number]] * self.vectors[number]
+        return total
+
     def take(self, rows: Tensor) -> FieldRows:
         """The rows numbered `rows`."""
         return FieldRows([embedding(rows, v) for v in self.vectors], self.present[rows])
@@ -155,6 +162,20 @@ class FieldFusion(nn.Module):
         return self.out(self.dropout(self.norm(rows.sum(1)))), gates
 
 
+def root_mean(rows: Tensor, taken: Tensor, counts: Tensor) -> Tensor:
+    """(n, d) sums of the rows taken, divided by the root of their number; zero where nothing was.
+
+    Args:
+        rows: (m, d) of items.
+        taken: (p,) int64, rows of `rows`, one user's after another's.
+        counts: (n,) int64, how many of them are each user's.
+    """
+    sums = rows.new_zeros(len(counts), rows.shape[1])
+    if len(taken) and rows.shape[1]:
+        sums = embedding_bag(taken, rows, counts.cumsum(0) - counts, mode="sum")
+    return sums / counts.clamp_min(1).sqrt().unsqueeze(1)
+
+
 class HistoryField(nn.Module):
     """What users took as a field: W (sum of the items' keys / sqrt(their number)) + b.
 
@@ -166,14 +187,5 @@ class HistoryField(nn.Module):
         self.read = linear(width, width, generator)
 
     def forward(self, keys: Tensor, taken: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-        """(n, d), and (n,) bool: who took anything.
-
-        Args:
-            keys: (m, d) of items.
-            taken: (p,) int64, rows of `keys`, one user's after another's.
-            counts: (n,) int64, how many of them are each user's.
-        """
-        sums = keys.new_zeros(len(counts), keys.shape[1])
-        if len(taken):
-            sums = embedding_bag(taken, keys, counts.cumsum(0) - counts, mode="sum")
-        return self.read(sums / counts.clamp_min(1).sqrt().unsqueeze(1)), counts > 0
+        """(n, d), and (n,) bool: who took anything. The arguments are `root_mean`'s."""
+        return self.read(root_mean(keys, taken, counts)), counts > 0

@@ -9,8 +9,10 @@ What follows --tests is given to pytest.
 
 from __future__ import annotations
 
+import csv
 import json
 import os
+import shlex
 import shutil
 import site
 import subprocess
@@ -22,7 +24,7 @@ HERE = Path(__file__).resolve().parent
 PACKAGE = "recsys-example-plugin 0.1.0"
 PARTS = {
     "models": ["example-mf"],
-    "objectives": ["example-hinge"],
+    "objectives": ["example-hinge", "example-cosine"],
     "content": ["example-letters"],
     "metrics": ["example-capped-recall", "example-gini"],
     "reranking": ["example-quieter"],
@@ -58,6 +60,11 @@ STEPS: list[tuple[str, list[str]]] = [
     (f"{TRAIN} --set objective=example-hinge --out hinge", []),
     (f"{TRAIN} --out bpr", []),
     (
+        "train --model lightgcn --dataset example-plays --set max_epochs=2 --out term "
+        "--set 'objectives.extra=[{objective: example-cosine, views: [title, behaviour], weight: 0.5}]'",
+        [],
+    ),
+    (
         "recommend --run bpr --users all --rerank example-quieter --rerank-set discount=1 --output lists.csv",
         ["lists.csv"],
     ),
@@ -75,12 +82,17 @@ def prepare(folder: Path) -> None:
 
 
 def check_figures(folder: Path) -> None:
-    """The metrics that were asked for by name are in metrics.json."""
+    """The metrics that were asked for by name are in metrics.json, the objectives in history.csv."""
     for run, objective in (("hinge", "example-hinge"), ("bpr", "bpr")):
         metrics = json.loads((folder / run / "metrics.json").read_text())["test"]
         assert 0 <= metrics["example-capped-recall@3"] <= 1 and 0 <= metrics["example-gini@3"] < 1, metrics
         history = (folder / run / "history.csv").read_text()
         assert objective in history.splitlines()[0], history
+    with (folder / "term" / "history.csv").open(newline="") as file:
+        values = [float(row["example-cosine_items"]) for row in csv.DictReader(file)]
+    assert len(values) == 2 and 0 < values[1] < values[0] <= 1, (
+        values
+    )  # 0.5 times a number from 0 to 2, and it learns
 
 
 def make_environment(folder: Path) -> Path:
@@ -126,7 +138,7 @@ def main(arguments: list[str]) -> None:
         for step, words in STEPS:
             print(f"+ recsys {step}", flush=True)
             run = subprocess.run(
-                [python, "-m", "recsys", *step.split()],
+                [python, "-m", "recsys", *shlex.split(step)],
                 cwd=work,
                 env=environment,
                 capture_output=True,

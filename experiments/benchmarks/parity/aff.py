@@ -80,13 +80,29 @@ class Slowly:
             history = self.layer("history_field.read", torch.stack(keys).sum(0) / math.sqrt(len(keys)))
         return [history, self.weights["user_table"][user] if with_id else None]
 
+    def gates(self, noun: str, fields: Fields) -> Tensor:
+        """Of all fields, zeros in the place of those missing."""
+        name, zero = f"{noun}_fusion.gates", self.weights["user_table"].new_zeros(WIDTH)
+        beside = torch.cat([zero if field is None else field for field in fields])
+        return torch.sigmoid(self.layer(f"{name}.second", torch.relu(self.layer(f"{name}.first", beside))))
+
+    def gated_content(self, fields: Fields) -> Tensor:
+        """What a user's taste meets: the gated sum of an item's modalities."""
+        total, gates = self.weights["user_table"].new_zeros(WIDTH), self.gates("item", fields)
+        for gate, field in zip(gates[:-1], fields[:-1], strict=True):
+            total = total if field is None else total + gate * field
+        return total
+
+    def taste(self, user: int, content: list[Tensor], with_id: bool) -> Tensor:
+        """The content of the items taken, and the ID."""
+        own = self.weights["user_table"][user]
+        taste = own if with_id else torch.zeros_like(own)
+        return taste + torch.stack(content).sum(0) / math.sqrt(len(content)) if content else taste
+
     def tower(self, noun: str, fields: Fields) -> Tensor:
         """Gates, attention over the fields there are and the default, layer norm, W x + b."""
         name, zero = f"{noun}_fusion", self.weights["user_table"].new_zeros(WIDTH)
-        beside = torch.cat([zero if field is None else field for field in fields])
-        gates = torch.sigmoid(
-            self.layer(f"{name}.gates.second", torch.relu(self.layer(f"{name}.gates.first", beside)))
-        )
+        gates = self.gates(noun, fields)
         tokens = [gate * field for gate, field in zip(gates, fields, strict=True) if field is not None]
         tokens.append(self.weights[f"{name}.default"])
         projected = [
@@ -114,16 +130,24 @@ def compare(folder: Path | None, given: Material) -> Comparison:
     ours = shaken(given.ours(AFF, **SETTINGS))
     slow = Slowly(dict(ours.named_parameters()), given)
     n_users, n_items = given.shape
-    items = [slow.tower("item", slow.item_fields(item, True)) for item in range(n_items)]
+    fields = [slow.item_fields(item, True) for item in range(n_items)]
+    items, content = (
+        [slow.tower("item", each) for each in fields],
+        [slow.gated_content(each) for each in fields],
+    )
     keys = [item[WIDTH + 1 :] for item in items]
     users = [
         slow.tower("user", slow.user_fields(user, [keys[i] for i in slow.taken[user]], True))
         for user in range(n_users)
     ]
     vectors = ours()
-    found.vectors("users", vectors.users[:, :-1], torch.stack(users))
-    scored = [torch.cat([item[:WIDTH], known[None]]) for item, known in zip(items, slow.known, strict=True)]
-    found.vectors("items and popularity", vectors.items, torch.stack(scored))
+    tastes = [slow.taste(user, [content[i] for i in slow.taken[user]], True) for user in range(n_users)]
+    found.vectors(
+        "users and tastes", vectors.users[:, :-1], torch.cat([torch.stack(users), torch.stack(tastes)], 1)
+    )
+    rows = [item[:WIDTH] for item in items]
+    scored = torch.cat([torch.stack(rows), torch.stack(content), slow.known[:, None]], 1)
+    found.vectors("items, content and popularity", vectors.items, scored)
 
     # What a step draws is given to both sides.
     draws: list[Tensor] = []
@@ -154,22 +178,25 @@ def _terms(slow: Slowly, asked: list[int], drawn: Iterator[Tensor]) -> dict[str,
     fields = [slow.item_fields(item, not bare[item]) for item in range(slow.given.shape[1])]
     items = [slow.tower("item", each) for each in fields]
     vectors = torch.stack([item[:WIDTH] for item in items])
+    content = [slow.gated_content(each) for each in fields]
     expected = slow.usual + slow.sigma * torch.stack([item[WIDTH] for item in items])
     terms = {"popularity": POPULARITY * ((expected - slow.known) / slow.sigma)[bare].square().mean()}
     new, share, order = next(drawn) < NEW, next(drawn).square(), iter(next(drawn))
-    users, user_fields, pairs = [], [], []
+    users, user_fields, tastes, pairs = [], [], [], []
     for place, user in enumerate(asked):
-        history = []
+        given = []
         for item in slow.taken[user]:
             if next(order) < share[place]:
-                history.append(items[item][WIDTH + 1 :])
+                given.append(item)
             else:
                 pairs.append((place, item))
+        history = [items[item][WIDTH + 1 :] for item in given]
         user_fields.append(slow.user_fields(user, history, not new[place]))
         users.append(slow.tower("user", user_fields[-1]))
+        tastes.append(slow.taste(user, [content[item] for item in given], not new[place]))
     losses = []
     for place, wanted in pairs:
-        scores = vectors @ users[place] + slow.known
+        scores = vectors @ users[place] + torch.stack(content) @ tastes[place] + slow.known
         losses.append(scores.exp().sum().log() - scores[wanted])
     terms["rank"] = torch.stack(losses).mean()
     of_items, of_users = next(drawn).tolist(), next(drawn).tolist()

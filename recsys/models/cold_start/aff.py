@@ -16,7 +16,14 @@ from recsys.coldstart.cold_items import harmonic_mean
 from recsys.coldstart.popularity import ContentPopularity
 from recsys.datasets.dataset import Modality
 from recsys.encoders.fields import DAYS, HOURS, AttributeFields, context_fields
-from recsys.encoders.gated_fusion import ContentFields, FieldFusion, FieldRows, Gates, HistoryField
+from recsys.encoders.gated_fusion import (
+    ContentFields,
+    FieldFusion,
+    FieldRows,
+    Gates,
+    HistoryField,
+    root_mean,
+)
 from recsys.encoders.moving_average import MovingAverage
 from recsys.errors import UserError
 from recsys.evaluation.evaluator import COLD, OVERALL, WARM
@@ -100,19 +107,37 @@ class AFFSettings(Settings):
     context: bool | None = setting(None, "use the hour and the weekday; empty: where there are timestamps")
     ids: bool = setting(True, "give warm users and items a field of their own")
     history: bool = setting(True, "give users a field of the items they took")
+    product: bool = setting(
+        True,
+        "multiply items' content fields with those of the items that a user took; false: two towers alone",
+    )
     modalities: list[str] = setting([], "modalities to read; empty: all of them")
+    codes: bool = setting(
+        True, "read whole numbers as categories too; false: by their order alone, where they are many"
+    )
     user_fields: list[str] = setting([], "user attributes to read; empty: all of them")
     item_fields: list[str] = setting([], "item attributes to read; empty: all of them")
 
 
 class _Items(NamedTuple):
     """What the item tower says of n items: the vector that users meet, the bias (the popularity expected, where that
-    is asked for), what a moment meets, the key in users' histories."""
+    is asked for), what a moment meets, the key in users' histories, and the gated content that tastes meet."""
 
     vectors: Tensor
     bias: Tensor
     moments: Tensor
     keys: Tensor
+    content: Tensor
+
+    def met(self) -> Tensor:
+        """(n, D): what a user's vector, taste, 1 and moment, side by side, are multiplied with."""
+        return torch.cat([self.vectors, self.content, self.bias, self.moments], 1)
+
+
+def _taken(history: sp.csr_array, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The items of users' histories, one user's after another's, and how many are each one's, as int64."""
+    taken, ends = (torch.from_numpy(a.astype(np.int64)) for a in (history.indices, history.indptr))
+    return taken.to(device), ends.diff().to(device)
 
 
 class AFF(Model):
@@ -124,17 +149,27 @@ class AFF(Model):
     `FieldFusion`. With u, v, c the vectors of user, item and moment, v' and b an item's second vector and bias, and
     p_i = log(1 + n_i) for an item that n_i users took, b_i for a cold one:
 
-        s(u, i, c) = u . v_i + c . v'_i + p_i
+        s(u, i, c) = u . v_i + t_u . q_i + c . v'_i + p_i
+        q_i = sum_f g_if e_if over the attributes and modalities f of i, e the fields and g their gates
+        t_u = sum of q_j over the items j taken / sqrt(their number) + the user's ID
         L = mean -log softmax_i s(u, i, c) over the warm items
             + view_weight (InfoNCE(i', i'') + InfoNCE(u', u'')) / 2 + interaction_weight InfoNCE(u, v)
             + popularity mean ((b_i - log(1 + n_i)) / sigma)^2 over the items that do without their ID
 
-    where x', x'' are two views of x with a share `view_mask` of the fields masked, and sigma is the standard deviation
-    of log(1 + n_i). Popularity that is known need not be fitted: a softmax that learns it from content learns the
-    content of a few popular items by heart, and ranks cold ones by it. With popularity = 0, the default, p_i is b_i for
-    all: of warm items alone that ranked a little better. What a cold item is worth to the usual user, the mean s_i over
-    the warm users, is drawn to what a ridge regression expects of its popularity (`ContentPopularity`), s_i + ridge
-    (e_i - s_i): of a thousand items a straight line learns what a tower does not.
+    where x', x'' are two views of x with a share `view_mask` of the fields masked, and sigma is the standard
+    deviation of log(1 + n_i). The product t . q is ours, after the second-order term of "DeepFM", Guo et al., IJCAI
+    2017; `product=false` leaves the two towers of our reading. In them a category of the history meets that of an
+    item only through two fusions and two linear layers that know nothing of each other at first: where one category
+    of many decides taste, training stands still at first, and early stopping may end it there. In the product both
+    sides share their weights, so that equal categories agree from the first step, and the gates learn which field it
+    is. Whole numbers are read as categories besides (`codes`): by their order alone, between 16 knots, a code looks
+    like its neighbours.
+
+    Popularity that is known need not be fitted: a softmax that learns it from content learns the content of a few
+    popular items by heart, and ranks cold ones by it. With popularity = 0, the default, p_i is b_i for all: of warm
+    items alone that ranked a little better. What a cold item is worth to the usual user, the mean s_i over the warm
+    users, is drawn to what a ridge regression expects of its popularity (`ContentPopularity`), s_i + ridge (e_i - s_i):
+    of a thousand items a straight line learns what a tower does not.
 
     A step gives each user some of their items as history and asks for the rest (`SupportQuerySampler`); a share
     `new_users` is met as one who arrives, without an ID and with the first items, and a share `id_dropout` of the items
@@ -175,10 +210,10 @@ class AFF(Model):
         wanted = data.modalities or settings.modalities
         self.modalities = choose(data.modalities, settings.modalities, "AFF") if wanted else {}
         self.user_columns = AttributeFields(
-            data.user_attributes, data.warm_users, settings.user_fields, "user"
+            data.user_attributes, data.warm_users, settings.user_fields, "user", settings.codes
         )
         self.item_columns = AttributeFields(
-            data.item_attributes, data.warm_items, settings.item_fields, "item"
+            data.item_attributes, data.warm_items, settings.item_fields, "item", settings.codes
         )
         data.ledger.record("vocabulary", "attributes", data.warm_users, data.warm_items)
         users = self.user_columns.read(data.user_attributes, data.n_users)
@@ -191,6 +226,7 @@ class AFF(Model):
         self.user_content = ContentFields(users, settings.width, generator, settings.content_dropout)
         self.item_content = ContentFields(items, settings.width, generator, settings.content_dropout)
         self.history_field = HistoryField(settings.width, generator) if settings.history else None
+        self.has_product = settings.product and settings.history and len(items) > 0
         if settings.ids:
             self.table("user_table", data.n_users, settings.width)
             self.table("item_table", data.n_items, settings.width)
@@ -211,6 +247,8 @@ class AFF(Model):
         )
         self.averaged = MovingAverage(self, settings.average)
         self.register_buffer("cold_offset", torch.zeros(1))
+        if self.has_product:  # it has no weights of its own by which a saved model without it would be told
+            self.register_buffer("multiplies", torch.ones(1))
         self.noise = torch.Generator().manual_seed(seed)
 
     def _fusion(self, noun: str, outputs: int, dropout: float) -> FieldFusion:
@@ -277,10 +315,24 @@ class AFF(Model):
         return self.context_fusion(FieldRows(vectors, numbers.new_ones(len(numbers), 2).bool()))
 
     def _items(self, fields: FieldRows) -> _Items:
-        items = _Items(*self.item_fusion(fields)[0].split(self.parts, dim=1))
+        fused, gates = self.item_fusion(fields)
+        width = self.settings.width * self.has_product
+        content = fields.gated_sum(gates, len(self.catalogue), width)
+        vectors, bias, moments, keys = fused.split(self.parts, dim=1)
+        items = _Items(vectors, bias, moments, keys, content)
         if not self.settings.popularity:
             return items
         return items._replace(bias=self.usual + self.sigma * items.bias)
+
+    def _taste(self, content: Tensor, taken: Tensor, counts: Tensor, known: Tensor | None = None) -> Tensor:
+        """(n, d) of users: the `content` of the items they took, and the ID of the known; (n, 0) without the product.
+
+        Args:
+            content, taken, counts: as the keys, taken and counts of `HistoryField`.
+            known: (n, d) rows of IDs, zero where a user is met without; None: nobody has one.
+        """
+        taste = root_mean(content, taken, counts)
+        return taste + known if self.has_product and known is not None else taste
 
     def _item_fields(self) -> FieldRows:
         fields = self.item_content(self.data.n_items)
@@ -290,8 +342,7 @@ class AFF(Model):
         """Of any users: what is read of their attributes, and their history; all but the ID."""
         if self.history_field is None:
             return content
-        taken, ends = (torch.from_numpy(a.astype(np.int64)) for a in (history.indices, history.indptr))
-        return content.plus(*self.history_field(keys, taken.to(keys.device), ends.diff().to(keys.device)))
+        return content.plus(*self.history_field(keys, *_taken(history, keys.device)))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         settings, warm = self.settings, self.warm_ids
@@ -313,14 +364,17 @@ class AFF(Model):
         drawn = self._drawn(len(batch.users)), self._drawn(self.support_query.size(batch.users))
         rows, places, taken, given = self.support_query(batch.users, new_users, drawn)
         taken, fields = self.place[taken], self.user_content(len(batch.users), batch.users)
+        counts = torch.bincount(rows[given], minlength=len(batch.users))
         if self.history_field is not None:
-            counts = torch.bincount(rows[given], minlength=len(batch.users))
             fields = fields.plus(*self.history_field(items.keys, taken[given], counts))
+        ids: Tensor | None = None
         if settings.ids:
-            fields = fields.plus(embedding(batch.users, self.user_table), ~new_users)
+            ids = embedding(batch.users, self.user_table)
+            fields, ids = fields.plus(ids, ~new_users), ids * ~new_users.unsqueeze(1)
         users = self.user_fusion(fields)[0]
+        taste = self._taste(items.content, taken[given], counts, ids)
         rows, places, wanted = rows[~given], places[~given], taken[~given]
-        terms["rank"] = self._rank(users, items, rows, places, wanted)
+        terms["rank"] = self._rank(torch.cat([users, taste], 1), items, rows, places, wanted)
         if settings.view_contrast:
             among = self._some(wanted.unique()), self._some(torch.arange(len(users), device=rows.device))
             views = self._views(self.item_fusion, item_fields.take(among[0]))
@@ -338,13 +392,11 @@ class AFF(Model):
     def _rank(self, users: Tensor, items: _Items, rows: Tensor, places: Tensor, wanted: Tensor) -> Tensor:
         """Mean over interactions of -log softmax of the score among the warm items."""
         queries = torch.cat([users, torch.ones_like(users[:, :1])], 1)
-        targets = torch.cat([items.vectors, items.bias], 1)
         if self.has_context:
             # A user's interactions of one moment share their scores.
             asked, rows = torch.unique(rows * MOMENTS + self.moment_of[places], return_inverse=True)
             queries = torch.cat([queries[asked // MOMENTS], self._moments(asked % MOMENTS)[0]], 1)
-            targets = torch.cat([targets, items.moments], 1)
-        return -(queries @ targets.T).log_softmax(1)[rows, wanted].mean()
+        return -(queries @ items.met().T).log_softmax(1)[rows, wanted].mean()
 
     def _some(self, rows: Tensor) -> Tensor:
         order = torch.randperm(len(rows), generator=self.noise)[:CONTRASTED]
@@ -359,10 +411,10 @@ class AFF(Model):
         first, second = views
         return infonce(first, second, self.settings.temperature, symmetric=True)
 
-    def _scored_users(self, fields: FieldRows) -> Tensor:
+    def _scored_users(self, fields: FieldRows, taste: Tensor) -> Tensor:
         """(n, D): what is multiplied with `_scored_items`; the moment is the training's mean."""
         users = self.user_fusion(fields)[0]
-        parts = [users, torch.ones_like(users[:, :1])]
+        parts = [users, taste, torch.ones_like(users[:, :1])]
         if self.has_context:
             mean = self.moment_share @ self._moments(torch.arange(MOMENTS, device=users.device))[0]
             parts.append(mean.expand(len(users), -1))
@@ -376,10 +428,12 @@ class AFF(Model):
         items = self._items(self._item_fields())
         if self.settings.popularity:
             items = items._replace(bias=torch.where(self.warm_items[:, None], self.known, items.bias))
-        users = self._scored_users(self._known_users(items.keys, self.data.interactions))
+        known = self.user_table * self.warm_users.unsqueeze(1) if self.settings.ids else None
+        taste = self._taste(items.content, *_taken(self.data.interactions, self.place.device), known)
+        users = self._scored_users(self._known_users(items.keys, self.data.interactions), taste)
         usual = users[self.warm_users].mean(0)
         scored = self._scored_items(items, ~self.warm_items, usual, self.catalogue)
-        return Vectors(users, scored, {"keys": items.keys, "usual": usual})
+        return Vectors(users, scored, {"keys": items.keys, "content": items.content, "usual": usual})
 
     def _scored_items(
         self, items: _Items, cold: Tensor, usual: Tensor, contents: Mapping[str, Modality]
@@ -393,10 +447,10 @@ class AFF(Model):
         """
         bias = items.bias
         if self.expected is not None:
-            own_value = torch.cat([items.vectors, bias, items.moments], 1) @ usual
+            own_value = items.met() @ usual
             bias = bias + (self.settings.ridge * cold * (self.expected(contents) - own_value)).unsqueeze(1)
         bias = bias + (self.cold_offset * cold).unsqueeze(1)
-        return torch.cat([items.vectors, bias, items.moments], 1)
+        return items._replace(bias=bias).met()
 
     def calibrate(self, validate: Callable[[str], float]) -> None:
         """Choose what the scores of cold items gain. Their popularity is unknown and they are rated at what is usual
@@ -413,9 +467,10 @@ class AFF(Model):
     def encode_users(
         self, history: sp.csr_array, attributes: pd.DataFrame | None = None, vectors: Vectors | None = None
     ) -> Tensor:
-        keys, n = (vectors or self.forward()).extras["keys"], history.shape[0]
-        content = self.user_content.encode(self.user_columns.read(attributes, n), n, keys.device)
-        return self._scored_users(self._without_id(self._user_fields(content, keys, history), n))
+        extras, n = (vectors or self.forward()).extras, history.shape[0]
+        content = self.user_content.encode(self.user_columns.read(attributes, n), n, self.place.device)
+        fields = self._without_id(self._user_fields(content, extras["keys"], history), n)
+        return self._scored_users(fields, self._taste(extras["content"], *_taken(history, self.place.device)))
 
     def _contents(
         self, content: Mapping[str, Modality], attributes: pd.DataFrame | None, n: int
@@ -455,6 +510,11 @@ class AFF(Model):
         return arrays | self.averaged.values(self)
 
     def load_arrays(self, arrays: Mapping[str, Tensor]) -> None:
+        if self.has_product and "multiplies" not in arrays:
+            raise UserError(
+                "the saved model does not fit AFF: it was trained without the product of fields; "
+                "train it again, or say product: false in its config.yaml"
+            )
         super().load_arrays(arrays)
         self.averaged.forget()
 

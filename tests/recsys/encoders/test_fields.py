@@ -37,6 +37,28 @@ def test_numbers_stand_between_their_nearest_knots():
     assert field.features[2, 0] == 1 and field.features[3, 15] == 1 and not field.features[4:].any()
 
 
+def test_whole_numbers_are_categories_besides_where_they_may_be_codes():
+    """40 codes, each held by three rows but the last by two, which is too few to learn of."""
+    told = [str(n) for n in range(40) for _ in range(3)][:-1]
+    fields = AttributeFields(
+        pd.DataFrame({"code": told, "price": [f"{n}.5" for n in told]}),
+        np.ones(len(told), bool),
+        (),
+        "item",
+        codes=True,
+    )
+    asked = pd.DataFrame({"code": ["7", "7.0", 8, "39", "7.5", "", "x"], "price": ["7.5"] * 7})
+    found = fields.read(asked, 7)
+    rows, order = found["code"].features.toarray(), found["code"].features.toarray()[:, :16]
+    places = np.interp([7, 7, 8, 39, 7.5], fields.coders["code"].numbers.knots, np.arange(16))
+    np.testing.assert_allclose(order[:5] @ np.arange(16), places, atol=1e-5)
+    one_hot = rows[:, 16:]
+    assert one_hot.shape[1] == 39 and one_hot.sum(1).tolist() == [1, 1, 1, 0, 0, 0, 0]
+    assert (one_hot[0] == one_hot[1]).all() and (one_hot[0] != one_hot[2]).any()
+    assert found["code"].mask.tolist() == [True] * 5 + [False] * 2
+    assert found["price"].features.shape[1] == 16  # no whole numbers: a quantity
+
+
 def test_few_numbers_are_categories():
     field = read({"code": [1, 1, 1, 18, 18, 18, 25, 25]})["code"]
     assert field.features.toarray().tolist() == [[1, 0]] * 3 + [[0, 1]] * 3 + [[0, 0]] * 2

@@ -8,9 +8,11 @@ import pytest
 import scipy.sparse as sp
 import torch
 
+import recsys
 from recsys.datasets.splits import make_split
 from recsys.encoders.fields import time_fields
 from recsys.errors import UserError
+from recsys.experiments.benchmarks.decisive import counted, planted
 from recsys.inputs.training_data import TrainingData
 from recsys.models.cold_start.aff import AFF, AFFSettings
 from recsys.objectives.contrastive.infonce import infonce
@@ -55,7 +57,8 @@ def undrawn(model):
 
 def towers(model):
     """(users, item vectors, popularities, second item vectors, moments) of a step that draws zeros, float64: an
-    item's popularity is log(1 + the users who took it), or what is expected of a cold one."""
+    item's popularity is log(1 + the users who took it), or what is expected of a cold one. A user's ID stands beside
+    the vector, where it meets the item's gated content: nobody has a history."""
     data = model.data
     items = model._items(model._item_fields())
     nobody = sp.csr_array(data.interactions.shape, dtype=np.float32)
@@ -65,8 +68,26 @@ def towers(model):
     if model.settings.popularity:
         known = torch.from_numpy(np.log1p(data.item_counts()))
         popularity = torch.where(torch.from_numpy(data.warm_items), known, popularity)
-    found = users, items.vectors, popularity, items.moments, moments
+    if model.has_product:
+        users = torch.cat([users, model.user_table * model.warm_users[:, None]], 1)
+    vectors = torch.cat([items.vectors, gated_content(model)], 1)
+    found = users, vectors, popularity, items.moments, moments
     return [x.detach().double().numpy() for x in found]
+
+
+def gated_content(model):
+    """(n, d): the sum of the content fields that an item has, each times its gate; (n, 0) without the product."""
+    fields = model._item_fields()
+    gates = model.item_fusion(fields)[1]
+    if not model.has_product:
+        return gates[:, :0]
+    names = model.names["item"]
+    assert names[-1] == "id" and len(names) == len(fields.vectors)
+    rows = [
+        sum(gates[i, f] * fields.vectors[f][i] for f in range(len(names) - 1) if fields.present[i, f])
+        for i in range(len(gates))
+    ]
+    return torch.stack([row if isinstance(row, torch.Tensor) else torch.zeros(4) for row in rows])
 
 
 @pytest.mark.parametrize("popularity", [0.0, 1.0])
@@ -96,8 +117,55 @@ def test_scores_take_the_mean_moment_of_the_training(told):
     times = time_fields(model.data.use_timestamps("test"))
     mean = c[times["hour"] * 7 + times["weekday"]].mean(0)
     users = model.user_fusion(model._known_users(vectors.extras["keys"], model.data.interactions))[0]
-    expected = users.detach().numpy() @ v.T + b + w @ mean
-    np.testing.assert_allclose(scores, expected, atol=1e-4)
+    content = gated_content(model).detach().numpy()
+    tastes = [content[model.data.interactions[[u]].indices] for u in range(told.n_users)]
+    tastes = np.stack([rows.sum(0) / np.sqrt(max(len(rows), 1)) for rows in tastes])
+    tastes += model.user_table.detach().numpy() * model.data.warm_users[:, None]
+    users = np.concatenate([users.detach().numpy(), tastes], 1)
+    np.testing.assert_allclose(scores, users @ v.T + b + w @ mean, atol=1e-4)
+
+
+@pytest.mark.parametrize("split", ["random", "cold-user"])
+def test_who_arrives_with_a_history_has_its_content_for_taste(told, split):
+    """No ID: two who took the same are one, and the product alone tells them from one who took nothing."""
+    model = model_of(told, split).eval()
+    history = sp.csr_array(model.data.interactions[[0]])
+    vectors = model()
+    found = model.encode_users(history, vectors=vectors)[0, 4:8].detach()
+    content = gated_content(model)[history.indices].detach()
+    torch.testing.assert_close(found, content.sum(0) / len(content) ** 0.5, atol=1e-5, rtol=0)
+    nobody = sp.csr_array((1, told.n_items), dtype=np.float32)
+    assert not model.encode_users(nobody, vectors=vectors)[0, 4:8].any()
+
+
+@pytest.mark.parametrize("missing", [{"history": False}, {"product": False}, {"modalities": {}}])
+def test_without_histories_or_content_there_is_no_product(told, missing):
+    data = replace(told, modalities={}) if "modalities" in missing else told
+    model = model_of(data, "random", **({} if "modalities" in missing else missing))
+    assert not model.has_product and model().items.shape[1] == 4 + 1 + 4
+    assert model_of(told, "random")().items.shape[1] == 4 + 4 + 1 + 4
+
+
+def test_a_model_saved_without_the_product_is_not_loaded_with_it(told):
+    old = model_of(told, product=False).arrays()
+    with pytest.raises(UserError, match="trained without the product of fields; train it again"):
+        model_of(told).load_arrays(old)
+    model_of(told).load_arrays(model_of(told).arrays())
+    model_of(told, product=False).load_arrays(old)
+
+
+@pytest.mark.parametrize("numbers", [False, True])
+def test_an_attribute_that_decides_taste_is_found(numbers):
+    """One of 100 categories, told in words or in numbers, beside three attributes that say nothing. What a user's taste
+    by category reaches, counted in the training part, is 0.874, and chance 0.088. Without `product` and `codes` it was
+    0.108 and 0.094."""
+    data = planted(numbers=numbers)
+    most = recsys.evaluate(counted(data), data, split="cold-item").metrics.cold_pool["ndcg@20"]
+    run = recsys.train("aff", data, split="cold-item", max_epochs=40, eval_every=8, learning_rate=0.01)
+    assert run.metrics.cold_pool["ndcg@20"] > 0.8 * most
+    gates = run.model.field_gates()["item"]
+    mean = dict(zip(gates.fields, gates.values[~gates.warm].mean(0), strict=True))
+    assert mean.pop("category") > 0.9 and max(mean.values()) < 0.2
 
 
 def test_popularity_is_expected_of_items_that_do_without_their_ids(told, naive):
@@ -167,7 +235,7 @@ def test_contrasts_are_infonce_of_views_and_of_pairs(told, naive):
     )
     batch = naive.batch_of(model.data)
     batch = replace(batch, users=batch.users.unique())
-    u, v, *_ = (torch.from_numpy(x) for x in towers(model))
+    u, v, *_ = (torch.from_numpy(x[:, :4]) for x in towers(model)[:2])
     users, items = (
         torch.from_numpy(ids.astype(np.int64))
         for ids in model.data.interactions[batch.users.numpy()].nonzero()
@@ -242,7 +310,7 @@ def test_the_lift_of_cold_items_is_what_validation_likes_best(told, by, expected
     assert model.cold_offset.item() == pytest.approx(expected)
     gained = (model().items - before).detach().numpy()
     cold = ~model.data.warm_items
-    assert gained[cold, 4] == pytest.approx(expected) and not gained[~cold].any()
+    assert gained[cold, 8] == pytest.approx(expected) and not gained[~cold].any()
     new = {k: type(m)(m.features[cold], m.mask[cold]) for k, m in told.modalities.items()}
     torch.testing.assert_close(
         model.encode_items(new), model().items[torch.from_numpy(cold)], atol=1e-5, rtol=0
