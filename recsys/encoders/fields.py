@@ -142,7 +142,7 @@ class AttributeFields:
 
 
 def read_fields(
-    coders: Mapping[str, Words | Numbers], frame: pd.DataFrame | None, n: int
+    coders: Mapping[str, Words | Numbers | Codes], frame: pd.DataFrame | None, n: int
 ) -> dict[str, Modality]:
     """As `AttributeFields.read`, by coders that are there already."""
     frame = pd.DataFrame(index=range(n)) if frame is None else frame

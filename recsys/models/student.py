@@ -248,8 +248,8 @@ class Student(Model):
         for rows, near in kernel.similarities(self._catalogue(items)):
             squares += near.T @ near
             products += near.T @ wanted[torch.from_numpy(items[rows])].numpy()
-        among, squares, products = (torch.from_numpy(each) for each in (among, squares, products))
-        return KernelFit(among, squares, products, len(items))
+        found = [torch.from_numpy(each) for each in (among, squares, products)]
+        return KernelFit(found[0], found[1], found[2], len(items))
 
     def _kernel(self, reads_fields: bool, sharpness: float) -> Kernel:
         """The map from content as it stands, by another kernel."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from recsys.encoders.fields import Numbers, Words, read_fields
+from recsys.encoders.fields import Codes, Numbers, Words, read_fields
 from recsys.inputs.content import unit_rows
 from recsys.inputs.requests import NewItems
 
@@ -183,7 +183,9 @@ class Kernel:
 
     def similarities(self, items: NewItems, size: int = 0) -> Iterator[tuple[slice, np.ndarray]]:
         """The items in blocks (of `size`), with their similarities (b, c) float64 to the reference items."""
-        coders: dict[str, Words | Numbers] = {name: Words.known(words) for name, words in self.words.items()}
+        coders: dict[str, Words | Numbers | Codes] = {
+            name: Words.known(words) for name, words in self.words.items()
+        }
         coders |= {name: Numbers.known(knots) for name, knots in self.knots.items()}
         own = read_fields(coders, items.attributes, len(items)) if coders else {}
         pairs = [(items.modalities[name], name, base) for name, base in self.modalities.items()]
