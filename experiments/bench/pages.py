@@ -36,7 +36,8 @@ known is "{NOT_KEPT}".
 Every figure is a mean over seeds and over users of the test part. "Worse" means that the 95% interval of the paired
 difference from the reference, corrected for the number of comparisons (Holm), excludes zero.
 
-Whether our models compute what their authors' code computes is on [a page of its own](parity.md).
+Other commands write pages of their own: [whether our models compute what their authors' code computes](parity.md),
+[how cost grows with the data](scale.md), and [updates, warm starts and retraining in a simulated month](updates.md).
 
 """
 
