@@ -1,0 +1,96 @@
+"""What a trained model gains by its items' lengths alone: `python -m recsys.experiments.benchmarks.norms RUN`.
+
+    python -m recsys.experiments.benchmarks.norms RUN [RUN ...] --data-root DIR
+
+An ensemble has popularity from one part and taste from another; a single model's vectors hold both at once. Each RUN is
+of a model with vectors, or a Confluence, of whose parts those with vectors are looked at one by one. With u and i their
+users' and items' vectors, and c the items' interactions in training, two families of scores are tried,
+
+    u . (i / |i|) |i|^p (c + 1)^q    and    (u / |u|) . (i / |i|) |i|^p + q m log(1 + c),
+
+m the median of |i|^p. Validation's NDCG@20 chooses among them, and the test's is printed beside that of the model as it
+was trained.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from recsys.evaluation.evaluator import OVERALL
+from recsys.evaluation.scorers import LowestScorer, VectorScorer
+from recsys.models.base import Model
+from recsys.models.confluence import Confluence
+from recsys.runs.run import load_run, make_evaluator
+
+METRIC = "ndcg@20"
+LENGTHS, FACTORS, TERMS = (0.0, 0.5, 1.0), (0.0, 0.1, 0.2, 0.3, 0.5), (0.02, 0.05, 0.1, 0.2)
+"""p, and q as a factor and as a term."""
+
+
+def multiplied(users: Tensor, items: Tensor, counts: Tensor, p: float, q: float) -> VectorScorer:
+    """Scores of the first family."""
+    lengths = items.norm(dim=1, keepdim=True) ** p * (counts[:, None] + 1) ** q
+    return VectorScorer(users, normalize(items) * lengths)
+
+
+def added(users: Tensor, items: Tensor, counts: Tensor, p: float, q: float) -> VectorScorer:
+    """Scores of the second family."""
+    lengths = items.norm(dim=1, keepdim=True) ** p
+    term = q * lengths.median() * torch.log1p(counts)[:, None]
+    own = torch.cat([normalize(users), torch.ones(len(users), 1)], 1)
+    return VectorScorer(own, torch.cat([normalize(items) * lengths, term], 1))
+
+
+@torch.no_grad()
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("--data-root")
+    options = parser.parse_args()
+    tried = [("times", multiplied, *pq) for pq in itertools.product(LENGTHS, FACTORS)]
+    tried += [("plus", added, *pq) for pq in itertools.product(LENGTHS, TERMS)]
+    for folder in options.runs:
+        run = load_run(folder, options.data_root)
+        parts: dict[str, Model] = {run.config.model: run.model}
+        if isinstance(run.model, Confluence):
+            parts = {name: models[0] for name, models in run.model.components.items()}
+        counts = torch.from_numpy(run.data.item_counts()).float()
+        evaluators = {
+            part: make_evaluator(run.dataset, run.split, run.data, part) for part in ("valid", "test")
+        }
+        for name, model in parts.items():
+            if not (model.exports_vectors and model.personal):
+                continue
+
+            def figure(part: str, scorer: VectorScorer) -> float:
+                ranked = LowestScorer(scorer, model.cannot_score())  # noqa: B023 - used at once
+                found = evaluators[part].evaluate(ranked, metrics=(METRIC,), groups=())  # noqa: B023
+                return found.metrics[OVERALL][METRIC]
+
+            users = run.data.query_users(run.support("valid")), run.data.query_users(run.support("test"))
+            of_valid, of_test = (model.embed(each) for each in users)
+            best, way, form, p, q = max(
+                (figure("valid", form(*of_valid, counts, p, q)), way, form, p, q) for way, form, p, q in tried
+            )
+            before = [
+                figure(part, VectorScorer(*rows))
+                for part, rows in zip(evaluators, (of_valid, of_test), strict=True)
+            ]
+            after = figure("test", form(*of_test, counts, p, q))
+            print(
+                f"{folder.name} {name}: validation {before[0]:.4f} to {best:.4f}, test {before[1]:.4f} to {after:.4f} "
+                f"(p {p:g}, {way} popularity, q {q:g})",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
