@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 import torch
 from torch import Tensor
 
@@ -34,6 +35,10 @@ SPARE = 16
 """Columns beyond the width in which the space of the scores is looked for."""
 RIDGES, SHARPNESS = (1e-4, 1e-3, 1e-2, 1e-1), (1.0, 4.0, 16.0)
 """Ridges and kernels of the map from content, of which a tenth of the items chooses."""
+LINEAR_RIDGES = (0.1, 0.3, 1.0)
+"""Ridges of the linear map from sparse modalities."""
+CLOSE, STEPS = 1e-3, 100
+"""Conjugate gradients stop where so much of the targets is left, or after so many steps."""
 FITTED = 5
 """Items for each reference item, at most, that the map from content is fitted to."""
 
@@ -66,9 +71,11 @@ class Student(Model):
     A cold item's vector comes from content alone, and a new item's in the same way: for all items of the catalogue the
     teacher is asked what it would score them if they were new, the least-squares vectors of these scores are found
     beside U, and a kernel ridge regression on similarities to `references` items maps content to them. Its kernel is
-    exp(-c ||x - y||^2 / 2) per modality, x and y of unit length, added up. c, the ridge, and whether attributes count
-    as modalities are chosen by the scores of a tenth of the items. A new user's vector is mapped from the items of the
-    history (`Model.encode_users`).
+    exp(-c ||x - y||^2 / 2) per modality, x and y of unit length, added up. Of many words or links few are shared with
+    any reference item, so sparse modalities may be mapped by a linear ridge regression first, and the kernel's targets
+    are what that leaves. c, the ridges, whether that is done, and whether attributes count as modalities are chosen by
+    the scores of a tenth of the items. A new user's vector is mapped from the items of the history
+    (`Model.encode_users`).
     """
 
     Settings = StudentSettings
@@ -82,6 +89,7 @@ class Student(Model):
     items: Tensor
     centres: Tensor
     weights: Tensor
+    linear: Tensor
     mean: Tensor
     sharpness: Tensor
     reads_fields: Tensor
@@ -187,6 +195,7 @@ class Student(Model):
         self.register_buffer("items", basis @ turn * root)
         self.register_buffer("centres", torch.empty(0, dtype=torch.int64))
         self.register_buffer("weights", torch.empty(0, width))
+        self.register_buffer("linear", torch.empty(0, width))
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("sharpness", torch.ones(1))
         self.register_buffer("reads_fields", torch.zeros(1, dtype=torch.bool))
@@ -199,8 +208,9 @@ class Student(Model):
         scorer = StandardScorer([teacher.scorer(self.data.query_users(), new_items)], counted)
         return KeptScorer(scorer, KEPT_BYTES)
 
-    def _map_content(self, users: Tensor, warm: np.ndarray) -> None:
-        """Fit the map from content to the vectors of items that the teacher takes for new, and put the cold ones."""
+    def _as_new(self, users: Tensor, warm: np.ndarray) -> tuple[Tensor, Tensor]:
+        """(n_items, d) float64 vectors V that bring `users` V^T nearest to what the teacher would score the items if
+        they were new, and (d, d) float64 products of the warm users' columns."""
         n = self.data.n_items
         every = NewItems(np.arange(n).astype(str), self.modalities, self.data.item_attributes)
         scorer, own = self._standardised(every), users[torch.from_numpy(warm)]
@@ -209,45 +219,66 @@ class Student(Model):
             wanted += block[:, n:].T @ users[torch.from_numpy(rows)]
         gram = (own.T @ own).double()
         damped = gram + 1e-6 * gram.trace() / len(gram) * torch.eye(len(gram))
-        wanted = torch.linalg.solve(damped, wanted.T.double()).T
-        known = np.flatnonzero(~without_content(self.modalities, n))
+        return torch.linalg.solve(damped, wanted.T.double()).T, gram
+
+    def _map_content(self, users: Tensor, warm: np.ndarray) -> None:
+        """Fit the map from content to the vectors of items that the teacher takes for new, and put the cold ones."""
+        wanted, gram = self._as_new(users, warm)
+        known = np.flatnonzero(~without_content(self.modalities, self.data.n_items))
         drawn = np.random.default_rng(self.seed).permutation(known)
         self.centres = torch.from_numpy(np.sort(drawn[: self.settings.references]))
         drawn = drawn[: FITTED * self.settings.references]
-        held, rest = np.split(drawn, [max(1, len(drawn) // 10)])
-        mean = wanted[drawn].mean(0)
+        self.mean = wanted[drawn].mean(0).float()
+        targets = wanted[drawn] - self.mean
+        held, rest = np.split(np.arange(len(drawn)), [max(1, len(drawn) // 10)])
+        # What sparse modalities say in a linear way goes before; a column of targets for each way to do that.
+        sparse = self._sparse(drawn)
+        ridges = (0.0, *LINEAR_RIDGES) if sparse.shape[1] else (0.0,)
+        maps = [ridge_regression(sparse[rest], targets[rest], ridge) for ridge in ridges]
+        left = torch.cat([targets - torch.from_numpy(sparse @ each) for each in maps], 1)
+        fields = (False, True) if self.fields.coders else (False,)
+        before = [float((each @ gram * each).sum()) for each in left[held].chunk(len(maps), 1)]
         best = np.inf
-        for reads_fields, sharpness in itertools.product(
-            (False, True) if self.fields.coders else (False,), SHARPNESS
-        ):
+        for reads_fields, sharpness in itertools.product(fields, SHARPNESS):
             kernel = self._kernel(reads_fields, sharpness)
-            fit, of_held = self._fit(kernel, rest, wanted - mean), self._fit(kernel, held, wanted - mean)
+            fit, of_held = (self._fit(kernel, drawn[rows], left[rows]) for rows in (rest, held))
+            products = of_held.products.chunk(len(maps), 1)
             for ridge in RIDGES:
-                # Errors of the scores, ||U (w^T k - y)||^2, over the items held out, of their products alone.
-                weights = fit.solved(ridge)
-                weighed = weights @ gram
-                given = float((weighed * (of_held.squares @ weights)).sum())
-                error = given - 2 * float((weighed * of_held.products).sum())
-                if error < best:
-                    best, chosen = error, (reads_fields, sharpness, (fit + of_held).solved(ridge), given)
+                for of, found in enumerate(fit.solved(ridge).chunk(len(maps), 1)):
+                    # Errors of the scores, ||U (w^T k - y)||^2, over the items held out, of their products alone.
+                    after = found @ gram * (of_held.squares @ found - 2 * products[of])
+                    if (error := before[of] + float(after.sum())) < best:
+                        best, chosen = error, (reads_fields, sharpness, ridge, of, found)
+        reads_fields, sharpness, ridge, of, found = chosen
+        kernel = self._kernel(reads_fields, sharpness)
         # A regression's scores vary less than those that it predicts: no cold item would be among a user's best.
-        varied = wanted[held] - mean
-        spread = math.sqrt(float((varied @ gram * varied).sum()) / max(chosen[3], 1e-12))
-        self.reads_fields.fill_(chosen[0])
-        self.sharpness.fill_(chosen[1])
-        self.weights, self.mean = (spread * chosen[2]).float(), mean.float()
+        near = np.concatenate([each for _, each in kernel.similarities(self._catalogue(drawn[held]))])
+        predicted = torch.from_numpy(sparse[held] @ maps[of] + near @ found.numpy())
+        varied = [float((each @ gram * each).sum()) for each in (targets[held], predicted)]
+        spread = math.sqrt(varied[0] / max(varied[1], 1e-12))
+        linear = torch.from_numpy(ridge_regression(sparse, targets, ridges[of]))
+        left = targets - torch.from_numpy(sparse @ linear.numpy())
+        self.weights = (spread * self._fit(kernel, drawn, left).solved(ridge)).float()
+        self.linear = (spread * linear).float()
+        self.reads_fields.fill_(reads_fields)
+        self.sharpness.fill_(sharpness)
         cold = np.flatnonzero(~self.data.warm_items)
         frame = self.data.item_attributes
         self.items[torch.from_numpy(cold)] = self.encode_items(take(self.modalities, cold), frame.iloc[cold])
         self.data.ledger.record("content map", "references", items=self.data.warm_items)
 
-    def _fit(self, kernel: Kernel, items: np.ndarray, wanted: Tensor) -> KernelFit:
-        """The products that a regression of `wanted` on these items' similarities needs."""
+    def _sparse(self, items: np.ndarray) -> sp.csr_array:
+        """(n, sum of widths) float64, the items' unit rows by the sparse modalities, side by side."""
+        rows = [unit_rows(m.features[items]) for m in self.modalities.values() if sp.issparse(m.features)]
+        return sp.csr_array(sp.hstack(rows) if rows else (len(items), 0), dtype=np.float64)
+
+    def _fit(self, kernel: Kernel, items: np.ndarray, targets: Tensor) -> KernelFit:
+        """The products that a regression of the items' targets, (n, d) float64, on their similarities needs."""
         ((_, among),) = kernel.similarities(self._catalogue(self.centres.numpy()), len(self.centres))
-        squares, products = np.zeros_like(among), np.zeros((len(among), wanted.shape[1]))
+        squares, products = np.zeros_like(among), np.zeros((len(among), targets.shape[1]))
         for rows, near in kernel.similarities(self._catalogue(items)):
             squares += near.T @ near
-            products += near.T @ wanted[torch.from_numpy(items[rows])].numpy()
+            products += near.T @ targets[rows].numpy()
         found = [torch.from_numpy(each) for each in (among, squares, products)]
         return KernelFit(found[0], found[1], found[2], len(items))
 
@@ -264,6 +295,7 @@ class Student(Model):
             {name: np.asarray(m.mask) for name, m in {**centres.modalities, **fields}.items()},
             sharpness,
             self.weights.numpy(),
+            self.linear.numpy(),
             self.mean.numpy(),
         )
 
@@ -311,7 +343,7 @@ def _blocks(scorer: Scorer, users: np.ndarray) -> Iterator[tuple[np.ndarray, Ten
 
 
 class KernelFit(NamedTuple):
-    """Products of a kernel ridge regression of n items on c centres, which add up over items.
+    """Products of a kernel ridge regression of n items on c centres.
 
     Attributes:
         among: (c, c) float64 similarities K of the centres.
@@ -324,14 +356,34 @@ class KernelFit(NamedTuple):
     products: Tensor
     n: int
 
-    def __add__(self, other: KernelFit) -> KernelFit:  # type: ignore[override]
-        return KernelFit(
-            self.among, self.squares + other.squares, self.products + other.products, self.n + other.n
-        )
-
     def solved(self, ridge: float) -> Tensor:
         """(c, d) float64: argmin sum_i ||w^T k_i - y_i||^2 + ridge mean(K_jj) (n / c) tr(w^T K w)."""
         scale = ridge * float(self.among.diagonal().mean()) * self.n / len(self.among)
         system = self.squares + scale * self.among
         system.diagonal().add_(1e-8 * float(system.diagonal().mean()))
         return torch.linalg.solve(system, self.products)
+
+
+def ridge_regression(rows: sp.csr_array, targets: Tensor, ridge: float) -> np.ndarray:
+    """(w, d) float64 argmin ||rows W - targets||^2 + ridge ||W||^2, by conjugate gradients on its dual; zeros where the
+    ridge is 0, which stands for none.
+
+    Args:
+        rows: (n, w).
+        targets: (n, d) float64.
+    """
+    if not ridge:
+        return np.zeros((rows.shape[1], targets.shape[1]))
+    left = targets.numpy().copy()
+    found, step, size = np.zeros_like(left), left.copy(), (left**2).sum(0)
+    enough = CLOSE**2 * size.sum()
+    for _ in range(STEPS):
+        if size.sum() <= enough:
+            break
+        along = rows @ (rows.T @ step) + ridge * step
+        length = size / np.maximum((step * along).sum(0), 1e-300)
+        found += length * step
+        left -= length * along
+        before, size = size, (left**2).sum(0)
+        step = left + size / np.maximum(before, 1e-300) * step
+    return np.asarray(rows.T @ found)

@@ -149,8 +149,8 @@ class Spherical:
 
 @dataclass(frozen=True)
 class Kernel:
-    """mean + sum over c reference items of exp(s (x . y - 1)) w, x and y unit rows, added up over what both have:
-    kernel ridge regression, the rule of the model `student`.
+    """mean + sum over c reference items of exp(s (x . y - 1)) w, x and y unit rows, added up over what both have, and a
+    linear map of the sparse modalities' unit rows side by side: ridge regressions, the rule of the model `student`.
 
     Attributes:
         modalities: name -> (c, width) unit rows of the reference items.
@@ -159,6 +159,7 @@ class Kernel:
         held: name -> (c,) bool, the reference items that have it.
         sharpness: s.
         weights, mean: (c, d) float32 w, and (d,).
+        linear: (sum of the sparse modalities' widths, d) float32; no rows where there is no such map.
     """
 
     modalities: dict[str, Any]
@@ -168,6 +169,7 @@ class Kernel:
     held: dict[str, np.ndarray]
     sharpness: float
     weights: np.ndarray
+    linear: np.ndarray
     mean: np.ndarray
 
     @property
@@ -178,8 +180,12 @@ class Kernel:
         """(n, d) float32 vectors of new items."""
         weights = np.asarray(self.weights, dtype=np.float64)
         parts = [kernel @ weights for _, kernel in self.similarities(new)]
-        placed = np.concatenate([np.empty((0, weights.shape[1])), *parts])
-        return (self.mean + placed).astype(np.float32)
+        placed = self.mean + np.concatenate([np.empty((0, weights.shape[1])), *parts])
+        if len(self.linear):
+            contents = [new.modalities[name].features for name in self.modalities]
+            sparse = [unit_rows(each) for each in contents if sp.issparse(each)]
+            placed = placed + sp.csr_array(sp.hstack(sparse)) @ self.linear
+        return placed.astype(np.float32)
 
     def similarities(self, items: NewItems, size: int = 0) -> Iterator[tuple[slice, np.ndarray]]:
         """The items in blocks (of `size`), with their similarities (b, c) float64 to the reference items."""

@@ -71,7 +71,7 @@ def test_a_cold_item_of_the_catalogue_is_placed_as_a_new_one_is():
 def test_only_vectors_and_maps_are_kept(tmp_path):
     run = train("cold-item", folder=tmp_path / "run", width=8)
     assert set(run.model.arrays()) == {
-        *("users", "items", "centres", "weights", "mean", "sharpness", "reads_fields")
+        *("users", "items", "centres", "weights", "linear", "mean", "sharpness", "reads_fields")
     }
     again = recsys.load_run(tmp_path / "run")
     users = list(recsys.toy_data().user_ids[:5])
