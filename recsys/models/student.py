@@ -100,18 +100,21 @@ class Student(Model):
         if kind is Student:
             raise UserError("student: a student teaches nobody; name another model")
         self.closed_form = kind.closed_form
-        self.reads_content = self.ranks_cold_items = bool(kind.ranks_cold_items and data.modalities)
-        self.modalities = dict(data.modalities) if self.reads_content else {}
-        self.fields = AttributeFields(data.item_attributes, data.warm_items, [], "item")
         # Not a module of this one: what is kept of a trained student are vectors.
         self._teacher: list[Model] = []
         self._trained: Callable[[], Model] | None = None
+        # Whether a model in closed form reads content is often a setting of it, and to make one costs nothing.
+        places_items = self.teacher().ranks_cold_items if kind.closed_form else kind.ranks_cold_items
+        self.reads_content = self.ranks_cold_items = bool(places_items and data.modalities)
+        self.modalities = dict(data.modalities) if self.reads_content else {}
+        self.fields = AttributeFields(data.item_attributes, data.warm_items, [], "item")
         self.calibrating = False
 
     def learn_from(self, trained: Callable[[], Model]) -> None:
         """Take the teacher that `trained` gives when it is first needed, trained on the same data already: nothing is
         left to train or to calibrate."""
         self._trained, self.closed_form = trained, True
+        self._teacher.clear()
 
     @property
     def distilled(self) -> bool:

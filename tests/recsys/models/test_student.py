@@ -1,10 +1,12 @@
 """Vectors that rank as a trained teacher does."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 import torch
 
 import recsys
@@ -199,4 +201,37 @@ def test_content_is_mapped_by_kernel_ridge_regression_around_the_mean():
                     near += np.exp(kernel.sharpness * (cosine - 1))
             total += near * model.weights[place].double().numpy()
         expected.append(total)
+    np.testing.assert_allclose(model.items[cold].numpy(), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("ridge", [0.1, 3.0])
+def test_conjugate_gradients_find_the_ridge_regression(ridge):
+    rng = np.random.default_rng(3)
+    rows, targets = rng.normal(size=(40, 25)) * (rng.random((40, 25)) < 0.2), rng.normal(size=(40, 3))
+    expected = np.linalg.solve(rows.T @ rows + ridge * np.eye(25), rows.T @ targets)
+    found = student.ridge_regression(sp.csr_array(rows), torch.from_numpy(targets), ridge)
+    np.testing.assert_allclose(found, expected, atol=5e-3)
+    assert not student.ridge_regression(sp.csr_array(rows), torch.from_numpy(targets), 0.0).any()
+
+
+def test_sparse_content_has_a_linear_map_too():
+    """Items' tags lead to what people take; ten reference items share few of an item's tags."""
+    rng = np.random.default_rng(0)
+    tags = np.zeros((240, 80), dtype=np.float32)
+    tags[np.arange(240).repeat(3), rng.integers(0, 80, 720)] = 1
+    taste = rng.normal(size=(80, 60))
+    best = np.argsort(-(tags @ taste), axis=0)[:20]
+    frame = pd.DataFrame({"user": np.tile(np.arange(60), 20), "item": best.ravel()})
+    frame["user"], frame["item"] = "u" + frame["user"].astype(str), "i" + frame["item"].astype(str)
+    data = recsys.Dataset.from_frame(frame)
+    numbers = np.array([int(item[1:]) for item in data.item_ids])
+    words = Modality(sp.csr_array(tags[numbers]), np.ones(len(numbers), dtype=bool))
+    data = replace(data, modalities={"words": words})
+    settings = {"teacher": "ease", "teacher_settings": {"content": 1.0}, "width": 12, "references": 10}
+    model = recsys.train("student", data, split="cold-item", **settings).model
+    assert model.linear.shape == (80, 12)
+    kernel, cold = model.content_map(), np.flatnonzero(~model.data.warm_items)
+    rows = words.features.toarray() / np.sqrt((words.features.toarray() ** 2).sum(1, keepdims=True))
+    near = np.exp(kernel.sharpness * (rows[cold] @ rows[model.centres.numpy()].T - 1))
+    expected = kernel.mean + near @ kernel.weights + rows[cold] @ kernel.linear
     np.testing.assert_allclose(model.items[cold].numpy(), expected, atol=1e-4)
