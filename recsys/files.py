@@ -64,12 +64,18 @@ def put_folder(new: Path, folder: Path) -> None:
     if folder.exists() and _exchanged(new, folder):
         shutil.rmtree(new, ignore_errors=True)
         return
-    old = folder.with_name(f".{folder.name}.old")
+    old = replaced_name(folder)
     if folder.exists():
         shutil.rmtree(old, ignore_errors=True)
         os.replace(folder, old)
     os.replace(new, folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def replaced_name(folder: Path) -> Path:
+    """Where `put_folder` keeps an old folder for a moment, and a kill may leave it."""
+    folder = folder.absolute()
+    return folder.with_name(f".{folder.name}.old")
 
 
 def _exchanged(one: Path, other: Path) -> bool:

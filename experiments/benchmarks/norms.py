@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from recsys.evaluation.evaluator import OVERALL
+from recsys.evaluation.evaluator import OVERALL, Evaluator
 from recsys.evaluation.scorers import LowestScorer, VectorScorer
 from recsys.models.base import Model
 from recsys.models.confluence import Confluence
@@ -47,6 +47,12 @@ def added(users: Tensor, items: Tensor, counts: Tensor, p: float, q: float) -> V
     return VectorScorer(own, torch.cat([normalize(items) * lengths, term], 1))
 
 
+def figure(evaluator: Evaluator, model: Model, scorer: VectorScorer) -> float:
+    """NDCG@20 of scores in the place of a model's own, items that it cannot score below all others."""
+    found = evaluator.evaluate(LowestScorer(scorer, model.cannot_score()), metrics=(METRIC,), groups=())
+    return found.metrics[OVERALL][METRIC]
+
+
 @torch.no_grad()
 def main() -> None:
     parser = argparse.ArgumentParser(
@@ -63,28 +69,20 @@ def main() -> None:
         if isinstance(run.model, Confluence):
             parts = {name: models[0] for name, models in run.model.components.items()}
         counts = torch.from_numpy(run.data.item_counts()).float()
-        evaluators = {
-            part: make_evaluator(run.dataset, run.split, run.data, part) for part in ("valid", "test")
-        }
+        valid, test = (make_evaluator(run.dataset, run.split, run.data, part) for part in ("valid", "test"))
+        users = [run.data.query_users(run.support(part)) for part in ("valid", "test")]
         for name, model in parts.items():
             if not (model.exports_vectors and model.personal):
                 continue
-
-            def figure(part: str, scorer: VectorScorer) -> float:
-                ranked = LowestScorer(scorer, model.cannot_score())  # noqa: B023 - used at once
-                found = evaluators[part].evaluate(ranked, metrics=(METRIC,), groups=())  # noqa: B023
-                return found.metrics[OVERALL][METRIC]
-
-            users = run.data.query_users(run.support("valid")), run.data.query_users(run.support("test"))
             of_valid, of_test = (model.embed(each) for each in users)
-            best, way, form, p, q = max(
-                (figure("valid", form(*of_valid, counts, p, q)), way, form, p, q) for way, form, p, q in tried
-            )
+            found = [figure(valid, model, form(*of_valid, counts, p, q)) for _, form, p, q in tried]
+            best = max(found)
+            way, form, p, q = tried[found.index(best)]
             before = [
-                figure(part, VectorScorer(*rows))
-                for part, rows in zip(evaluators, (of_valid, of_test), strict=True)
+                figure(valid, model, VectorScorer(*of_valid)),
+                figure(test, model, VectorScorer(*of_test)),
             ]
-            after = figure("test", form(*of_test, counts, p, q))
+            after = figure(test, model, form(*of_test, counts, p, q))
             print(
                 f"{folder.name} {name}: validation {before[0]:.4f} to {best:.4f}, test {before[1]:.4f} to {after:.4f} "
                 f"(p {p:g}, {way} popularity, q {q:g})",

@@ -13,7 +13,8 @@ from __future__ import annotations
 import argparse
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -37,9 +38,14 @@ def measured(run: Run, model: Model, evaluator: Evaluator) -> tuple[pd.DataFrame
     return evaluation.per_user, time.perf_counter() - start
 
 
+def itself(run: Run) -> Iterator[tuple[str, Model, float]]:
+    """A run's model alone, as `models_of`."""
+    yield run.config.model, run.model, 0.0
+
+
 def models_of(run: Run, widths: list[int]) -> Iterator[tuple[str, Model, float]]:
     """The teacher, its parts and its students by name, with the seconds that their making took."""
-    yield run.config.model, run.model, 0.0
+    yield from itself(run)
     if isinstance(run.model, Confluence):
         for name, models in run.model.components.items():
             yield f"{name}, a part", models[0], 0.0
@@ -52,29 +58,19 @@ def models_of(run: Run, widths: list[int]) -> Iterator[tuple[str, Model, float]]
 
 
 def figures(
-    folders: list[Path], widths: list[int], data_root: str | None
+    folders: list[Path], models: Callable[[Run], Iterator[tuple[str, Model, float]]], data_root: str | None
 ) -> tuple[dict[str, dict[int, pd.DataFrame]], pd.DataFrame]:
-    """Of each model each seed's values by user, and the mean seconds of its making and of its ranking."""
+    """Of each of a run's models each seed's values by user, and the mean seconds of its making and of its ranking."""
     values: dict[str, dict[int, pd.DataFrame]] = defaultdict(dict)
     seconds: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for folder in folders:
         run = load_run(folder, data_root)
         evaluator = make_evaluator(run.dataset, run.split, run.data, "test")
-        for name, model, made in models_of(run, widths):
+        for name, model, made in models(run):
             values[name][run.config.seed], ranked = measured(run, model, evaluator)
             seconds[name].append((made, ranked))
     means = {name: np.mean(each, axis=0) for name, each in seconds.items()}
     return values, pd.DataFrame(means, index=["made, s", "ranked, s"]).T
-
-
-def rivals(folders: list[Path], data_root: str | None) -> dict[str, dict[int, pd.DataFrame]]:
-    """The same values of other runs, measured anew."""
-    values: dict[str, dict[int, pd.DataFrame]] = defaultdict(dict)
-    for folder in folders:
-        run = load_run(folder, data_root)
-        evaluator = make_evaluator(run.dataset, run.split, run.data, "test")
-        values[run.config.model][run.config.seed] = measured(run, run.model, evaluator)[0]
-    return values
 
 
 def table(values: dict[str, dict[int, pd.DataFrame]], reference: str, by: str) -> pd.DataFrame:
@@ -107,10 +103,9 @@ def main() -> None:
     parser.add_argument("--widths", type=int, nargs="+", default=[64, 128, 256])
     parser.add_argument("--by", default="ndcg@20", help="such as ndcg@20 or cold_pool:ndcg@20")
     options = parser.parse_args()
-    values, seconds = figures(options.runs, options.widths, options.data_root)
-    found = table(
-        {**values, **rivals(options.against, options.data_root)}, f"student {max(options.widths)}", options.by
-    )
+    values, seconds = figures(options.runs, partial(models_of, widths=options.widths), options.data_root)
+    rivals, _ = figures(options.against, itself, options.data_root)
+    found = table({**values, **rivals}, f"student {max(options.widths)}", options.by)
     print(found.join(seconds).round(4).to_markdown())
 
 

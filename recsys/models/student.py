@@ -24,7 +24,7 @@ from recsys.inputs.training_data import TrainingData
 from recsys.models import MODELS
 from recsys.models.base import Model, Vectors
 from recsys.models.inner import inner_settings, inner_training, own_settings
-from recsys.serving.cold import Cold, Kernel
+from recsys.serving.cold import Cold, Kernel, sparse_rows
 from recsys.settings import Settings, setting
 
 BLOCK_CELLS = 2**23
@@ -235,7 +235,7 @@ class Student(Model):
         targets = wanted[drawn] - self.mean
         held, rest = np.split(np.arange(len(drawn)), [max(1, len(drawn) // 10)])
         # What sparse modalities say in a linear way goes before; a column of targets for each way to do that.
-        sparse = self._sparse(drawn)
+        sparse = sparse_rows(list(take(self.modalities, drawn).values())).astype(np.float64)
         ridges = (0.0, *LINEAR_RIDGES) if sparse.shape[1] else (0.0,)
         maps = [ridge_regression(sparse[rest], targets[rest], ridge) for ridge in ridges]
         left = torch.cat([targets - torch.from_numpy(sparse @ each) for each in maps], 1)
@@ -244,12 +244,13 @@ class Student(Model):
         best = np.inf
         for reads_fields, sharpness in itertools.product(fields, SHARPNESS):
             kernel = self._kernel(reads_fields, sharpness)
-            fit, of_held = (self._fit(kernel, drawn[rows], left[rows]) for rows in (rest, held))
-            products = of_held.products.chunk(len(maps), 1)
+            fit = self._fit(kernel, drawn[rest], left[rest])
+            squares, products = self._products(kernel, drawn[held], left[held])
+            of_map = products.chunk(len(maps), 1)
             for ridge in RIDGES:
                 for of, found in enumerate(fit.solved(ridge).chunk(len(maps), 1)):
                     # Errors of the scores, ||U (w^T k - y)||^2, over the items held out, of their products alone.
-                    after = found @ gram * (of_held.squares @ found - 2 * products[of])
+                    after = found @ gram * (squares @ found - 2 * of_map[of])
                     if (error := before[of] + float(after.sum())) < best:
                         best, chosen = error, (reads_fields, sharpness, ridge, of, found)
         reads_fields, sharpness, ridge, of, found = chosen
@@ -270,20 +271,19 @@ class Student(Model):
         self.items[torch.from_numpy(cold)] = self.encode_items(take(self.modalities, cold), frame.iloc[cold])
         self.data.ledger.record("content map", "references", items=self.data.warm_items)
 
-    def _sparse(self, items: np.ndarray) -> sp.csr_array:
-        """(n, sum of widths) float64, the items' unit rows by the sparse modalities, side by side."""
-        rows = [unit_rows(m.features[items]) for m in self.modalities.values() if sp.issparse(m.features)]
-        return sp.csr_array(sp.hstack(rows) if rows else (len(items), 0), dtype=np.float64)
-
     def _fit(self, kernel: Kernel, items: np.ndarray, targets: Tensor) -> KernelFit:
-        """The products that a regression of the items' targets, (n, d) float64, on their similarities needs."""
+        """What a regression of the items' targets, (n, d) float64, on their similarities needs."""
         ((_, among),) = kernel.similarities(self._catalogue(self.centres.numpy()), len(self.centres))
-        squares, products = np.zeros_like(among), np.zeros((len(among), targets.shape[1]))
+        return KernelFit(torch.from_numpy(among), *self._products(kernel, items, targets), len(items))
+
+    def _products(self, kernel: Kernel, items: np.ndarray, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """(c, c) and (c, d) float64, sums over the items of k k^T and k y^T."""
+        c = len(self.centres)
+        squares, products = np.zeros((c, c)), np.zeros((c, targets.shape[1]))
         for rows, near in kernel.similarities(self._catalogue(items)):
             squares += near.T @ near
             products += near.T @ targets[rows].numpy()
-        found = [torch.from_numpy(each) for each in (among, squares, products)]
-        return KernelFit(found[0], found[1], found[2], len(items))
+        return torch.from_numpy(squares), torch.from_numpy(products)
 
     def _kernel(self, reads_fields: bool, sharpness: float) -> Kernel:
         """The map from content as it stands, by another kernel."""

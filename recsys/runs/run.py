@@ -97,7 +97,7 @@ class Run:
     @property
     def notes(self) -> list[str]:
         """What should be known of the data, the split and the graphs, as far as they are built."""
-        started = [warm_start.told(self.started)] if self.started else []
+        started = [warm_start.note(self.started)] if self.started else []
         return [*self.dataset.notes, *self.split.notes, *self.data.notes, *started]
 
     def support(self, part: str) -> sp.csr_array | None:
@@ -147,7 +147,7 @@ def prepare(
         keep_calibration(model, config.refit)
     if config.teacher_run:
         assert isinstance(model, Student)
-        model.learn_from(partial(trained_teacher, config, checksums(dataset, split)))
+        model.learn_from(partial(trained_teacher, config, dataset, split))
     seconds = time.perf_counter() - start
     started = None
     if config.warm_start and trains:
@@ -157,11 +157,8 @@ def prepare(
     )
 
 
-def trained_teacher(config: RunConfig, expected: dict[str, str]) -> Model:
-    """The model of the run that a student learns from.
-
-    Args:
-        expected: checksums of the student's data and split.
+def trained_teacher(config: RunConfig, dataset: Dataset, split: Split) -> Model:
+    """The model of the run that a student of these data, under this split, learns from.
 
     Raises:
         UserError: the run is of another model than the student's settings say, or its data or split are others: it may
@@ -170,7 +167,7 @@ def trained_teacher(config: RunConfig, expected: dict[str, str]) -> Model:
     run, named = load_run(Path(config.teacher_run), config.data_root), config.settings["teacher"]
     if run.config.model != named:
         raise UserError(f"the teacher {config.teacher_run} is a run of {run.config.model}, not of {named}")
-    if checksums(run.dataset, run.split) != expected:
+    if checksums(run.dataset, run.split) != checksums(dataset, split):
         raise UserError(
             f"the teacher {config.teacher_run} was trained on other data or another split, and may have seen what the "
             "student is tested on; train the student on the same"

@@ -96,7 +96,7 @@ def start(
     return {**about, **counts, **of, "anew": anew}
 
 
-def told(taken: dict[str, Any]) -> str:
+def note(taken: dict[str, Any]) -> str:
     """What `start` gave, as a sentence."""
     anew = taken["anew"]
     more = ", …" if len(anew) > NAMED else ""

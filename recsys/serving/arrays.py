@@ -15,7 +15,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from recsys.errors import UserError
-from recsys.files import atomic, cannot_write, parse_json, put_folder, sha256, write_text
+from recsys.files import atomic, cannot_write, parse_json, put_folder, replaced_name, sha256, write_text
 from recsys.serving.parts import PARTS
 
 MANIFEST = "bundle.json"
@@ -146,7 +146,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / MANIFEST
     if not path.is_file():
-        old = folder.absolute().with_name(f".{folder.absolute().name}.old")
+        old = replaced_name(folder)
         if not folder.exists() and old.is_dir():
             raise UserError(
                 f"{folder} was being replaced when that was killed; rename {old} to it, or package again"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -182,9 +182,7 @@ class Kernel:
         parts = [kernel @ weights for _, kernel in self.similarities(new)]
         placed = self.mean + np.concatenate([np.empty((0, weights.shape[1])), *parts])
         if len(self.linear):
-            contents = [new.modalities[name].features for name in self.modalities]
-            sparse = [unit_rows(each) for each in contents if sp.issparse(each)]
-            placed = placed + sp.csr_array(sp.hstack(sparse)) @ self.linear
+            placed = placed + sparse_rows([new.modalities[name] for name in self.modalities]) @ self.linear
         return placed.astype(np.float32)
 
     def similarities(self, items: NewItems, size: int = 0) -> Iterator[tuple[slice, np.ndarray]]:
@@ -211,6 +209,12 @@ class Kernel:
 
 Cold = Resembling | Hyperedges | Spherical | Kernel
 """How a model places new items."""
+
+
+def sparse_rows(modalities: Sequence[Any]) -> sp.csr_array:
+    """(n, sum of widths) float32, the unit rows of those modalities that are sparse, side by side."""
+    rows = [unit_rows(each.features) for each in modalities if sp.issparse(each.features)]
+    return sp.csr_array(sp.hstack(rows) if rows else (len(modalities[0].mask), 0), dtype=np.float32)
 
 
 def nearest_warm(name: str, k: int, new: NewItems, bank: Bank) -> np.ndarray:
