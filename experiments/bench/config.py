@@ -84,6 +84,11 @@ class Experiment(Settings):
         meaning="row of the table -> the fields of RunConfig in which it differs (model, settings, tuned, ...); or a "
         "list of model names"
     )
+    search: dict[str, dict[str, list[Any]]] = setting(
+        {},
+        "row -> setting -> values to choose from, on each data set and split by the first seeds' validation; written "
+        "as `search` of the row",
+    )
     datasets: list[str] = setting(meaning="names of data sets, or paths of their cards")
     splits: list[Splitting] = setting([Splitting()], "protocols, or mappings with options and seeds")
     seeds: list[int] = setting([0, 1, 2], "seeds of the models and their training")
@@ -188,7 +193,9 @@ def read_experiment(path: Path, smoke: bool = False, controls: bool = False) -> 
         UserError: not YAML, an unknown key (the nearest is offered), or a value that cannot be.
     """
     values, where = read_yaml(path), path.name
-    values["models"] = _rows(values.get("models"), path)
+    if "search" in values:
+        raise UserError(f"{where}: `search` belongs to a row of `models`")
+    values["models"], values["search"] = _rows(values.get("models"), path)
     if "splits" in values:
         values["splits"] = _splittings(values["splits"], where)
     if isinstance(values.get("paper"), dict):
@@ -231,8 +238,9 @@ def _part(group: type[Settings], value: Any, where: str) -> Any:
     return build(group, {str(key): v for key, v in value.items()}, where)
 
 
-def _rows(value: Any, path: Path) -> dict[str, dict[str, Any]]:
-    """Row -> fields of RunConfig; the path of a scan's best.yaml counts from the file's folder."""
+def _rows(value: Any, path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """Row -> fields of RunConfig, and row -> what it searches; the path of a scan's best.yaml counts from the file's
+    folder."""
     where = path.name
     if isinstance(value, list) and all(isinstance(name, str) for name in value):
         value = dict.fromkeys(value)
@@ -240,11 +248,22 @@ def _rows(value: Any, path: Path) -> dict[str, dict[str, Any]]:
         raise UserError(
             f"models of {where}: expected a list of names, or row: {{model, settings, tuned, ...}}"
         )
-    rows = {str(label): _fields_of_run(row, f"models.{label} of {where}") for label, row in value.items()}
+    rows, searches = {}, {}
+    for label, row in value.items():
+        if isinstance(row, dict) and "search" in row:
+            searches[str(label)] = _searched(row["search"], f"search of '{label}' in {where}")
+            row = {key: part for key, part in row.items() if key != "search"}
+        rows[str(label)] = _fields_of_run(row, f"models.{label} of {where}")
     for row in rows.values():
         if isinstance(row.get("tuned"), str):
             row["tuned"] = str(path.parent / row["tuned"])
-    return rows
+    return rows, searches
+
+
+def _searched(value: Any, where: str) -> dict[str, list[Any]]:
+    if not isinstance(value, dict) or not value or not all(isinstance(v, list) and v for v in value.values()):
+        raise UserError(f"{where}: expected `setting: [value, ...]` lines, got {value!r}")
+    return {str(key): values for key, values in value.items()}
 
 
 def _shared(value: Any, where: str) -> dict[str, Any]:

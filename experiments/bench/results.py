@@ -18,6 +18,7 @@ from pyarrow.parquet import read_table
 from recsys.datasets.cards import dataset_label
 from recsys.errors import UserError
 from recsys.experiments.bench.config import Experiment, Job
+from recsys.experiments.bench.search import Choice
 from recsys.experiments.bench.sweep import config_title
 from recsys.experiments.bench.tables import csv_text, markdown
 from recsys.experiments.stats import statistics, verdicts
@@ -114,6 +115,7 @@ def summarise(
     out: Path,
     command: str = "",
     beside: Sequence[Scored] = (),
+    choices: Sequence[Choice] = (),
 ) -> dict[str, Any]:
     """The experiment's results, also written to results.json, table.md and table.csv below `out`.
 
@@ -122,6 +124,7 @@ def summarise(
         failed: the error of each job that failed, by the job's name.
         command: what makes these results again.
         beside: figures of what was not run here, for further rows of each table.
+        choices: settings that rows chose on validation.
 
     Returns:
         What results.json holds. Where it holds the same jobs already, nothing is computed or written.
@@ -131,9 +134,10 @@ def summarise(
     presentation = experiment.model_dump(
         include={"title", "columns", "decide_by", "margin", "reference", "paper"}
     )
+    chosen = [choice.record() for choice in choices]
     key = hashlib.sha256(
         json.dumps(
-            [stamp, [row.checksum for row in beside], dict(failed), presentation], sort_keys=True
+            [stamp, [row.checksum for row in beside], dict(failed), presentation, chosen], sort_keys=True
         ).encode()
     ).hexdigest()
     written = read_json(out / RESULTS_FILE)
@@ -150,7 +154,7 @@ def summarise(
         "tables": tables,
         "failed": dict(failed) | broken,
         "paper": _paper(experiment, tables),
-    }
+    } | ({"chosen": chosen} if chosen else {})
     write_text(out / MARKDOWN_FILE, markdown(results))
     write_text(out / CSV_FILE, csv_text(results))
     write_text(out / RESULTS_FILE, json.dumps(results, indent=2) + "\n")

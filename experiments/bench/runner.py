@@ -20,11 +20,11 @@ from recsys.experiments.bench.config import (
     Job,
     find_file,
     load_datasets,
-    make_jobs,
     read_experiment,
 )
 from recsys.experiments.bench.jobs import Outcome, finished, in_processes, in_turn
 from recsys.experiments.bench.results import Scored, summarise
+from recsys.experiments.bench.search import jobs_of_choices, make_choices
 from recsys.experiments.bench.tables import tables_for_screen
 from recsys.experiments.processes import duration
 from recsys.runs.artifacts import read_metrics
@@ -123,14 +123,33 @@ def run_experiment(
         UserError, DataError: something in the experiment cannot be; no job has run then.
     """
     root = os.path.realpath(options.data_root) if options.data_root else None
-    jobs = make_jobs(experiment, datasets, out, data_root=root, device=options.device)
-    state = Progress(_states(jobs, options.any_code), options.processes)
-    console.print(
-        f"{experiment.title}: {len(jobs)} jobs, {len(state.folders)} of them finished already", markup=False
-    )
-    _run(state, datasets, options, console)
+    places = {"data_root": root, "device": options.device}
+    choices = make_choices(experiment, datasets, out, **places)
+    tried = [job for choice in choices for job in choice.jobs]
+    searched = _finish(tried, f"{experiment.title}, search", datasets, options, console)
+    for choice in choices:
+        choice.read(searched.folders)
+    jobs = jobs_of_choices(experiment, choices, datasets, out, **places)
+    state = _finish(jobs, experiment.title, datasets, options, console)
     out.mkdir(parents=True, exist_ok=True)
-    return summarise(experiment, jobs, state.folders, state.failed, out, command, beside)
+    failed = searched.failed | state.failed
+    return summarise(experiment, jobs, state.folders, failed, out, command, beside, choices)
+
+
+def _finish(
+    jobs: Sequence[Job],
+    title: str,
+    datasets: Mapping[str, Dataset],
+    options: BenchOptions,
+    console: Console,
+) -> Progress:
+    """Run those of the jobs that are not finished."""
+    state = Progress(_states(jobs, options.any_code), options.processes)
+    if jobs:
+        finished_before = f"{len(state.folders)} of them finished already"
+        console.print(f"{title}: {len(jobs)} jobs, {finished_before}", markup=False)
+    _run(state, datasets, options, console)
+    return state
 
 
 @dataclass
