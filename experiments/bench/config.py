@@ -81,13 +81,11 @@ class Experiment(Settings):
     title: str = setting("", "title of the tables")
     run: dict[str, Any] = setting({}, "fields of RunConfig that all jobs share, such as task and content")
     models: dict[str, dict[str, Any]] = setting(
-        meaning="row of the table -> the fields of RunConfig in which it differs (model, settings, tuned, ...); or a "
-        "list of model names"
+        meaning="row of the table -> the fields of RunConfig in which it differs (model, settings, tuned, ...), and "
+        "`search`, setting -> values to choose from on validation; or a list of model names"
     )
     search: dict[str, dict[str, list[Any]]] = setting(
-        {},
-        "row -> setting -> values to choose from, on each data set and split by the first seeds' validation; written "
-        "as `search` of the row",
+        {}, "row -> setting -> values to choose from, by the first seeds' validation"
     )
     datasets: list[str] = setting(meaning="names of data sets, or paths of their cards")
     splits: list[Splitting] = setting([Splitting()], "protocols, or mappings with options and seeds")

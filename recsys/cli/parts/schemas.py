@@ -92,6 +92,7 @@ def experiment_schema() -> Schema:
 
     schema = _described(Experiment)
     names = {"type": "array", "items": {"type": "string"}}
+    del schema["properties"]["search"]  # in the file it is a key of a row
     rows = schema["properties"]["models"]
     told = {key: rows.pop(key) for key in ("description", "title") if key in rows}
     rows["additionalProperties"] = {"type": ["object", "null"]}
