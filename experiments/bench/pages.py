@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -21,12 +23,20 @@ from recsys.experiments.bench.jobs import JOB_FILE
 from recsys.experiments.bench.results import RESULTS_FILE, read_json
 from recsys.experiments.bench.tables import markdown_table
 from recsys.files import write_text
-from recsys.runs.artifacts import CONFIG_FILE, ENVIRONMENT_FILE, GROUPS, first_fault
+from recsys.runs.artifacts import (
+    CONFIG_FILE,
+    ENVIRONMENT_FILE,
+    GROUPS,
+    first_fault,
+    read_history,
+    read_metrics,
+)
 from recsys.runs.tables import number
 
 FILES, PAGES = Path("experiments/results"), Path("docs/results")
 COMMAND = "python -m recsys.experiments.bench.pages"
 NOT_KEPT = "not kept"
+DIAGNOSTIC = "embedding_"
 INDEX = f"""# Results
 
 Each page is written by `{COMMAND}` from a file in `experiments/results/`.
@@ -54,6 +64,8 @@ class Row(_Part):
         interval: of the deciding column's mean, 95%.
         difference, difference_interval: from the reference in the deciding column; the interval is corrected for the
             number of comparisons.
+        vectors: diagnostics of the vectors at the best epoch, and seconds of an epoch, means over the runs; of
+            trainings with `diagnostics: true`.
     """
 
     model: str
@@ -62,6 +74,7 @@ class Row(_Part):
     difference: float | None = None
     difference_interval: tuple[float, float] | None = None
     verdict: str | None = None
+    vectors: dict[str, float] = {}
 
 
 class ResultTable(_Part):
@@ -122,6 +135,8 @@ def page(name: str, results: ResultFile, reading: str) -> str:
     lines = [f"# {results.title}", "", "```sh", results.command, "```", "", *_origin(name, results), ""]
     for table in results.tables:
         lines += [f"## {table.title}", "", _table(table), ""]
+        if any(row.vectors for row in table.rows):
+            lines += ["The vectors at the best epoch, and the seconds of an epoch:", "", _vectors(table), ""]
     if reading:
         lines += ["## Reading", "", reading.strip(), ""]
     return "\n".join(lines)
@@ -188,6 +203,15 @@ def _table(table: ResultTable) -> str:
     return markdown_table(header, rows)
 
 
+def _vectors(table: ResultTable) -> str:
+    names = list(dict.fromkeys(name for row in table.rows for name in row.vectors))
+    rows = [
+        [row.model, *(f"{row.vectors[n]:.3g}" if n in row.vectors else "" for n in names)]
+        for row in table.rows
+    ]
+    return markdown_table(["", *(name.replace("_", " ") for name in names)], rows)
+
+
 def _interval(ends: tuple[float, float] | None, sign: str = "") -> str:
     return f"{ends[0]:{sign}.4f} to {ends[1]:{sign}.4f}" if ends else ""
 
@@ -221,8 +245,7 @@ def from_bench(folder: Path) -> ResultFile:
     commits = [read_json(run / ENVIRONMENT_FILE).get("commit") or "" for run in runs]
     values = {
         "title": results["title"],
-        "command": f"recsys bench {folder.name}"
-        + (" --data-root DIR" if any(config.get("data_root") for config in configs.values()) else ""),
+        "command": _command(results["command"], any(config.get("data_root") for config in configs.values())),
         "source": "measured",
         "commit": " and ".join(sorted(set(commits))) if all(commits) else None,
         "seeds": sorted({config["seed"] for config in configs.values()}),
@@ -239,13 +262,25 @@ def from_bench(folder: Path) -> ResultFile:
             }
             for table in results["tables"]
         },
-        "tables": [_measured(table) for table in results["tables"]],
+        "tables": [_measured(table, folder / "jobs") for table in results["tables"]],
     }
     return ResultFile.model_validate(values)
 
 
-def _measured(table: Mapping[str, Any]) -> dict[str, Any]:
-    """A table of results.json as a `ResultTable` holds it."""
+def _command(command: str, elsewhere: bool) -> str:
+    """The command that measures the results, without places of one machine."""
+    words, kept = iter(shlex.split(command)), []
+    for word in words:
+        if word in ("--out", "--data-root", "--device"):
+            next(words)
+        else:
+            kept.append(word)
+    kept[2] = Path(kept[2]).stem  # the name of a shipped file, wherever it lay
+    return shlex.join(kept) + (" --data-root DIR" if elsewhere else "")
+
+
+def _measured(table: Mapping[str, Any], jobs: Path) -> dict[str, Any]:
+    """A table of results.json as a `ResultTable` holds it; its runs lie in `jobs`."""
     decide, rows = table["decide_by"], []
     columns = list(dict.fromkeys([*table["columns"], decide]))
     references = {row["columns"].get(decide, {}).get("against", {}).get("reference") for row in table["rows"]}
@@ -259,6 +294,7 @@ def _measured(table: Mapping[str, Any]) -> dict[str, Any]:
             "difference": round(against["difference"], 6) if against else None,
             "difference_interval": _rounded(against.get("interval")),
             "verdict": against.get("label"),
+            "vectors": _diagnostics([jobs / name for name in row["runs"]]) or None,
         }
         rows.append({name: value for name, value in values.items() if value is not None})
     return {
@@ -269,6 +305,20 @@ def _measured(table: Mapping[str, Any]) -> dict[str, Any]:
         "rows": rows,
         "chance": {c: value and round(value, 6) for c, value in table["chance"].items()},
     }
+
+
+def _diagnostics(runs: Iterable[Path]) -> dict[str, float]:
+    """Means over the runs of what `diagnostics: true` records of the vectors, at each run's best epoch."""
+    found = []
+    for run in runs:
+        history, metrics = read_history(run), read_metrics(run)
+        recorded = [name for name in (() if history is None else history) if name.startswith(DIAGNOSTIC)]
+        if history is None or metrics is None or not recorded:
+            continue
+        (at,) = history.loc[history["epoch"] == metrics["best_epoch"], recorded].to_dict("records")[-1:]
+        found.append({name.removeprefix(DIAGNOSTIC): value for name, value in at.items()})
+        found[-1]["seconds"] = metrics["timing"]["train_epoch_median"]
+    return {name: float(f"{value:.4g}") for name, value in pd.DataFrame(found).mean().items()}
 
 
 def _rounded(ends: Iterable[float] | None) -> list[float] | None:

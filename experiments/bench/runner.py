@@ -13,8 +13,9 @@ from typing import Any
 from rich import progress
 from rich.console import Console
 
+from recsys.datasets.cards import dataset_label
 from recsys.datasets.dataset import Dataset
-from recsys.errors import UserError
+from recsys.errors import UserError, nearest
 from recsys.experiments.bench.config import (
     Experiment,
     Job,
@@ -35,13 +36,15 @@ class BenchOptions:
     """How to run an experiment.
 
     Attributes:
-        out: folder of its jobs and tables; None for runs/bench/<name of the file>.
+        out: folder of its jobs and tables; None for runs/bench/<name of the file>, with the data sets' names where
+            only some are run.
         processes: processes on this machine.
         smoke: run the file's tiny size.
         dask: address of a Dask scheduler, or local:N; empty for none.
         any_code: take jobs that another version of the code finished.
         data_root, device: override those of the file.
         controls: run controls beside the models, also where the file does not say so.
+        datasets: the only ones of the file's to run; empty for all.
     """
 
     out: Path | None = None
@@ -52,6 +55,7 @@ class BenchOptions:
     data_root: str | None = None
     device: str | None = None
     controls: bool = False
+    datasets: tuple[str, ...] = ()
 
 
 def run_bench(name: str, options: BenchOptions, console: Console) -> dict[str, Any]:
@@ -68,7 +72,13 @@ def run_bench(name: str, options: BenchOptions, console: Console) -> dict[str, A
     """
     path = find_file(name)
     experiment = read_experiment(path, options.smoke, options.controls)
-    out = options.out or Path("runs/bench") / (path.stem + ("-smoke" if options.smoke else ""))
+    for wanted in options.datasets:
+        if wanted not in experiment.datasets:
+            raise UserError(f"{path.name} has no data set '{wanted}'{nearest(wanted, experiment.datasets)}")
+    only = [dataset for dataset in experiment.datasets if dataset in options.datasets]
+    experiment = experiment.model_copy(update={"datasets": only or experiment.datasets})
+    parts = [path.stem, *(dataset_label(dataset) for dataset in only), *(["smoke"] if options.smoke else [])]
+    out = options.out or Path("runs/bench") / "-".join(parts)
     command = command_of(name, options)
     experiment = experiment.model_copy(update={"title": experiment.title or path.stem})
     root = options.data_root or experiment.run.get("data_root")
@@ -95,6 +105,7 @@ def command_of(name: str, options: BenchOptions) -> str:
     root = options.data_root if options.data_root != os.environ.get("RECSYS_DATA") else None
     values = {"--out": options.out, "--data-root": root, "--device": options.device}
     words = ["recsys", "bench", name, *(flag for flag, given in flags.items() if given)]
+    words += [word for dataset in options.datasets for word in ("--dataset", dataset)]
     for option, value in values.items():
         words += [option, str(value)] if value is not None else []
     return shlex.join(words)

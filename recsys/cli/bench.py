@@ -17,6 +17,9 @@ def bench(
     out: Annotated[
         Path | None, typer.Option(help="Folder of the jobs and tables; by default runs/bench/<name>.")
     ] = None,
+    dataset: Annotated[
+        list[str] | None, typer.Option(help="Only this data set of the file; may be given several times.")
+    ] = None,
     jobs: Jobs = 1,
     smoke: Smoke = False,
     dask: Dask = "",
@@ -37,5 +40,5 @@ def bench(
     from recsys.experiments.bench.runner import BenchOptions, run_bench
 
     root = str(data_root) if data_root else None
-    options = BenchOptions(out, jobs, smoke, dask, any_code, root, device, controls)
+    options = BenchOptions(out, jobs, smoke, dask, any_code, root, device, controls, tuple(dataset or ()))
     run_bench(experiment, options, console())

@@ -116,6 +116,15 @@ def test_the_table_holds_means_intervals_and_verdicts_of_the_per_user_values(don
         assert (cell["verdict"], cell["against"]["difference"]) == (verdict.label, verdict.difference)
 
 
+def test_only_some_data_sets_of_a_file(root, tmp_path):
+    path = write(tmp_path, datasets=["ml-100k", "toy"], models=["pop"], splits=["random"], seeds=[0])
+    results = run(path, root, tmp_path / "out", datasets=("toy",))
+    assert [table["dataset"] for table in results["tables"]] == ["toy"]
+    assert "--dataset toy" in results["command"]
+    with pytest.raises(UserError, match="no data set 'toys'; did you mean 'toy'"):
+        run(path, root, tmp_path / "out", datasets=("toys",))
+
+
 def test_a_declared_reference_is_what_all_others_are_compared_with(root, tmp_path):
     path = write(tmp_path, models=["pop", "itemknn", "contentknn"], splits=["random"], reference="pop")
     (table,) = run(path, root, tmp_path / "out")["tables"]

@@ -5,6 +5,7 @@ import json
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from rich.console import Console
@@ -42,6 +43,24 @@ def test_the_pages_are_what_the_command_writes():
     assert others == {path.name for path in written}
     for path, text in written.items():
         assert path.read_text(encoding="utf-8") == text, f"run {pages.COMMAND}"
+
+
+def test_diagnostics_of_the_vectors_are_means_over_the_runs(root, tmp_path):
+    row = {"model": "lightgcn", "settings": {"width": 4, "max_epochs": 3, "diagnostics": True}}
+    path = tmp_path / "toys.yaml"
+    path.write_text(yaml.safe_dump(TOYS | {"models": {"pop": None, "trained": row}}, sort_keys=False))
+    options = BenchOptions(out=tmp_path / "toys", data_root=str(root))
+    run_bench(str(path), options, Console(file=io.StringIO()))
+    (table,) = pages.from_bench(tmp_path / "toys").tables
+    rows = {row.model: row.vectors for row in table.rows}
+    values = []
+    for run in (tmp_path / "toys" / "jobs").glob("trained*"):
+        history = pd.read_csv(run / "history.csv", index_col="epoch")
+        best = json.loads((run / "metrics.json").read_text())["best_epoch"]
+        values.append(history["embedding_effective_rank_items"][best])
+    assert rows["pop"] == {} and len(values) == 2
+    assert rows["trained"]["effective_rank_items"] == pytest.approx(sum(values) / 2, rel=1e-3)
+    assert "effective rank items" in pages.page("toys", pages.from_bench(tmp_path / "toys"), "")
 
 
 def test_a_copied_result_file_claims_nothing_that_was_not_kept():
