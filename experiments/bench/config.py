@@ -359,7 +359,11 @@ def _shrunk(experiment: Experiment, smoke: Smoke, where: str) -> Experiment:
         raise UserError(f"smoke of {where}: no model of the file has a setting '{unused[0]}'")
     changes = {key: getattr(smoke, key) for key in ("datasets", "splits", "seeds", "missing")}
     changes = {key: value for key, value in changes.items() if value is not None}
-    return experiment.model_copy(update=changes | {"models": models, "paper": None})
+    first = {
+        label: {key: values[:1] for key, values in search.items()}
+        for label, search in experiment.search.items()
+    }
+    return experiment.model_copy(update=changes | {"models": models, "search": first, "paper": None})
 
 
 def _fields(name: str) -> set[str]:

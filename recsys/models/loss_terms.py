@@ -23,6 +23,8 @@ MODALITY = "each modality"
 PERTURBED, STRENGTH = "perturbed", 0.1
 """The view that is another copy each time that a term names it, and its strength where a model has none of its own."""
 PAIRS = ("user", "item")
+EVERY_MODALITY = "modalities"
+"""Stands in a term's views for all modalities of the data set."""
 
 
 class NodeViews:
@@ -143,12 +145,17 @@ class LossTerms(nn.Module):
             number = 2
             while name in terms:
                 name, number = f"{base}_{number}", number + 1
-            views = term.views or self._usual(term.nodes)
+            views = self._expanded(term.views) or self._usual(term.nodes)
             terms[name] = term.model_copy(update={"views": views})
         return terms
 
     def _usual(self, nodes: str) -> list[str]:
         return list(PAIRS if nodes == "pairs" else self.usual)
+
+    def _expanded(self, views: list[str]) -> list[str]:
+        """`views` with each modality's name in place of "modalities"."""
+        groups = {EVERY_MODALITY: list(self.modalities)}
+        return [name for view in views for name in groups.get(view, [view])]
 
     def _changed(self, term: Term, change: TermChange | None) -> Term:
         """`term` with what `change` names; its views and arguments stay where the objective can take them."""
@@ -165,7 +172,7 @@ class LossTerms(nn.Module):
             views = self._usual(nodes)
         return Term(
             objective=new.name,
-            views=change.views or views,
+            views=self._expanded(change.views or []) or views,
             nodes=nodes,
             weight=term.weight if change.weight is None else change.weight,
             arguments=kept | change.arguments,

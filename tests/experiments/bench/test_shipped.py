@@ -38,6 +38,9 @@ LONG = {
     "confluence-ablation",
     "confluence-ablation-random",
     "confluence-ablation-tiktok",
+    "objectives-cm3",
+    "objectives-mmhcl",
+    "objectives-sige",
 }
 """Many variants of models that `bundles`, `cold-start` and `tiktok-warm` run already."""
 

@@ -106,6 +106,17 @@ def test_a_term_of_a_modality_trains_a_layer_of_its_own_and_the_model_reads_cont
     assert not any(name.startswith("terms.") for name in plain.model.state_dict())
 
 
+def test_modalities_stand_for_all_of_them(toy):
+    terms = {"objectives.extra": [{"objective": "gram", "views": ["behaviour", "modalities"]}]}
+    run = prepared("lightgcn", toy, **terms)
+    (term,) = run.model.terms.terms.values()
+    assert term.views == ["behaviour", *run.model.data.modalities] and len(term.views) > 2
+    changed = prepared(
+        "cm3", toy, **{"objectives.items": {"objective": "gram", "views": ["modalities", "fused"]}}
+    )
+    assert changed.model.terms.terms["items"].views == [*run.model.data.modalities, "fused"]
+
+
 @pytest.mark.parametrize("name", ["mmhcl", "cm3", "sige", "mgcn", "freedom", "bm3", "lattice", "vbpr"])
 def test_a_modality_that_the_model_was_told_not_to_read_can_be_compared(name, toy):
     extra = [{"objective": "infonce", "views": ["behaviour", "tags"]}]
