@@ -5,9 +5,9 @@
 
 `train` trains each seed for `--epochs` epochs whatever its validation says, and records the validation and the test of
 every epoch, of the weights as they stand and of their moving average over steps, in DIR/seed-N.csv; what is there is
-kept. `rules` replays each rule on these curves: the epoch that it would have kept, the test there, the mean and standard
-deviation over seeds, and the epochs that it would have trained. The test is recorded to compare rules by how much seeds
-differ; no rule sees it.
+kept. `rules` replays each rule on these curves: the epoch that it would have kept, the test there, the mean and
+standard deviation over seeds, and the epochs that it would have trained. The test is recorded to compare rules by how
+much seeds differ; no rule sees it.
 """
 
 from __future__ import annotations

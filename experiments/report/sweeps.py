@@ -20,8 +20,9 @@ SHOWN = {
 }
 ABOUT = {"support": ("cold_users", "cold_pool", "cold", "all")}
 """The slices that an option of a split is about; the others are about all that there are."""
-MISSING = "missing"
+MISSING, NOISE = "missing", "noise"
 AXES = {
+    NOISE: "noise added to the content, in standard deviations of its values",
     MISSING: "share of items with a missing modality",
     "support": "support interactions of each cold user or item",
 }
@@ -42,7 +43,8 @@ class Point:
     @property
     def numbers(self) -> dict[str, float]:
         """What a curve can run over."""
-        return {**self.group.options, MISSING: self.group.content.missing}
+        content = self.group.content
+        return {**self.group.options, MISSING: content.missing, NOISE: content.noise}
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +82,7 @@ def _families(point: Point, axis: str, points: Sequence[Point]) -> Iterable[str]
         patterns = [(p.group.content.pattern, p.group.content.modality) for p in points if p.numbers[MISSING]]
     for pattern in dict.fromkeys(patterns):
         rest = [*pattern] if axis == MISSING else [*pattern, content.missing, content.fill]
+        rest += [content.noise] if axis != NOISE else []
         yield json.dumps(
             [group.dataset, group.task, group.split, group.tested, sorted(options.items()), rest]
         )
@@ -89,9 +92,11 @@ def _title(axis: str, points_of_curve: Sequence[Point]) -> str:
     group = max(points_of_curve, key=lambda point: point.numbers[axis]).group
     options = {key: value for key, value in group.options.items() if key != axis}
     content = group.content
+    if axis == NOISE:
+        content = content.model_copy(update={"noise": 0.0})
     if axis != MISSING:
         return f"{config_title(group.dataset, group.split, options, content, group.tested)}: by {axis}"
-    where = content.model_copy(update={"fill": "mask"}).title.partition(" ")[2]
+    where = content.model_copy(update={"fill": "mask", "missing": 1.0}).title.replace("100% ", "")
     return f"{config_title(group.dataset, group.split, options, ContentCorruption(), group.tested)}: {where}"
 
 

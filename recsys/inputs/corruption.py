@@ -44,6 +44,12 @@ class ContentCorruption(Settings):
         "which items lose it: any; those without training interactions; unpopular ones; any, but of one modality",
     )
     modality: str = setting("", "the modality that pattern 'modality' takes away")
+    noise: float = setting(
+        0.0,
+        "Gaussian noise added to the features, in standard deviations of each modality's values; of sparse ones, to "
+        "the values that are there",
+        low=0,
+    )
     fill: Literal["mask", "zero", "mean", "neighbours"] = setting(
         "mask", "what the model sees of a missing modality: that it is missing, or a filled-in value"
     )
@@ -54,7 +60,7 @@ class ContentCorruption(Settings):
     @property
     def title(self) -> str:
         """What is done, but for the control; empty where nothing is."""
-        parts = []
+        parts = [f"noise of {self.noise:g}"] if self.noise else []
         if self.missing:
             patterns = {"random": "at random", "test": "at the test alone", "tail": "from the tail"}
             where = patterns.get(self.pattern, f"of {self.modality}")
@@ -67,7 +73,8 @@ class ContentCorruption(Settings):
 def corrupt(dataset: Dataset, split: Split, content: ContentCorruption, seeds: tuple[int, int]) -> Dataset:
     """The data set as models see it. What is learned to fill holes is learned of training items alone.
 
-    With the same seeds, what is missing at a rate is missing at every higher one.
+    With the same seeds, what is missing at a rate is missing at every higher one, and noise is the same draw at every
+    level.
 
     Raises:
         UserError: no such modality, a pattern that touches no item, or a filling that is too large.
@@ -76,6 +83,11 @@ def corrupt(dataset: Dataset, split: Split, content: ContentCorruption, seeds: t
         return dataset
     touched = check(dataset, split, content)
     modalities, train = dict(dataset.modalities), dataset.matrix(split.train)
+    if content.noise:
+        modalities = {
+            name: _noisy(modality, content.noise, np.random.default_rng([*seeds, 2, number]))
+            for number, (name, modality) in enumerate(modalities.items())
+        }
     if content.missing:
         modalities = _remove(modalities, touched, content, seeds)
     if content.fill != "mask":
@@ -126,6 +138,21 @@ def check(dataset: Dataset, split: Split, content: ContentCorruption) -> np.ndar
             f"split, for example cold-item"
         )
     return touched
+
+
+def _noisy(modality: Modality, level: float, generator: np.random.Generator) -> Modality:
+    """The modality with `level` standard deviations of its values added to each."""
+    features = modality.features.copy()
+    if sp.issparse(features):
+        features.data += (
+            level * features.data.std() * generator.standard_normal(features.nnz, dtype=np.float32)
+        )
+    else:
+        known = modality.mask
+        deviation = level * features[known].std() if known.any() else 0.0
+        noise = deviation * generator.standard_normal(features.shape, dtype=np.float32)
+        features = features + noise * known[:, None]
+    return Modality(features, modality.mask)
 
 
 def _remove(

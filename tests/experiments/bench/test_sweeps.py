@@ -203,6 +203,19 @@ def test_curves_join_what_differs_in_one_number_alone():
     assert found["toy, cold-item: missing from the tail"].charts[0].series[0].y == (0.5, 0.45)
 
 
+def test_a_sweep_over_noise_is_a_curve(root, tmp_path):
+    path = write(
+        tmp_path, models=["contentknn"], splits=["cold-item"], missing={"rates": [0], "noise": [0, 1, 9]}
+    )
+    results, _, figures = bench_and_report(path, root, tmp_path / "out")
+    titles = ["toy, cold-item", "toy, cold-item, noise of 1", "toy, cold-item, noise of 9"]
+    assert not results["failed"] and [table["title"] for table in results["tables"]] == titles
+    curve = figures[(figures["chart"] == "noise-cold-pool") & (figures["model"] == "contentknn")]
+    assert curve["x"].tolist() == ["0", "1", "9"] and curve["y"].iloc[0] > curve["y"].iloc[2]
+    with pytest.raises(UserError, match="noise: expected 0 or more"):
+        read_experiment(write(tmp_path, models=["contentknn"], missing={"noise": [-1]}))
+
+
 def test_train_runs_controls_beside_a_run(recsys, tmp_path):
     status, out, _ = recsys(
         "train",

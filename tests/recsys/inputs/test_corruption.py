@@ -46,6 +46,25 @@ def test_at_random_each_modality_loses_its_share_and_rates_are_nested(toy, rate)
     assert rate == 1 or (lost(toy, other, "image") != lost(toy, changed, "image")).any()
 
 
+def test_noise_is_in_standard_deviations_and_one_draw_at_every_level(toy):
+    holes = np.arange(toy.n_items) % 3 > 0
+    features = np.where(holes[:, None], toy.modalities["image"].features, 0)
+    some = replace(toy, modalities=toy.modalities | {"image": Modality(features, holes)})
+    for name, modality in some.modalities.items():
+        one, two = (corrupted(some, noise=level)[0].modalities[name] for level in (1.0, 2.0))
+        before, once, twice = (
+            m.features.data if m.is_sparse else m.features[m.mask] for m in (modality, one, two)
+        )
+        np.testing.assert_allclose(twice - before, 2 * (once - before), rtol=1e-3, atol=1e-5)
+        assert (once - before).std() == pytest.approx(before.std(), rel=0.2)
+        np.testing.assert_array_equal(one.mask, modality.mask)
+        if modality.is_sparse:
+            assert one.features.nnz == modality.features.nnz
+        else:
+            assert not one.features[~one.mask].any()
+    assert corrupted(some, noise=1.0, seeds=(0, 1))[0].modalities["image"].features.std() > 0
+
+
 def test_patterns_touch_whom_they_name(toy):
     gone = {}
     for pattern in ("test", "tail"):
