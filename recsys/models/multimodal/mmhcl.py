@@ -32,7 +32,7 @@ from recsys.models.loss_terms import LossTerms, NodeViews, pair_views
 from recsys.objectives.l2 import l2
 from recsys.objectives.ranking.bpr import bpr
 from recsys.objectives.terms import Nodes, ObjectiveSettings, Term, objectives_setting
-from recsys.serving.cold import Hyperedges
+from recsys.serving.cold import Hyperedges, Resembling
 from recsys.settings import Settings, setting
 
 
@@ -47,6 +47,8 @@ class MMHCLSettings(Settings):
     layers: int = setting(2, "propagations over the bipartite graph", low=0, high=10, search=(1, 4))
     user_layers: int = setting(3, "propagations over the user hypergraph", low=1, high=10, search=(1, 4))
     item_layers: int = setting(2, "propagations over the item hypergraph", low=1, high=10, search=(1, 4))
+    user_hypergraph: bool = setting(True, "users joined by items: E_uu and the users' contrast")
+    item_hypergraph: bool = setting(True, "items joined by content: E_ii and the items' contrast")
     k: int = setting(
         5, "neighbours that a hyperedge is made of, the item included", low=1, high=1000, search=(3, 20)
     )
@@ -139,8 +141,8 @@ class MMHCL(Model):
         self.terms = LossTerms(
             self,
             {
-                "users": self._contrast("users", settings.user_contrast),
-                "items": self._contrast("items", settings.item_contrast),
+                "users": self._contrast("users", settings.user_contrast * settings.user_hypergraph),
+                "items": self._contrast("items", settings.item_contrast * settings.item_hypergraph),
             },
         )
 
@@ -203,8 +205,9 @@ class MMHCL(Model):
             second_users = hypergraph(self.user_graph, self.user_second, settings.user_layers)
             before = hypergraph(self.item_graph, self.item_second, settings.item_layers - 1)
             second_items = self.item_graph @ before
-        fused = users + normalize(second_users, dim=1), items + normalize(second_items, dim=1)
-        return State(*fused, users, items, second_users, second_items, before)
+        fused_users = users + normalize(second_users, dim=1) if settings.user_hypergraph else users
+        fused_items = items + normalize(second_items, dim=1) if settings.item_hypergraph else items
+        return State(fused_users, fused_items, users, items, second_users, second_items, before)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         state = self._propagate()
@@ -252,6 +255,8 @@ class MMHCL(Model):
         The item's own degree scales E_ii as a whole and vanishes in norm(E_ii). Where convolutions propagate, its E_ii
         is the neighbours' mean.
         """
+        if not self.settings.item_hypergraph:
+            return self.cold.average(neighbours, state.first_items)
         if self.convolved:
             second = self.cold.average(neighbours, state.second_items)
             return self.cold.average(neighbours, state.first_items) + normalize(second, dim=1)
@@ -262,8 +267,10 @@ class MMHCL(Model):
         return self.cold.average(neighbours, state.first_items) + normalize(second, dim=1)
 
     @torch.no_grad()
-    def cold_part(self, items: np.ndarray) -> Hyperedges:
+    def cold_part(self, items: np.ndarray) -> Hyperedges | Resembling:
         state = self._propagate()
+        if not self.settings.item_hypergraph:
+            return self.cold.resembling(state.first_items)
         edges = self.incidence.T @ (self.half_degree * state.before.detach().cpu().numpy())
         parts = np.split(np.asarray(edges, dtype=np.float32), len(self.modalities))
         first = self.cold.resembling(state.first_items)

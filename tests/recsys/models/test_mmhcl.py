@@ -135,3 +135,21 @@ def test_a_cold_item_joins_the_hyperedges_of_its_nearest_warm_items(toy, naive):
     first = model.cold.graph.toarray() @ first_order(model, arrays, naive)[1]
     assert np.linalg.norm(second, axis=1).all()
     np.testing.assert_allclose(model().items[cold].detach(), first + unit(second), atol=1e-5)
+
+
+@pytest.mark.parametrize("side", ["user", "item"])
+def test_without_a_hypergraph_there_are_neither_its_vectors_nor_its_contrast(toy, naive, side):
+    model = build(toy, **{f"{side}_hypergraph": False})
+    arrays = {name: value.detach().numpy().astype(float) for name, value in model.state_dict().items()}
+    users, items = first_order(model, arrays, naive)
+    vectors, warm = model(), model.data.warm_items
+    if side == "user":
+        np.testing.assert_allclose(vectors.users.detach().numpy(), users, atol=1e-5)
+        assert not np.allclose(vectors.items.detach().numpy()[warm], items[warm], atol=1e-2)
+        return
+    np.testing.assert_allclose(vectors.items.detach().numpy()[warm], items[warm], atol=1e-5)
+    cold = {name: m.rows(np.flatnonzero(~warm)) for name, m in toy.modalities.items()}
+    encoded = model.encode_items(cold)
+    np.testing.assert_allclose(encoded.numpy(), vectors.items.detach().numpy()[~warm], atol=1e-5)
+    part = model.cold_part(vectors.items.detach().numpy())
+    assert type(part).__name__ == "Resembling" and "items" not in model.terms.terms
