@@ -45,6 +45,7 @@ class SIGESettings(Settings):
     strength: float = setting(
         0.1, "strength of the perturbation", low=0, high=10, search=(0.01, 0.5), log=True
     )
+    by_length: bool = setting(True, "perturb long vectors more; false: all alike")
     perturbed: float = setting(0.01, "weight of the perturbed views", low=0, search=(1e-3, 0.3), log=True)
     anchored: float = setting(0.01, "weight of the anchored terms", low=0, search=(1e-3, 0.3), log=True)
     fused: float = setting(0.01, "weight of the fused terms", low=0, search=(1e-3, 0.3), log=True)
@@ -192,7 +193,9 @@ class SIGE(Model):
         held = {} if missing is None else dict(zip(self.modalities, (~missing[ids]).T, strict=True))
         views = rows_of(ids, {"behaviour": parts.behaviour, "fused": parts.fused, **modal})
         nodes = NodeViews(views, ids=ids, present=held)
-        nodes.perturbed = lambda _: perturb(nodes.view("fused"), self.settings.strength, self.noise)
+        nodes.perturbed = lambda _: perturb(
+            nodes.view("fused"), self.settings.strength, self.noise, self.settings.by_length
+        )
         return nodes
 
     def _from_content(self, items: Parts, content: Mapping[str, Modality], graph: sp.csr_array) -> Tensor:

@@ -38,11 +38,20 @@ LONG = {
     "confluence-ablation",
     "confluence-ablation-random",
     "confluence-ablation-tiktok",
+    "claims-aff",
+    "claims-aff-rates",
+    "claims-clhe",
+    "claims-clhe-noise",
+    "claims-cm3",
+    "claims-mmhcl",
+    "claims-sige",
     "objectives-cm3",
     "objectives-mmhcl",
     "objectives-sige",
 }
 """Many variants of models that `bundles`, `cold-start` and `tiktok-warm` run already."""
+PUBLISHED_SPLITS = {"tiktok", "ml-1m-posters"}
+"""Data sets that bring a split of their own."""
 
 
 @pytest.fixture
@@ -73,7 +82,8 @@ def test_an_experiment_is_sound(name):
         config = experiment.config(label)
         for dataset in experiment.datasets:
             for splitting in experiment.splits:
-                tuned = tuned_path(config, dataset, splitting.protocol)
+                usual = "predefined" if dataset in PUBLISHED_SPLITS else "random"
+                tuned = tuned_path(config, dataset, splitting.protocol or usual)
                 values = merge(read_yaml(tuned) if tuned else {}, config.settings)
                 resolve_settings(MODELS.get(config.model), values)
 

@@ -55,3 +55,6 @@ def test_perturbations_are_independent_views_of_one_gradient():
     assert not torch.equal(first, second)
     assert torch.equal(torch.autograd.grad(first.sum(), e)[0], torch.ones_like(e))
     assert not perturb(torch.zeros(2, 3), 0.1, generator).any()
+    alike = perturb(torch.tensor([[0.01, 0.02], [-3.0, 4.0]]), 0.1, generator, by_length=False)
+    moved = torch.linalg.vector_norm(alike - torch.tensor([[0.01, 0.02], [-3.0, 4.0]]), dim=1)
+    torch.testing.assert_close(moved, torch.tensor([0.1, 0.1]), rtol=1e-4, atol=0)
