@@ -22,6 +22,7 @@ SHIPPED += [
     "ml-100k",
     "ml-1m",
     "ml-1m-posters",
+    "ml-1m-posters-encoders",
     "ml-1m-posters-llm",
 ]
 SHIPPED += ["tiktok", "yelp"]

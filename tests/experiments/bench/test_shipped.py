@@ -45,6 +45,7 @@ LONG = {
     "claims-cm3",
     "claims-mmhcl",
     "claims-sige",
+    "content-encoders",
     "objectives-cm3",
     "objectives-mmhcl",
     "objectives-sige",
