@@ -14,6 +14,22 @@ from recsys.models.base import Model
 from recsys.models.columns import Columns
 
 
+def cut(model: Model, columns: Columns) -> None:
+    """Leave a whole model with `columns` alone.
+
+    Raises:
+        UserError: a parameter has no columns.
+    """
+    dims = model.column_dims()
+    for name, parameter in model.named_parameters():
+        if name not in dims:
+            raise UserError(
+                f"{type(model).__name__} says that its columns can be divided, and column_dims leaves out '{name}'"
+            )
+        parameter.data = columns.share(parameter.data, dims[name])
+    model.columns = columns
+
+
 class ColumnsStrategy(DDPStrategy):
     """pytorch-lightning's DDP, for its start of the processes, with the columns divided instead of the batch.
 
@@ -32,16 +48,8 @@ class ColumnsStrategy(DDPStrategy):
 
     def configure_ddp(self) -> None:
         """Cut the model, which a resume file has filled by now, instead of wrapping it."""
-        model, columns = self.trained, Columns(self.global_rank, self.world_size)
-        dims, self.shapes = model.column_dims(), {}
-        for name, parameter in model.named_parameters():
-            if name not in dims:
-                raise UserError(
-                    f"{type(model).__name__} says that its columns can be divided, and column_dims leaves out '{name}'"
-                )
-            self.shapes[name] = parameter.shape
-            parameter.data = columns.share(parameter.data, dims[name])
-        model.columns = columns
+        self.shapes = {name: parameter.shape for name, parameter in self.trained.named_parameters()}
+        cut(self.trained, Columns(self.global_rank, self.world_size))
 
     @contextmanager
     def whole(self) -> Iterator[None]:

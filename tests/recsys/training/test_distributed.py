@@ -153,7 +153,7 @@ def test_a_gpu_is_asked_for_by_number():
     [
         (lambda: Distributed(0), "--devices 0: expected 1 or more"),
         (lambda: Distributed(1, 0), "--num-nodes 0: expected 1 or more"),
-        (lambda: Distributed(2, strategy="fsdp"), "--strategy fsdp: expected ddp"),
+        (lambda: Distributed(2, strategy="fsdp"), "--strategy fsdp: expected auto, columns, ddp"),
         (lambda: Distributed(2).check("bm3"), "bm3 cannot be trained by several processes.*lightgcn"),
         (lambda: Distributed(2).check("ease"), "ease cannot be trained by several processes"),
         pytest.param(
