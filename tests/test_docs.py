@@ -340,37 +340,55 @@ def test_commands_of_the_clusters_page_are_taken():
             from recsys.training.distributed import Distributed
 
             assert context.params["devices"] > 1
-            Distributed(context.params["devices"]).check(context.params["model"])
+            asked = {name: context.params[name] for name in ("devices", "num_nodes", "strategy")}
+            Distributed(**asked).check(context.params["model"])
     with pytest.raises(Exception, match="No such option"):
         parse(["scan", "lightgcn-scan", "--wrokers", "2"])
 
 
 def test_manifests_of_the_clusters_page_hold_together():
     found = list(manifests("docs/clusters.md"))
-    assert sorted(m["kind"] for m in found) == ["Deployment"] * 2 + ["Job"] * 2 + ["Secret", "Service"]
+    assert sorted(m["kind"] for m in found) == ["Deployment"] * 2 + ["Job"] * 3 + ["Secret"] + ["Service"] * 2
     services = {m["metadata"]["name"] for m in found if m["kind"] == "Service"}
     secrets = {m["metadata"]["name"]: m["stringData"] for m in found if m["kind"] == "Secret"}
     for manifest in found:
         labels = manifest.get("spec", {}).get("template", {}).get("metadata", {}).get("labels")
+        if "subdomain" in manifest.get("spec", {}).get("template", {}).get("spec", {}):
+            check_nodes(manifest, services)
         if manifest["kind"] == "Deployment":
             assert manifest["spec"]["selector"]["matchLabels"] == labels
         for container in containers(manifest):
             addresses = [a for a in container["command"] if a.startswith("tcp://")]
             assert all(a.removeprefix("tcp://").partition(":")[0] in services for a in addresses)
             for variable in container.get("env", []):
-                if "valueFrom" in variable:
+                if "secretKeyRef" in variable.get("valueFrom", {}):
                     key = variable["valueFrom"]["secretKeyRef"]
                     assert key["key"] in secrets[key["name"]]
 
 
+def check_nodes(job, services):
+    """A Job whose pods train together: as many as the command says, and the first one is where they look for it."""
+    name, spec = job["metadata"]["name"], job["spec"]
+    (container,) = containers(job)
+    nodes = container["command"][container["command"].index("--num-nodes") + 1]
+    assert spec["completionMode"] == "Indexed" and spec["parallelism"] == spec["completions"] == int(nodes)
+    assert spec["template"]["spec"]["subdomain"] in services
+    env = {v["name"]: v.get("value") or v["valueFrom"]["fieldRef"]["fieldPath"] for v in container["env"]}
+    assert env["MASTER_ADDR"] == f"{name}-0.{spec['template']['spec']['subdomain']}"
+    assert env["NODE_RANK"] == "metadata.annotations['batch.kubernetes.io/job-completion-index']"
+
+
 def test_the_clusters_page_names_the_models_that_several_processes_train():
     from recsys.models import MODELS
+    from recsys.training.distributed import able
 
     text = (ROOT / "docs/clusters.md").read_text(encoding="utf-8")
     named = re.search(r"a mean over the batch's rows: (.*?)\.", text, re.DOTALL).group(1)
     assert [n.strip() for n in named.split(",")] == [
         n for n in sorted(MODELS.builtin) if MODELS.get(n).trains_in_shares
     ]
+    named = re.search(r"\| models \| (.*?) \|", text).group(1)
+    assert named == able("trains_by_columns")
 
 
 def test_the_page_on_sweeps_shows_files_that_are_read(tmp_path):

@@ -160,7 +160,13 @@ def train(
         ),
     ] = 1,
     num_nodes: Annotated[int, typer.Option("--num-nodes", help="Machines that train together.")] = 1,
-    strategy: Annotated[str, typer.Option(help="How the processes train together: ddp.")] = "auto",
+    strategy: Annotated[
+        str,
+        typer.Option(
+            help="What the processes divide: columns, those of the model's vectors; ddp, the rows of each batch; auto: "
+            "columns where the model allows it."
+        ),
+    ] = "auto",
 ) -> None:
     """Train a model on a split of a data set, test it once, and save the run."""
     from recsys.errors import UserError
@@ -225,7 +231,7 @@ def train(
     if plan:
         print_plan(asked, screen)
         return
-    run = prepare(asked)
+    run = prepare(asked, forecasts=leads)
     if run.expected:
         screen.print(str(run.expected), markup=False)
     beside = controls_of(asked, run) if controls else {}

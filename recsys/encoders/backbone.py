@@ -77,6 +77,11 @@ class Backbone(nn.Module):
         elif name == "ngcf":
             self.module = NGCF(width, layers, generator, readout, drop=DROP)
 
+    @property
+    def by_column(self) -> bool:
+        """Whether each column of what it gives depends on the same column of the tables alone."""
+        return self.module is None
+
     def forward(self, graph: SparseOperator, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
         """(n_users, d) and (n_items, d).
 

@@ -20,6 +20,7 @@ from recsys.inputs.content import without_content
 from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
+from recsys.models.columns import Columns
 from recsys.models.loss_terms import LossTerms
 from recsys.serving.cold import Cold, Neighbours, Resembling
 from recsys.serving.fold_in import FoldIn, UserEncoder, gathered
@@ -89,9 +90,13 @@ class Model(nn.Module):
         popular_without_history: a user without any interaction gets the ranking by popularity.
         trains_in_shares: the loss of a batch is the mean of its rows' losses, and of what does not depend on the
             rows, so that several processes can train on shares of each batch.
+        trains_by_columns: every parameter has the vectors' columns along one dimension (`column_dims`), no column
+            depends on another but through sums over all of them, and the loss makes these by `columns.sum`, so that
+            several processes can each hold and train some of the columns.
         idle_parameters: a step may leave some parameter without a gradient.
         whole_graph: a training step costs as much as the graph or the tables, however small its batch; the training
             takes larger batches on larger data.
+        columns: which columns the parameters hold; all of them, but in one of several processes that divide them.
         calibrated: names of the buffers that `calibrate` fills.
         views: "users", "items" or "bundles" -> names of the views that terms of the loss may compare; see
             `recsys.models.loss_terms`.
@@ -113,6 +118,8 @@ class Model(nn.Module):
     linear_in_history: bool = False
     popular_without_history: bool = False
     trains_in_shares: bool = False
+    trains_by_columns: bool = False
+    columns: Columns = Columns()
     idle_parameters: ClassVar[bool] = False
     calibrated: ClassVar[tuple[str, ...]] = ()
     whole_graph: bool = False
@@ -154,6 +161,11 @@ class Model(nn.Module):
             if noun in sizes and parameter.ndim and parameter.shape[0] == sizes[noun]:
                 tables[name] = (parameter, noun + "s")
         return tables
+
+    def column_dims(self) -> dict[str, int]:
+        """Parameter -> the dimension along which its columns lie, where `trains_by_columns`: the second one of
+        `id_tables` unless overridden."""
+        return dict.fromkeys(self.id_tables(), 1)
 
     def fit(self) -> None:
         """Closed-form models: compute what the scores need, as buffers."""

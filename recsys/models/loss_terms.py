@@ -123,6 +123,9 @@ class LossTerms(nn.Module):
         if every != own or self.settings.harmonise:
             # An added term is over a batch's distinct nodes, and reconciled gradients are no means over rows.
             model.trains_in_shares = False
+        if self.terms or self.settings.harmonise or self.settings.log_gradients:
+            # Views and gradients are compared whole.
+            model.trains_by_columns = False
         if self.settings.harmonise is True and len(self.terms) < 2:
             raise UserError(
                 f"objectives.harmonise: {self.model_name} has {len(self.terms)} terms that compare views, and there is "

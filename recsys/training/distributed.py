@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recsys.errors import UserError
 from recsys.models import MODELS
+
+if TYPE_CHECKING:
+    from recsys.models.base import Model
+
+STRATEGIES = ("auto", "columns", "ddp")
 
 
 def hush() -> None:
@@ -16,9 +21,15 @@ def hush() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
+def able(attribute: str) -> str:
+    """Names of the models that declare `attribute`."""
+    return ", ".join(name for name in sorted(MODELS.builtin) if getattr(MODELS.get(name), attribute))
+
+
 @dataclass(frozen=True)
 class Distributed:
-    """Processes that train one model together, each on its share of every batch.
+    """Processes that train one model together: each on its columns of every parameter ("columns"), or each on its
+    share of every batch ("ddp").
 
     The gradient is the whole batch's, whatever the number of processes, so that figures differ by rounding
     alone. Every process draws the same batches and the same noise: both follow from (seed, epoch).
@@ -26,7 +37,8 @@ class Distributed:
     Attributes:
         devices: processes on each machine, one for each GPU where there are GPUs.
         num_nodes: machines.
-        strategy: pytorch-lightning's; "auto" is "ddp" for more than one process.
+        strategy: "columns", "ddp", or "auto": columns where the model can be divided so. A graph's products are
+            divided by columns alone, and a step sends scores where ddp sends the gradients of whole tables.
     """
 
     devices: int = 1
@@ -37,10 +49,8 @@ class Distributed:
         for name in ("devices", "num_nodes"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)}: expected 1 or more")
-        if self.strategy not in ("auto", "ddp"):
-            raise UserError(
-                f"--strategy {self.strategy}: expected ddp; others split tables that graphs need whole"
-            )
+        if self.strategy not in STRATEGIES:
+            raise UserError(f"--strategy {self.strategy}: expected {', '.join(STRATEGIES)}")
 
     @property
     def processes(self) -> int:
@@ -50,13 +60,32 @@ class Distributed:
     def check(self, model: str, built: Any = None) -> None:
         """UserError where one model, as its settings make it if it is `built`, cannot be trained by several
         processes."""
-        if self.processes == 1 or (built or MODELS.get(model)).trains_in_shares:
+        asked = built or MODELS.get(model)
+        if self.processes == 1 or (self.strategy != "columns" and asked.trains_in_shares):
             return
-        able = ", ".join(name for name in sorted(MODELS.builtin) if MODELS.get(name).trains_in_shares)
+        if asked.trains_by_columns and self.strategy != "ddp":
+            if built and (width := built.settings.width) % self.processes:
+                raise UserError(
+                    f"width {width} cannot be divided by {self.processes} processes; set a width that is a multiple of "
+                    f"{self.processes}{', or use --strategy ddp' if asked.trains_in_shares else ''}"
+                )
+            return
+        if self.strategy == "columns":
+            raise UserError(
+                f"{model} cannot be divided by columns: its loss, as it is set, reads whole vectors; use "
+                f"{'--strategy ddp' if asked.trains_in_shares else '--devices 1'}, or one of "
+                f"{able('trains_by_columns')}"
+            )
+        others = " (or --strategy columns)" if asked.trains_by_columns else ""
         raise UserError(
             f"{model} cannot be trained by several processes: its loss is not a mean over the rows of a batch; use "
-            f"--devices 1, or one of {able}"
+            f"--devices 1{others}, or one of {able('trains_in_shares')}"
         )
+
+    def by_columns(self, model: Model) -> bool:
+        """Whether `model`, which `check` has let pass, is divided by columns."""
+        divisible = model.trains_by_columns and model.settings.width % self.processes == 0
+        return self.processes > 1 and self.strategy != "ddp" and divisible
 
     def rank(self, device: str) -> int:
         """This process's number among them, as the cluster tells: the one numbered 0 writes, tests and prints.
@@ -78,12 +107,13 @@ class Distributed:
         except (MisconfigurationException, ValueError, RuntimeError) as error:
             raise UserError(f"--devices {self.devices}: {' '.join(str(error).split())[:200]}") from None
 
-    def trainer_options(self, device: str, idle: bool = True) -> dict[str, Any]:
+    def trainer_options(self, device: str, idle: bool = True, columns: bool = False) -> dict[str, Any]:
         """Where and how pytorch-lightning's Trainer trains.
 
         Args:
             device: auto, cpu, cuda, or cuda:N for one GPU by number.
             idle: whether a step may leave parameters without a gradient.
+            columns: the processes divide the model's columns, not the batch.
 
         Raises:
             UserError: several processes on one GPU.
@@ -98,12 +128,18 @@ class Distributed:
             return {"accelerator": kind, "devices": devices, "plugins": [LightningEnvironment()]}
         if number:
             raise UserError(f"--device {device}: with --devices {self.devices} give --device {kind}")
-        # All processes build the same model from the same seed; its graphs need not be sent around.
-        ddp = DDPStrategy(find_unused_parameters=idle, broadcast_buffers=False, init_sync=False)
+        strategy: DDPStrategy
+        if columns:
+            from recsys.training.columns import ColumnsStrategy
+
+            strategy = ColumnsStrategy()
+        else:
+            # All processes build the same model from the same seed; its graphs need not be sent around.
+            strategy = DDPStrategy(find_unused_parameters=idle, broadcast_buffers=False, init_sync=False)
         return {
             "accelerator": kind,
             "devices": self.devices,
             "num_nodes": self.num_nodes,
-            "strategy": ddp,
+            "strategy": strategy,
             "plugins": [],
         }

@@ -11,6 +11,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -27,6 +28,7 @@ from recsys.inputs.sampler import Batch, Sampler, derived_seed, visited
 from recsys.inputs.train_settings import TrainSettings
 from recsys.models.base import Model
 from recsys.objectives.diagnostics import embedding_diagnostics, sample
+from recsys.training.columns import ColumnsStrategy
 from recsys.training.distributed import Distributed, hush
 from recsys.training.filenames import HISTORY_FILE, ONLY_STAGE, RESUME_FILE
 from recsys.training.term_gradients import gradient_figures, harmonised_loss, term_gradients
@@ -46,7 +48,7 @@ besides, by that group's answers."""
 class _Epochs:
     """The batches of whatever epoch the trainer is in; an iterable that Lightning takes for a data loader.
 
-    Of several processes each draws all of them, and takes its share of each."""
+    Of several processes each draws all of them, and takes its share of each where they divide batches."""
 
     def __init__(self, module: TrainingModule, sampler: Sampler):
         self._module, self._sampler = module, sampler
@@ -55,9 +57,9 @@ class _Epochs:
         return len(self._sampler)
 
     def __iter__(self) -> Iterator[Batch]:
-        trainer = self._module.trainer
+        rank, sharers = self._module.trainer.global_rank, self._module.sharers
         for batch in self._sampler.epoch(self._module.current_epoch):
-            yield batch if trainer.world_size == 1 else batch.share(trainer.global_rank, trainer.world_size)
+            yield batch if sharers == 1 else batch.share(rank, sharers)
 
 
 class TrainingModule(pl.LightningModule):
@@ -72,6 +74,11 @@ class TrainingModule(pl.LightningModule):
             "users": torch.from_numpy(~model.data.warm_users),
             "items": torch.from_numpy(~model.data.warm_items),
         }
+
+    @property
+    def sharers(self) -> int:
+        """Processes that divide the rows of each batch."""
+        return 1 if isinstance(self.trainer.strategy, ColumnsStrategy) else self.trainer.world_size
 
     def train_dataloader(self) -> _Epochs:
         settings = self.settings
@@ -101,7 +108,7 @@ class TrainingModule(pl.LightningModule):
         for name, value in terms.items():
             self.epoch_terms[name] = self.epoch_terms.get(name, 0.0) + value.detach() * batch.weight
         # DDP takes the mean of the processes' gradients; what is wanted is their sum by weight.
-        return self._total(terms) * (batch.weight * self.trainer.world_size)
+        return self._total(terms) * (batch.weight * self.sharers)
 
     def _total(self, terms: dict[str, torch.Tensor]) -> torch.Tensor:
         """The terms' sum; where the model's settings ask for it their gradients are recorded or reconciled."""
@@ -123,7 +130,7 @@ class TrainingModule(pl.LightningModule):
             self.audit_gradients()
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, index: int) -> None:
-        if self.trainer.is_last_batch and self.trainer.world_size > 1:
+        if self.trainer.is_last_batch and self.sharers > 1:
             reduce = self.trainer.strategy.reduce
             self.epoch_terms = {n: reduce(value, reduce_op="sum") for n, value in self.epoch_terms.items()}
 
@@ -170,6 +177,12 @@ class AtomicCheckpointIO(CheckpointIO):
 
     def remove_checkpoint(self, path: Any) -> None:
         Path(path).unlink(missing_ok=True)
+
+
+def whole(trainer: pl.Trainer) -> AbstractContextManager[None]:
+    """While it lasts the first process's model has all columns, also where several processes divide them."""
+    strategy = trainer.strategy
+    return strategy.whole() if isinstance(strategy, ColumnsStrategy) else nullcontext()
 
 
 def on_leader(trainer: pl.Trainer, act: Callable[[], Any]) -> Any:
@@ -225,10 +238,17 @@ class KeepBest(pl.Callback):
         self.history.append(row)
         if self.validate is None:
             self.best_epoch = epoch
-            on_leader(trainer, lambda: self._write(module))
+            with whole(trainer):
+                on_leader(trainer, lambda: self._write(module))
             return
         if (epoch + 1) % settings.eval_every and epoch + 1 < settings.max_epochs:
             return
+        with whole(trainer):
+            self._judge(trainer, module, row)
+
+    def _judge(self, trainer: pl.Trainer, module: TrainingModule, row: dict[str, float]) -> None:
+        """Validate the epoch of `row`, and write."""
+        epoch, settings = trainer.current_epoch, module.settings
         row.update(on_leader(trainer, lambda: self._validated(module)))
         if trainer.logger:
             module.log_dict({name: float(row[name]) for name in row if name != "epoch"})
@@ -302,12 +322,14 @@ def train(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="pytorch_lightning")
         hush()
-        where = distributed.trainer_options(device, model.idle_parameters)
+        where = distributed.trainer_options(device, model.idle_parameters, distributed.by_columns(model))
         trainer = _trainer(settings, folder, where, [*callbacks, keeper])
         _fit(trainer, TrainingModule(model, settings, seed), folder / RESUME_FILE)
     for process in getattr(trainer.strategy.launcher, "procs", ()):
         process.wait()
     if trainer.is_global_zero:
+        if isinstance(trainer.strategy, ColumnsStrategy):
+            trainer.strategy.make_room()
         load_model(model, folder)
     model.eval()
     best = keeper.best

@@ -25,6 +25,7 @@ CAPABILITIES = {
     "serves_new_users": "serves new users",
     "linear_in_history": "scores are sums over the history",
     "trains_in_shares": "trains on several processes",
+    "trains_by_columns": "several processes divide its columns",
     "closed_form": "closed form",
 }
 

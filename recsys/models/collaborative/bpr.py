@@ -30,6 +30,7 @@ class BPR(Model):
     whole_graph = True
     paper = "BPR: Bayesian Personalized Ranking from Implicit Feedback, UAI 2009, arXiv 1205.2618"
     trains_in_shares = True
+    trains_by_columns = True
 
     def __init__(self, settings: BPRSettings, data: TrainingData, seed: int):
         super().__init__(settings, data, seed)
@@ -40,4 +41,5 @@ class BPR(Model):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         rows = triples(*self.forward()[:2], batch)
-        return {"bpr": bpr(*triple_scores(*rows)), "l2": self.settings.reg * l2(*rows)}
+        positive, negative, penalty = self.columns.sum(*triple_scores(*rows), l2(*rows))
+        return {"bpr": bpr(positive, negative), "l2": self.settings.reg * penalty}

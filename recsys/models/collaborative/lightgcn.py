@@ -49,6 +49,7 @@ class LightGCN(Model):
         {"layers": 3, "sample_by": "users", "monitor": "recall@20", "eval_every": 10, "patience": 100},
     )
     trains_in_shares = True
+    trains_by_columns = True
     views: ClassVar = {"users": ("behaviour", "identity"), "items": ("behaviour", "identity")}
 
     def __init__(self, settings: LightGCNSettings, data: TrainingData, seed: int):
@@ -58,6 +59,7 @@ class LightGCN(Model):
         self.encoder = Backbone(
             settings.backbone, settings.backbone_options, settings.width, settings.layers, self.init_generator
         )
+        self.trains_by_columns = self.encoder.by_column
         self.terms = LossTerms(self)
 
     def forward(self) -> Vectors:
@@ -65,11 +67,13 @@ class LightGCN(Model):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         vectors = self.forward()
-        rows = triples(self.user_table, self.item_table, batch)
+        scores = triple_scores(*triples(vectors.users, vectors.items, batch))
+        penalty = l2(*triples(self.user_table, self.item_table, batch))
+        positive, negative, penalty = self.columns.sum(*scores, penalty)
         users = {"behaviour": vectors.users, "identity": self.user_table}
         items = {"behaviour": vectors.items, "identity": self.item_table}
         return {
-            "bpr": bpr(*triple_scores(*triples(vectors.users, vectors.items, batch))),
+            "bpr": bpr(positive, negative),
             **self.terms.of_batch(batch, users, items),
-            "l2": self.settings.reg * l2(*rows),
+            "l2": self.settings.reg * penalty,
         }

@@ -22,6 +22,7 @@ from recsys.inputs.content import choose, shares
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
 from recsys.models.base import Model, Published, Vectors, triple_scores, triples
+from recsys.models.columns import Columns
 from recsys.models.loss_terms import MODALITY, LossTerms, add_content
 from recsys.objectives.ranking.bpr import bpr
 from recsys.objectives.terms import ObjectiveSettings, objectives_setting
@@ -74,6 +75,7 @@ class FREEDOM(Model):
     )
     reads_content = True
     ranks_cold_items = True
+    trains_by_columns = True
     views: ClassVar = {
         "users": ("behaviour", "identity"),
         "items": ("behaviour", "identity", "semantic", "fused", MODALITY),
@@ -97,7 +99,12 @@ class FREEDOM(Model):
         self.encoder = Backbone(
             settings.backbone, settings.backbone_options, settings.width, settings.layers, self.init_generator
         )
+        self.trains_by_columns = self.encoder.by_column and settings.features == "unit"
         self.terms = LossTerms(self)
+
+    def column_dims(self) -> dict[str, int]:
+        # A projection gives a column for each row of its weights.
+        return super().column_dims() | {f"projections.{n}": 0 for n, _ in self.projections.named_parameters()}
 
     def start_epoch(self, epoch: int, generator: torch.Generator) -> None:
         if not self.settings.prune:
@@ -123,11 +130,13 @@ class FREEDOM(Model):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         users, items, _, similar = self._propagate(self.pruned)
         rows = triples(users, items + similar, batch)
-        terms = {"bpr": bpr(*triple_scores(*rows))}
+        terms = {"bpr": bpr(*self.columns.sum(*triple_scores(*rows)))}
         if self.settings.content:
             parts = zip(self.modalities, self.content, self.projections, strict=True)
             for name, content, layer in parts:
-                terms[name] = self.settings.content * content_bpr(rows[0], content, layer, batch)
+                terms[name] = self.settings.content * content_bpr(
+                    rows[0], content, layer, batch, self.columns
+                )
         return terms | (self._compared(batch, users, items, similar) if len(self.terms) else {})
 
     def _compared(self, batch: Batch, users: Tensor, items: Tensor, similar: Tensor) -> dict[str, Tensor]:
@@ -153,10 +162,12 @@ class FREEDOM(Model):
         return self.cold.place(content, lambda _, graph: self.cold.average(graph, items + before))
 
 
-def content_bpr(users: Tensor, content: ContentRows, layer: nn.Module, batch: Batch) -> Tensor:
+def content_bpr(
+    users: Tensor, content: ContentRows, layer: nn.Module, batch: Batch, columns: Columns
+) -> Tensor:
     """BPR of a batch's users (b, d) with their items' projected content, over pairs that both have it."""
     rows = torch.cat([batch.positives, batch.negatives.flatten()])
     positives, negatives = content(layer, rows).split([len(users), batch.negatives.numel()])
-    scores = triple_scores(users, positives, negatives.view(*batch.negatives.shape, -1))
+    scores = columns.sum(*triple_scores(users, positives, negatives.view(*batch.negatives.shape, -1)))
     present = content.present[batch.positives].unsqueeze(1) & content.present[batch.negatives]
     return (bpr(*scores, reduction="none") * present).sum() / present.sum().clamp_min(1)

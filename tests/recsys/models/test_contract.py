@@ -6,7 +6,10 @@ has a line in SETTINGS.
 
 import os
 import re
-from dataclasses import replace
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,8 +25,10 @@ from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
 from recsys.models import MODELS
 from recsys.models.base import Model
+from recsys.models.columns import Columns
 from recsys.runs.config import RunConfig
 from recsys.runs.run import execute, load_run, make_evaluator, prepare
+from recsys.training.columns import cut
 
 FAST = {"max_epochs": 40, "batch_size": 64, "learning_rate": 0.03, "patience": 40}
 
@@ -71,6 +76,7 @@ PERSONAL = [name for name in ALL if MODELS.get(name).personal]
 CLOSED = [name for name in ALL if MODELS.get(name).closed_form]
 TRAINED = [name for name in ALL if name not in CLOSED]
 SHARED = [name for name in ALL if MODELS.get(name).trains_in_shares]
+BY_COLUMNS = [name for name in ALL if MODELS.get(name).trains_by_columns]
 
 
 def config(name, split="random", **settings):
@@ -307,6 +313,39 @@ def test_a_model_whose_shares_add_up_says_so(name, toy):
     terms, _ = step(model, [batch])
     shared, _ = step(model, [batch.share(rank, 2) for rank in range(2)])
     assert shared != pytest.approx(terms, rel=1e-4)
+
+
+@dataclass(frozen=True)
+class InThreads(Columns):
+    """Columns that threads hold instead of processes."""
+
+    meeting: Any = None
+    posted: Any = None
+
+    def add_up(self, values):
+        self.posted[self.rank] = values.clone()
+        self.meeting.wait()
+        values.copy_(sum(self.posted))
+        self.meeting.wait()
+
+
+@pytest.mark.parametrize("of", [2, 4])
+@pytest.mark.parametrize("name", BY_COLUMNS)
+def test_columns_of_a_model_add_up_to_it_where_a_model_says_so(name, of, toy):
+    model, batch = whole_batch(name, toy)
+    terms, gradients = step(model, [batch])
+    assert gradients.keys() == model.column_dims().keys() == dict(model.named_parameters()).keys()
+    parts = [whole_batch(name, toy)[0] for _ in range(of)]
+    meeting, posted = threading.Barrier(of, timeout=60), [None] * of
+    for rank, part in enumerate(parts):
+        cut(part, InThreads(rank, of, meeting, posted))
+    with ThreadPoolExecutor(of) as threads:
+        found = list(threads.map(lambda part: step(part, [batch]), parts))
+    for rank, (part_terms, part_gradients) in enumerate(found):
+        assert part_terms == pytest.approx(terms, rel=1e-5)
+        for key, dim in model.column_dims().items():
+            expected = Columns(rank, of).share(gradients[key], dim)
+            torch.testing.assert_close(part_gradients[key], expected, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", SHARED)
