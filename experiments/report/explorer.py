@@ -179,7 +179,7 @@ def sample_users(dataset: Dataset, split: Split, users: int) -> np.ndarray:
 def _users(dataset: Dataset, split: Split, users: np.ndarray) -> list[dict[str, Any]]:
     """Each user's raw id, or of people whose data set is not public a pseudonym, what it had (the newest first where
     times are known) and what was held out."""
-    had, held = (_latest_first(dataset, rows) for rows in (split.known, split.test))
+    had, held = (_latest_first(dataset, rows, users) for rows in (split.known, split.test))
     titles = dataset.user_attributes.get("title")
     described = []
     named = dataset.public or dataset.whole is not dataset  # bundles are not people
@@ -197,8 +197,10 @@ def _users(dataset: Dataset, split: Split, users: np.ndarray) -> list[dict[str, 
     return described
 
 
-def _latest_first(dataset: Dataset, rows: np.ndarray) -> dict[int, list[int]]:
-    frame = dataset.interactions.iloc[rows]
+def _latest_first(dataset: Dataset, rows: np.ndarray, users: np.ndarray) -> dict[int, list[int]]:
+    """The items of each of these users in `rows` of the interactions."""
+    theirs = rows[np.isin(dataset.interactions["user"].to_numpy()[rows], users)]
+    frame = dataset.interactions.iloc[theirs]
     if "timestamp" in frame:
         frame = frame.sort_values("timestamp", ascending=False, kind="stable")
     return {int(user): part["item"].tolist() for user, part in frame.groupby("user", sort=False)}

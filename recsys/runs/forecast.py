@@ -1,4 +1,4 @@
-"""What a run will take: one epoch of it on small copies of its data, on this machine, each in a process of its own."""
+"""What a run will take, by an epoch on small copies of its data, on this machine, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,15 @@ SMALL, SHARE, APART = 600_000, 20, 4
 least SMALL, and a second one that is so many times smaller."""
 TRIAL_USERS = 2000
 """Users whom a copy is evaluated on, at most."""
-CLOSED_FORM_POWER, GRAPH_POWER, EPOCH_POWER = 3.0, 2.0, 1.25
-"""Powers of the interactions by which a closed form, graphs and an epoch grow at most: a machine's caches make small
-trials cheaper than they ought to be, and noise must not be magnified."""
+TRIAL_EPOCHS = 2
+"""Epochs on a copy; the first one is slower, by what a process meets for the first time."""
+CACHES, SQUARE, MOST = 1.25, 1.5, 3.0
+"""Powers of the data by which seconds grow. What shows a power between 1 and SQUARE is linear work: a machine's caches
+make it dearer on larger data, and on noise that is not to be magnified, by no more than the power CACHES. What shows
+more is work over pairs or the like, of MOST at most."""
+SEARCHES = {"exact": 2.0, "approximate": 1.5}
+"""Powers of the rows by which a search of nearest neighbours grows: all pairs are compared, or each row with those of a
+few of the square root of so many cells; besides, some work is done for each row."""
 FORECAST_FROM = 2_000_000
 """Interactions from which a run is forecast before it begins."""
 TRIAL_FILE = "trial.json"
@@ -70,43 +77,62 @@ class Forecast:
 
 
 def forecast(config: RunConfig, dataset: Dataset | None = None) -> Forecast:
-    """Measure one epoch of the run, on its data where they are small, else on two small copies, and tell what the run
+    """Measure an epoch of the run, on its data where they are small, else on two small copies, and tell what the run
     will take.
 
-    Seconds grow with the interactions by the power that the two copies show, within bounds; memory grows linearly,
-    that of a closed form by a power too.
+    How each part grows with the data is in `of_trials`; it holds for every model.
 
     Raises:
         UserError, DataError: anything in the configuration or data that cannot be, or a trial that failed.
     """
     resolved = resolve(config, dataset)
-    whole, answering = len(resolved.dataset.interactions), config.evaluate_users or resolved.dataset.n_users
-    if whole <= SMALL:
-        sizes = [whole]
-    else:
+    dataset = resolved.dataset
+    whole = len(dataset.interactions)
+    sizes = [whole]
+    if whole > SMALL:
         largest = max(SMALL, whole // SHARE)
         sizes = [largest, largest // APART]
     trials = [_trial(resolved, size) for size in sizes]
-    cells = min(answering, resolved.dataset.n_users) * resolved.dataset.n_items
-    ranking = trials[0]["ranking"] * max(cells / trials[0]["cells"], 1.0)
-    closed = resolved.train_settings is None
+    users = min(config.evaluate_users or dataset.n_users, dataset.n_users)
+    return of_trials(trials, whole, dataset.n_items, users)
+
+
+def of_trials(trials: Sequence[Mapping[str, float]], interactions: int, items: int, users: int) -> Forecast:
+    """What a run takes by what trials took: one on the data themselves, or two on copies, the larger first.
+
+    Loading grows with the interactions; an epoch and graphs by the power that the trials show, see CACHES; searches of
+    neighbours as their kind says, see SEARCHES; a test with the scores. Memory lies on a line through the trials', or
+    grows by a power of up to 2 where they show that it is of pairs.
+
+    Args:
+        trials: what `recsys.runs.trial.measure` gives, with the sizes of the copy: `n` interactions, `items`, and the
+            `users` of a test.
+        interactions, items, users: the same of the run.
+    """
+    first = trials[0]
     if len(trials) == 1:
-        only = trials[0]
-        return Forecast(
-            only["load"], only["graphs"], only["epoch"], ranking, only["memory"], (int(only["n"]),)
-        )
+        graphs = first["graphs"] + sum(first[kind] for kind in SEARCHES)
+        parts = first["load"], graphs, first["epoch"], first["ranking"], first["memory"]
+        return Forecast(*parts, (int(first["n"]),))
+
+    def points(part: str) -> list[tuple[float, float]]:
+        return [(trial["n"], trial[part]) for trial in trials]
+
     base = min(trial["base"] for trial in trials)
-    memory = (
-        base + grown([(t["n"], t["memory"] - base) for t in trials], whole, 1.0, 2.0)
-        if closed
-        else linear([(t["n"], t["memory"]) for t in trials], whole)
+    taken = [(n, memory - base) for n, memory in points("memory")]
+    searches = (
+        rows_and_more([(trial["items"], trial[kind]) for trial in trials], items, power)
+        for kind, power in SEARCHES.items()
     )
-    powers = {"load": 1.0, "graphs": GRAPH_POWER, "epoch": CLOSED_FORM_POWER if closed else EPOCH_POWER}
-    seconds = {
-        name: grown([(trial["n"], trial[name]) for trial in trials], whole, 1.0, power)
-        for name, power in powers.items()
-    }
-    return Forecast(**seconds, ranking=ranking, memory=memory, measured_on=tuple(int(t["n"]) for t in trials))
+    return Forecast(
+        load=grown(points("load"), interactions, 1.0),
+        graphs=grown(points("graphs"), interactions) + sum(searches),
+        epoch=grown(points("epoch"), interactions),
+        ranking=linear([(t["users"] * t["items"], t["ranking"]) for t in trials], users * items),
+        memory=base
+        + (linear(taken, interactions) if shown(taken) < SQUARE else grown(taken, interactions, 2.0)),
+        measured_on=tuple(int(trial["n"]) for trial in trials),
+    )
 
 
 def check_forecast(expected: Forecast, config: RunConfig, dataset: Dataset | None = None) -> None:
@@ -139,25 +165,54 @@ def linear(points: list[tuple[float, float]], at: float) -> float:
     return high + max(high - low, 0.0) / (far - near) * (at - far)
 
 
-def grown(points: list[tuple[float, float]], at: float, lowest: float, highest: float) -> float:
-    """The value at `at` on the power law through two points of which the first lies further out, the power held
-    between `lowest` and `highest`.
+def grown(points: list[tuple[float, float]], at: float, most: float = MOST) -> float:
+    """The value at `at` on the power law through two points of which the first lies further out: of a power of 1 to
+    CACHES where they show less than SQUARE, else of what they show, and of at most `most`.
 
     Example:
-        >>> grown([(20, 40.0), (10, 10.0)], 40, 1.0, 3.0), grown([(20, 40.0), (10, 10.0)], 40, 1.0, 1.0)
+        >>> grown([(20, 40.0), (10, 10.0)], 40), grown([(20, 40.0), (10, 10.0)], 40, 1.0)
         (160.0, 80.0)
     """
+    power = shown(points)
+    if power < SQUARE:
+        power = min(max(power, 1.0), CACHES)
+    far, high = points[0]
+    return high * (at / far) ** min(power, most)
+
+
+def shown(points: list[tuple[float, float]]) -> float:
+    """The power of the power law through two points.
+
+    Example:
+        >>> shown([(20, 40.0), (10, 10.0)])
+        2.0
+    """
     (far, high), (near, low) = points
-    power = math.log(max(high, 1e-6) / max(low, 1e-6)) / math.log(far / near)
-    return high * (at / far) ** min(max(power, lowest), highest)
+    return math.log(max(high, 1e-6) / max(low, 1e-6)) / math.log(far / near)
+
+
+def rows_and_more(points: list[tuple[float, float]], at: float, power: float) -> float:
+    """The value at `at` of a n + b n^power, neither of them negative, through two points of which the first lies
+    further out.
+
+    Example:
+        >>> rows_and_more([(4, 20.0), (2, 6.0)], 8, 2.0)  # n + n^2
+        72.0
+    """
+    (far, high), (near, low) = points
+    more = (high / far - low / near) / (far ** (power - 1) - near ** (power - 1))
+    more = min(max(more, 0.0), high / far**power)
+    return (high - more * far**power) / far * at + more * at**power
 
 
 def _trial(resolved: Resolved, interactions: int) -> dict[str, float]:
-    """What one epoch took on a copy of so many interactions."""
+    """What a few epochs took on a copy of so many interactions."""
     dataset, config = resolved.dataset, resolved.config
     small = shrunk(dataset, interactions)
-    settings = config.settings if resolved.train_settings is None else config.settings | {"max_epochs": 1}
-    changes: dict[str, Any] = {"settings": settings, "metrics": [], "warm_start": None}
+    share = small.n_items / dataset.n_items
+    changes: dict[str, Any] = {"metrics": [], "warm_start": None}
+    if resolved.train_settings is not None:
+        changes["settings"] = config.settings | trained(resolved, share)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         if small is dataset and dataset.origin is not None:
@@ -168,8 +223,6 @@ def _trial(resolved: Resolved, interactions: int) -> dict[str, float]:
             if small is not dataset:
                 changes["evaluate_users"] = min(config.evaluate_users or TRIAL_USERS, TRIAL_USERS)
         trial = config.model_copy(update=changes)
-        # A search that is approximate on the whole data is on the copy too: its threshold shrinks as pairs of items do.
-        share = (small.n_items / dataset.n_items) ** 2
         asked = {"config": trial.model_dump(mode="json"), "share": share}
         (folder / TRIAL_FILE).write_text(json.dumps(asked), "utf-8")
         command = [sys.executable, "-m", "recsys.runs.trial", str(folder)]
@@ -181,4 +234,14 @@ def _trial(resolved: Resolved, interactions: int) -> dict[str, float]:
             raise UserError(f"no forecast: a trial on {interactions:,} interactions failed: {said[:300]}")
         found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     users = min(trial.evaluate_users or small.n_users, small.n_users)
-    return found | {"n": len(small.interactions), "cells": users * small.n_items}
+    return found | {"n": len(small.interactions), "items": small.n_items, "users": users}
+
+
+def trained(resolved: Resolved, share: float) -> dict[str, int]:
+    """The training settings of a trial on a `share` of the data. Where a step costs the whole graph, its batch is that
+    share of the run's, so that an epoch has as many steps as in the run, and each step the same share of its work."""
+    if share == 1.0:
+        return {"max_epochs": 1}
+    size = resolved.train_settings.batch_size
+    whole_graph = resolved.model_class.whole_graph
+    return {"max_epochs": TRIAL_EPOCHS, "batch_size": math.ceil(size * share) if whole_graph else size}
