@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,10 +28,10 @@ TRIAL_USERS = 2000
 """Users whom a copy is evaluated on, at most."""
 TRIAL_EPOCHS = 2
 """Epochs on a copy; the first one is slower, by what a process meets for the first time."""
-CACHES, SQUARE, MOST = 1.25, 1.5, 3.0
-"""Powers of the data by which seconds grow. What shows a power between 1 and SQUARE is linear work: a machine's caches
-make it dearer on larger data, and on noise that is not to be magnified, by no more than the power CACHES. What shows
-more is work over pairs or the like, of MOST at most."""
+CACHES, SQUARE, MOST = 1.2, 1.5, 3.0
+"""Powers of the data by which an epoch grows. What shows less than SQUARE on copies is linear work, which a machine's
+caches make dearer on larger data, by about the power CACHES (docs/results/scale.md). What shows more is work over pairs
+or the like, of MOST at most."""
 SEARCHES = {"exact": 2.0, "approximate": 1.5}
 """Powers of the rows by which a search of nearest neighbours grows: all pairs are compared, or each row with those of a
 few of the square root of so many cells; besides, some work is done for each row."""
@@ -76,16 +77,22 @@ class Forecast:
         ]
 
 
-def forecast(config: RunConfig, dataset: Dataset | None = None) -> Forecast:
+def forecast(config: RunConfig, dataset: Dataset | None = None, load: float = 0.0) -> Forecast:
     """Measure an epoch of the run, on its data where they are small, else on two small copies, and tell what the run
     will take.
 
     How each part grows with the data is in `of_trials`; it holds for every model.
 
+    Args:
+        dataset: the data set, where the caller has it already.
+        load: seconds that loading it took.
+
     Raises:
         UserError, DataError: anything in the configuration or data that cannot be, or a trial that failed.
     """
+    start = time.perf_counter()
     resolved = resolve(config, dataset)
+    load = load if dataset is not None else time.perf_counter() - start
     dataset = resolved.dataset
     whole = len(dataset.interactions)
     sizes = [whole]
@@ -94,26 +101,28 @@ def forecast(config: RunConfig, dataset: Dataset | None = None) -> Forecast:
         sizes = [largest, largest // APART]
     trials = [_trial(resolved, size) for size in sizes]
     users = min(config.evaluate_users or dataset.n_users, dataset.n_users)
-    return of_trials(trials, whole, dataset.n_items, users)
+    return of_trials(trials, whole, dataset.n_items, users, load)
 
 
-def of_trials(trials: Sequence[Mapping[str, float]], interactions: int, items: int, users: int) -> Forecast:
+def of_trials(
+    trials: Sequence[Mapping[str, float]], interactions: int, items: int, users: int, load: float = 0.0
+) -> Forecast:
     """What a run takes by what trials took: one on the data themselves, or two on copies, the larger first.
 
-    Loading grows with the interactions; an epoch and graphs by the power that the trials show, see CACHES; searches of
-    neighbours as their kind says, see SEARCHES; a test with the scores. Memory lies on a line through the trials', or
-    grows by a power of up to 2 where they show that it is of pairs.
+    An epoch grows as CACHES says, searches of neighbours as SEARCHES says, a test with its scores; the rest of the
+    graphs and memory lie on a line through the trials, unless they show that they are of pairs.
 
     Args:
         trials: what `recsys.runs.trial.measure` gives, with the sizes of the copy: `n` interactions, `items`, and the
             `users` of a test.
         interactions, items, users: the same of the run.
+        load: seconds that loading its data took.
     """
     first = trials[0]
     if len(trials) == 1:
         graphs = first["graphs"] + sum(first[kind] for kind in SEARCHES)
-        parts = first["load"], graphs, first["epoch"], first["ranking"], first["memory"]
-        return Forecast(*parts, (int(first["n"]),))
+        parts = graphs, first["epoch"], first["ranking"], first["memory"]
+        return Forecast(load, *parts, (int(first["n"]),))
 
     def points(part: str) -> list[tuple[float, float]]:
         return [(trial["n"], trial[part]) for trial in trials]
@@ -125,12 +134,11 @@ def of_trials(trials: Sequence[Mapping[str, float]], interactions: int, items: i
         for kind, power in SEARCHES.items()
     )
     return Forecast(
-        load=grown(points("load"), interactions, 1.0),
-        graphs=grown(points("graphs"), interactions) + sum(searches),
+        load=load,
+        graphs=line_or_pairs(points("graphs"), interactions) + sum(searches),
         epoch=grown(points("epoch"), interactions),
         ranking=linear([(t["users"] * t["items"], t["ranking"]) for t in trials], users * items),
-        memory=base
-        + (linear(taken, interactions) if shown(taken) < SQUARE else grown(taken, interactions, 2.0)),
+        memory=base + line_or_pairs(taken, interactions, 2.0),
         measured_on=tuple(int(trial["n"]) for trial in trials),
     )
 
@@ -166,18 +174,21 @@ def linear(points: list[tuple[float, float]], at: float) -> float:
 
 
 def grown(points: list[tuple[float, float]], at: float, most: float = MOST) -> float:
-    """The value at `at` on the power law through two points of which the first lies further out: of a power of 1 to
-    CACHES where they show less than SQUARE, else of what they show, and of at most `most`.
+    """The value at `at` on a power law through the first of two points, which lies further out: of the power that they
+    show, at most `most`, or of CACHES where that is less than SQUARE.
 
     Example:
-        >>> grown([(20, 40.0), (10, 10.0)], 40), grown([(20, 40.0), (10, 10.0)], 40, 1.0)
-        (160.0, 80.0)
+        >>> grown([(20, 40.0), (10, 10.0)], 40), round(grown([(20, 40.0), (10, 20.0)], 40), 2)
+        (160.0, 91.9)
     """
     power = shown(points)
-    if power < SQUARE:
-        power = min(max(power, 1.0), CACHES)
     far, high = points[0]
-    return high * (at / far) ** min(power, most)
+    return high * (at / far) ** min(power if power >= SQUARE else CACHES, most)
+
+
+def line_or_pairs(points: list[tuple[float, float]], at: float, most: float = MOST) -> float:
+    """The value at `at` on the line through two points, or as `grown` where they show a power of SQUARE and more."""
+    return linear(points, at) if shown(points) < SQUARE else grown(points, at, most)
 
 
 def shown(points: list[tuple[float, float]]) -> float:

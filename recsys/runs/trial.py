@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 import sys
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +15,7 @@ import pandas as pd
 from recsys.errors import UserError
 from recsys.graphs import approximate, knn
 from recsys.runs.artifacts import ENVIRONMENT_FILE
-from recsys.runs.config import RunConfig, resolve
+from recsys.runs.config import RunConfig
 from recsys.runs.forecast import TRIAL_FILE
 from recsys.runs.record import peak_memory
 from recsys.runs.run import execute, prepare
@@ -29,15 +28,12 @@ def measure(folder: Path) -> dict[str, float]:
     config = RunConfig(**asked["config"])
     # A search that is approximate on the whole data is on the copy too: its threshold shrinks as pairs of items do.
     approximate.EXACT_WORK = int(approximate.EXACT_WORK * asked["share"] ** 2)
-    base, start = peak_memory(), time.perf_counter()
-    dataset = resolve(config).dataset
-    load = time.perf_counter() - start
-    run = prepare(config, dataset, forecasts=False)
+    base = peak_memory()
+    run = prepare(config, forecasts=False)
     searches = dict(knn.SPENT)  # those after it belong to the first validation
     timing = execute(run, folder / "run")["timing"]
     used = json.loads((folder / "run" / ENVIRONMENT_FILE).read_text("utf-8"))["usage"]
     return {
-        "load": load,
         **searches,
         "graphs": max(timing["graph"] - sum(searches.values()), 0.0),
         "epoch": epoch_of(folder / "run") or timing["train_epoch_median"],

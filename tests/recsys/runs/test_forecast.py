@@ -8,10 +8,12 @@ from recsys.runs import forecast as forecasts
 from recsys.runs import run as runs
 from recsys.runs.config import RunConfig, resolve
 from recsys.runs.forecast import (
+    CACHES,
     Forecast,
     check_forecast,
     forecast,
     grown,
+    line_or_pairs,
     linear,
     of_trials,
     rows_and_more,
@@ -32,15 +34,16 @@ def test_a_line_through_two_points_never_falls():
     assert linear([(4, 7.0), (2, 8.0)], 10) == 7.0
 
 
-def test_linear_work_grows_by_a_power_of_1_to_that_of_caches():
-    assert grown([(4, 4**1.1), (2, 2**1.1)], 8) == pytest.approx(8**1.1)
-    assert grown([(4, 4**1.4), (2, 2**1.4)], 8) == pytest.approx(4**1.4 * 2**1.25)
-    assert grown([(4, 1.0), (2, 1.0)], 8) == pytest.approx(2.0)
+def test_linear_work_grows_by_the_power_of_caches_whatever_noise_shows():
+    for power in (0.7, 1.0, 1.4):
+        points = [(4, 4**power), (2, 2**power)]
+        assert grown(points, 8) == pytest.approx(4**power * 2**CACHES)
+        assert line_or_pairs(points, 8) == pytest.approx(4**power + 2 * (4**power - 2**power))
 
 
 def test_work_over_pairs_grows_by_the_power_it_shows_up_to_a_largest():
     quadratic = [(4, 16.0), (2, 4.0)]
-    assert grown(quadratic, 8) == pytest.approx(64.0)
+    assert grown(quadratic, 8) == line_or_pairs(quadratic, 8) == pytest.approx(64.0)
     assert grown(quadratic, 8, 1.5) == pytest.approx(16 * 2**1.5)
     assert grown([(4, 4**3.5), (2, 2**3.5)], 8) == pytest.approx(4**3.5 * 2**3)
 
@@ -82,9 +85,9 @@ def test_the_parts_of_a_run_grow_each_in_its_way():
     searches = [{"exact": 4.0 + 16.0, "approximate": 8.0}, {"exact": 1.0 + 1.0, "approximate": 1.0}]
     memory = [{"memory": 240.0}, {"memory": 120.0}]
     trials = [one | more | size for one, more, size in zip(ON_COPIES, searches, memory, strict=True)]
-    expected = of_trials(trials, interactions=4000, items=400, users=100)
-    assert expected.load == pytest.approx(20.0)
-    assert expected.epoch == pytest.approx(40.0)
+    expected = of_trials(trials, interactions=4000, items=400, users=100, load=20.0)
+    assert expected.load == 20.0
+    assert expected.epoch == pytest.approx(4 * 10**CACHES)
     # Ten times the items: of the exact search 4 for rows and 16 for pairs; the approximate one is all of power 1.5.
     assert expected.graphs == pytest.approx(10.0 + 40 + 1600 + 8 * 10**1.5)
     assert expected.ranking == pytest.approx(0.5 + 0.3 / 300 * (40_000 - 400))
@@ -100,7 +103,7 @@ def test_memory_that_grows_with_pairs_does_so_above_what_the_process_began_with(
 
 def test_a_trial_on_the_data_themselves_is_the_forecast():
     only = ON_COPIES[0] | {"exact": 3.0, "approximate": 5.0, "memory": 7.0}
-    assert of_trials([only], 400, 40, 10) == Forecast(2.0, 9.0, 4.0, 0.5, 7.0, (400,))
+    assert of_trials([only], 400, 40, 10, load=2.0) == Forecast(2.0, 9.0, 4.0, 0.5, 7.0, (400,))
 
 
 @pytest.mark.parametrize("most", [0, 32])
@@ -134,7 +137,7 @@ def test_small_data_are_measured_as_they_are(tmp_path):
     run = prepare(config(max_epochs=1), data)
     execute(run, tmp_path / "run")
     used = json.loads((tmp_path / "run" / "environment.json").read_text())["usage"]
-    assert min(expected.load, expected.epoch, expected.ranking) > 0
+    assert min(expected.epoch, expected.ranking) > 0
     assert 100 * 2**20 < expected.memory < 2 * 2**30
     assert used["peak_memory_mib"] > 0
 
@@ -146,7 +149,7 @@ def test_large_data_are_measured_on_two_copies(monkeypatch, model):
     expected = forecast(RunConfig(model=model, dataset="toy", split="random"), data)
     largest, smaller = expected.measured_on
     assert smaller < largest <= 500
-    assert min(expected.load, expected.epoch, expected.ranking, expected.memory) > 0
+    assert min(expected.epoch, expected.ranking, expected.memory) > 0
 
 
 def test_a_trial_that_fails_says_why():
@@ -175,7 +178,7 @@ def test_what_does_not_fit_is_refused_with_a_width_that_does(monkeypatch):
 
 def test_a_run_on_large_data_is_forecast_first_and_keeps_it(monkeypatch, tmp_path):
     monkeypatch.setattr(runs, "FORECAST_FROM", 1000)
-    monkeypatch.setattr(runs, "forecast", lambda config, dataset: EXPECTED)
+    monkeypatch.setattr(runs, "forecast", lambda config, dataset, load: EXPECTED)
     run = prepare(config(max_epochs=1), recsys.toy_data())
     execute(run, tmp_path / "run")
     assert json.loads((tmp_path / "run" / "environment.json").read_text())["forecast"]["epoch"] == 30.0
