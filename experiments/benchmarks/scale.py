@@ -39,7 +39,7 @@ WIDTH, CENTRES, NOISE = 64, 500, 0.5
 """Width of the items' features, and what they are made of: a centre for each kind of item, and noise."""
 POPULARITY, ACTIVITY = 0.8, 0.6
 """Exponents of the items' and the users' power laws."""
-EVALUATED = 10_000
+EVALUATED, LISTENERS = 10_000, 1000
 MODELS = ("lightgcn", "freedom", "mmhcl")
 
 
@@ -291,8 +291,9 @@ def _compared(row: dict[str, Any]) -> str:
 def whole_run(folder: Path, model: str) -> None:
     """A run as its user starts it, command by command, with the seconds and the memory of each."""
     with tempfile.TemporaryDirectory() as temporary:
-        run, users, lists = (str(Path(temporary) / name) for name in ("run", "users.csv", "lists.csv"))
-        pd.DataFrame({"user": np.arange(1000)}).to_csv(users, index=False)
+        run, users, lists = (str(Path(temporary) / name) for name in ("run", "users.txt", "lists.csv"))
+        known = np.unique(pd.read_parquet(folder / "interactions.parquet", columns=["user"]))[:LISTENERS]
+        Path(users).write_text("\n".join(map(str, known)), encoding="utf-8")
         data = ["--dataset", str(folder / "card.yaml"), "--split", "random"]
         short = ["--set", "max_epochs=1", "--evaluate-users", str(EVALUATED)]
         for command in (
