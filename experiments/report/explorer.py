@@ -160,7 +160,8 @@ def load_model(run: StoredRun, data: TrainingData) -> Model:
 def top_items(scorer: Scorer, dataset: Dataset, split: Split, users: np.ndarray) -> list[list[int]]:
     """The items that rank first for each user, without those that the user is known to have."""
     scores = scorer(users).cpu().numpy()
-    scores[dataset.matrix(split.known)[users].nonzero()] = -np.inf
+    known = dataset.matrix(_of(users, dataset, split.known))
+    scores[known[users].nonzero()] = -np.inf
     order = np.argsort(-scores, axis=1, kind="stable")[:, :LISTED]
     kept = np.take_along_axis(scores, order, axis=1) > LOWEST
     return [row[keep].tolist() for row, keep in zip(order, kept, strict=True)]
@@ -198,12 +199,15 @@ def _users(dataset: Dataset, split: Split, users: np.ndarray) -> list[dict[str, 
 
 
 def _latest_first(dataset: Dataset, rows: np.ndarray, users: np.ndarray) -> dict[int, list[int]]:
-    """The items of each of these users in `rows` of the interactions."""
-    theirs = rows[np.isin(dataset.interactions["user"].to_numpy()[rows], users)]
-    frame = dataset.interactions.iloc[theirs]
+    frame = dataset.interactions.iloc[_of(users, dataset, rows)]
     if "timestamp" in frame:
         frame = frame.sort_values("timestamp", ascending=False, kind="stable")
     return {int(user): part["item"].tolist() for user, part in frame.groupby("user", sort=False)}
+
+
+def _of(users: np.ndarray, dataset: Dataset, rows: np.ndarray) -> np.ndarray:
+    """Those of `rows` of the interactions that are of these users."""
+    return rows[np.isin(dataset.interactions["user"].to_numpy()[rows], users)]
 
 
 def _items(table: Mapping[str, Any]) -> set[int]:
