@@ -32,9 +32,9 @@ CACHES, SQUARE, MOST = 1.2, 1.5, 3.0
 """Powers of the data by which an epoch grows. What shows less than SQUARE on copies is linear work, which a machine's
 caches make dearer on larger data, by about the power CACHES (docs/results/scale.md). What shows more is work over pairs
 or the like, of MOST at most."""
-SEARCHES = {"exact": 2.0, "approximate": 1.5}
-"""Powers of the rows by which a search of nearest neighbours grows: all pairs are compared, or each row with those of a
-few of the square root of so many cells; besides, some work is done for each row."""
+CELLS = 1.5
+"""Power of the rows by which an approximate search of nearest neighbours grows: each row is compared with those of a
+few of the square root of so many cells. An exact one compares all pairs."""
 FORECAST_FROM = 2_000_000
 """Interactions from which a run is forecast before it begins."""
 TRIAL_FILE = "trial.json"
@@ -109,8 +109,8 @@ def of_trials(
 ) -> Forecast:
     """What a run takes by what trials took: one on the data themselves, or two on copies, the larger first.
 
-    An epoch grows as CACHES says, searches of neighbours as SEARCHES says, a test with its scores; the rest of the
-    graphs and memory lie on a line through the trials, unless they show that they are of pairs.
+    An epoch grows as CACHES says, a search of neighbours with the pairs of items or as CELLS says, a test with its
+    scores; the rest of the graphs and memory lie on a line through the trials, unless they show that they are of pairs.
 
     Args:
         trials: what `recsys.runs.trial.measure` gives, with the sizes of the copy: `n` interactions, `items`, and the
@@ -120,7 +120,7 @@ def of_trials(
     """
     first = trials[0]
     if len(trials) == 1:
-        graphs = first["graphs"] + sum(first[kind] for kind in SEARCHES)
+        graphs = first["graphs"] + first["exact"] + first["approximate"]
         parts = graphs, first["epoch"], first["ranking"], first["memory"]
         return Forecast(load, *parts, (int(first["n"]),))
 
@@ -129,13 +129,11 @@ def of_trials(
 
     base = min(trial["base"] for trial in trials)
     taken = [(n, memory - base) for n, memory in points("memory")]
-    searches = (
-        rows_and_more([(trial["items"], trial[kind]) for trial in trials], items, power)
-        for kind, power in SEARCHES.items()
-    )
+    searches = rows_and_pairs([(trial["items"], trial["exact"]) for trial in trials], items)
+    searches += first["approximate"] * (items / first["items"]) ** CELLS
     return Forecast(
         load=load,
-        graphs=line_or_pairs(points("graphs"), interactions) + sum(searches),
+        graphs=line_or_pairs(points("graphs"), interactions) + searches,
         epoch=grown(points("epoch"), interactions),
         ranking=linear([(t["users"] * t["items"], t["ranking"]) for t in trials], users * items),
         memory=base + line_or_pairs(taken, interactions, 2.0),
@@ -202,18 +200,17 @@ def shown(points: list[tuple[float, float]]) -> float:
     return math.log(max(high, 1e-6) / max(low, 1e-6)) / math.log(far / near)
 
 
-def rows_and_more(points: list[tuple[float, float]], at: float, power: float) -> float:
-    """The value at `at` of a n + b n^power, neither of them negative, through two points of which the first lies
-    further out.
+def rows_and_pairs(points: list[tuple[float, float]], at: float) -> float:
+    """The value at `at` of a n + b n^2, neither of them negative, through two points of which the first lies further
+    out.
 
     Example:
-        >>> rows_and_more([(4, 20.0), (2, 6.0)], 8, 2.0)  # n + n^2
+        >>> rows_and_pairs([(4, 20.0), (2, 6.0)], 8)  # n + n^2
         72.0
     """
     (far, high), (near, low) = points
-    more = (high / far - low / near) / (far ** (power - 1) - near ** (power - 1))
-    more = min(max(more, 0.0), high / far**power)
-    return (high - more * far**power) / far * at + more * at**power
+    pairs = min(max((high / far - low / near) / (far - near), 0.0), high / far**2)
+    return (high / far - pairs * far) * at + pairs * at**2
 
 
 def _trial(resolved: Resolved, interactions: int) -> dict[str, float]:

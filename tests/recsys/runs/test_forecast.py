@@ -16,7 +16,7 @@ from recsys.runs.forecast import (
     line_or_pairs,
     linear,
     of_trials,
-    rows_and_more,
+    rows_and_pairs,
     trained,
 )
 from recsys.runs.run import execute, prepare
@@ -49,11 +49,10 @@ def test_work_over_pairs_grows_by_the_power_it_shows_up_to_a_largest():
 
 
 def test_a_search_costs_something_for_each_row_and_for_each_pair():
-    assert rows_and_more([(4, 3 * 4 + 2 * 16), (2, 3 * 2 + 2 * 4)], 10, 2.0) == pytest.approx(3 * 10 + 200)
-    assert rows_and_more([(4, 8 + 4**1.5), (1, 2 + 1.0)], 16, 1.5) == pytest.approx(2 * 16 + 64)
+    assert rows_and_pairs([(4, 3 * 4 + 2 * 16), (2, 3 * 2 + 2 * 4)], 10) == pytest.approx(3 * 10 + 200)
     # Neither part is negative, whatever noise says.
-    assert rows_and_more([(4, 8.0), (2, 6.0)], 8, 2.0) == pytest.approx(16.0)
-    assert rows_and_more([(4, 16.0), (2, 2.0)], 8, 2.0) == pytest.approx(64.0)
+    assert rows_and_pairs([(4, 8.0), (2, 6.0)], 8) == pytest.approx(16.0)
+    assert rows_and_pairs([(4, 16.0), (2, 2.0)], 8) == pytest.approx(64.0)
 
 
 NONE = {"exact": 0.0, "approximate": 0.0}
@@ -88,7 +87,7 @@ def test_the_parts_of_a_run_grow_each_in_its_way():
     expected = of_trials(trials, interactions=4000, items=400, users=100, load=20.0)
     assert expected.load == 20.0
     assert expected.epoch == pytest.approx(4 * 10**CACHES)
-    # Ten times the items: of the exact search 4 for rows and 16 for pairs; the approximate one is all of power 1.5.
+    # Ten times the items: of the exact search 4 for rows and 16 for pairs; the approximate one grows by 1.5.
     assert expected.graphs == pytest.approx(10.0 + 40 + 1600 + 8 * 10**1.5)
     assert expected.ranking == pytest.approx(0.5 + 0.3 / 300 * (40_000 - 400))
     assert expected.memory == pytest.approx(240 + 120 / 300 * 3600)
@@ -179,6 +178,7 @@ def test_what_does_not_fit_is_refused_with_a_width_that_does(monkeypatch):
 def test_a_run_on_large_data_is_forecast_first_and_keeps_it(monkeypatch, tmp_path):
     monkeypatch.setattr(runs, "FORECAST_FROM", 1000)
     monkeypatch.setattr(runs, "forecast", lambda config, dataset, load: EXPECTED)
+    monkeypatch.setattr(forecasts, "available", lambda: 16 * 2**30)
     run = prepare(config(max_epochs=1), recsys.toy_data())
     execute(run, tmp_path / "run")
     assert json.loads((tmp_path / "run" / "environment.json").read_text())["forecast"]["epoch"] == 30.0
