@@ -35,6 +35,9 @@ or the like, of MOST at most."""
 CELLS = 1.5
 """Power of the rows by which an approximate search of nearest neighbours grows: each row is compared with those of a
 few of the square root of so many cells. An exact one compares all pairs."""
+HEAP = 2**25
+"""Bytes of the smallest array that glibc gives back to the system at once, and on a copy that share of them: what a
+process keeps of smaller ones would else count for more than it does in the run (a quarter of MMHCL's memory)."""
 FORECAST_FROM = 2_000_000
 """Interactions from which a run is forecast before it begins."""
 TRIAL_FILE = "trial.json"
@@ -235,7 +238,8 @@ def _trial(resolved: Resolved, interactions: int) -> dict[str, float]:
         (folder / TRIAL_FILE).write_text(json.dumps(asked), "utf-8")
         command = [sys.executable, "-m", "recsys.runs.trial", str(folder)]
         # What a copy's graphs leave in the cache is of no use to anybody.
-        env = os.environ | ({} if small is dataset else {"RECSYS_CACHE": str(folder / "cache")})
+        own = {"RECSYS_CACHE": str(folder / "cache"), "MALLOC_MMAP_THRESHOLD_": str(int(HEAP * share))}
+        env = os.environ | ({} if small is dataset else own)
         done = subprocess.run(command, capture_output=True, text=True, env=env)
         if done.returncode:
             said = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]

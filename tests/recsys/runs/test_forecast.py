@@ -1,8 +1,11 @@
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import recsys
+from recsys.datasets.shrink import shrunk
 from recsys.errors import UserError
 from recsys.runs import forecast as forecasts
 from recsys.runs import run as runs
@@ -149,6 +152,23 @@ def test_large_data_are_measured_on_two_copies(monkeypatch, model):
     largest, smaller = expected.measured_on
     assert smaller < largest <= 500
     assert min(expected.epoch, expected.ranking, expected.memory) > 0
+
+
+def test_a_copy_is_tried_with_thresholds_of_its_share(monkeypatch, tmp_path):
+    asked, given = [], {"exact": 0.0, "approximate": 0.0, "graphs": 1.0, "epoch": 1.0, "ranking": 1.0}
+
+    def tried(command, env, **_):
+        asked.append(json.loads((Path(command[-1]) / "trial.json").read_text()) | {"env": env})
+        return SimpleNamespace(returncode=0, stdout=json.dumps(given | {"base": 1.0, "memory": 2.0}))
+
+    monkeypatch.setattr(forecasts, "SMALL", 540)
+    monkeypatch.setattr(forecasts.subprocess, "run", tried)
+    forecast(config(batch_size=200), recsys.toy_data())
+    assert [one["share"] for one in asked] == [30 / 60, 8 / 60]
+    assert [one["config"]["settings"]["batch_size"] for one in asked] == [100, 27]
+    assert [one["env"]["MALLOC_MMAP_THRESHOLD_"] for one in asked] == [str(2**24), str(2**25 * 8 // 60)]
+    forecast(config(), shrunk(recsys.toy_data(), 400))
+    assert "MALLOC_MMAP_THRESHOLD_" not in asked[-1]["env"]
 
 
 def test_a_trial_that_fails_says_why():
