@@ -39,7 +39,9 @@ def shrunk(dataset: Dataset, interactions: int, seed: int = 0) -> Dataset:
     activity = np.bincount(dataset.interactions["user"], minlength=dataset.n_users)[users]
     popularity = np.cumsum(np.bincount(dataset.interactions["item"], minlength=dataset.n_items)[items])
     user = np.repeat(np.arange(len(users)), activity)
-    item = np.searchsorted(popularity, rng.random(len(user)) * popularity[-1], side="right")
+    # Every item as often as its share says, but for rounding: drawn freely, more items would be left with none.
+    drawn = (rng.permutation(len(user)) + rng.random()) / len(user)
+    item = np.searchsorted(popularity, drawn * popularity[-1], side="right")
     keys = np.unique(user * len(items) + item)
     rest = dataset.interactions.drop(columns=["user", "item"])
     rows = rest.iloc[rng.integers(0, whole, len(keys))].reset_index(drop=True)

@@ -8,6 +8,7 @@ result depends neither on the block size nor on how the product was threaded.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -18,6 +19,9 @@ from recsys.graphs.approximate import CellSearch, approximate, wanted
 from recsys.graphs.normalise import normalised
 from recsys.graphs.operator import canonical
 from recsys.graphs.similarity import DenseRows, DenseSearch, Features, SparseSearch, as_rows, decode
+
+SPENT = {"exact": 0.0, "approximate": 0.0}
+"""Seconds that this process's searches took so far; they grow with the rows otherwise than all else does."""
 
 
 def knn(
@@ -61,6 +65,7 @@ def knn(
         raise GraphError(f"unknown search {search!r}: expected 'auto', 'exact' or 'approximate'")
     if k < 1:
         raise GraphError(f"k must be at least 1, got {k}")
+    start = time.perf_counter()
     left = as_rows(queries, query_mask, "query")
     right = left if queries is base and query_mask is base_mask else as_rows(base, base_mask, "base")
     if left.width != right.width:
@@ -85,12 +90,13 @@ def knn(
     else:
         finder = SparseSearch(left.sparse(), right.sparse(), base_ids, k, positive_only)
     rows = block or finder.default_block
-    for start in range(0, len(query_ids), rows):
-        part = slice(start, start + rows)
+    for first in range(0, len(query_ids), rows):
+        part = slice(first, first + rows)
         ids = query_ids[part]
         neighbours, score = decode(finder.best(ids, None if own is None else own[part]), positive_only)
         indices[ids, : neighbours.shape[1]] = np.where(neighbours >= 0, base_ids[neighbours], -1)
         similarities[ids, : neighbours.shape[1]] = score
+    SPENT["approximate" if isinstance(finder, CellSearch) else "exact"] += time.perf_counter() - start
     return indices, similarities
 
 

@@ -2,14 +2,16 @@
 
     python -m recsys.experiments.benchmarks.scale make --users 100000 --items 100000 --interactions 2000000 --out DIR
     python -m recsys.experiments.benchmarks.scale measure DIR [DIR ...] [--what load lightgcn freedom mmhcl ...]
-    python -m recsys.experiments.benchmarks.scale forecast DIR [DIR ...] [--models lightgcn freedom mmhcl]
+    python -m recsys.experiments.benchmarks.scale forecast DATA [DATA ...] [--models ease ...] [--record FILE]
     python -m recsys.experiments.benchmarks.scale run DIR
     python -m recsys.experiments.benchmarks.scale accuracy CARD [--model M] [--epochs 60] [--steps 32 0] [--seeds 0]
 
 `make` writes a data set; `measure` prints seconds and peak memory of each step on each set, every step in a process of
 its own, and for steps measured on two sets or more the exponent by which the seconds grow with the interactions. `run`
 is a whole run: load, split, graphs, one epoch, a test on 10,000 users, recommendations for 1,000 and a report.
-`forecast` forecasts one epoch of each model on each set, carries it out, and prints both.
+`forecast` forecasts one epoch of each model on each set, a folder or a known name, carries it out right after, prints
+both, and counts how many forecasts are within the bounds; with FILE it keeps the rows there, and leaves out those that
+it finds there.
 `accuracy` trains a model on a data set with at most so many steps an epoch (0: batches of the usual size), and prints
 the best validation figure and the processor's seconds.
 """
@@ -37,7 +39,7 @@ WIDTH, CENTRES, NOISE = 64, 500, 0.5
 """Width of the items' features, and what they are made of: a centre for each kind of item, and noise."""
 POPULARITY, ACTIVITY = 0.8, 0.6
 """Exponents of the items' and the users' power laws."""
-EVALUATED = 10_000
+EVALUATED, LISTENERS = 10_000, 1000
 MODELS = ("lightgcn", "freedom", "mmhcl")
 
 
@@ -92,23 +94,33 @@ def load(folder: Path) -> dict[str, float]:
     return {"seconds": time.perf_counter() - start}
 
 
-def epoch(model: str, folder: Path, out: Path) -> dict[str, float]:
-    """Seconds of one epoch, and of the model's graphs."""
+def described(model: str, data: str) -> Any:
+    """The run that is measured and forecast: one epoch of a model, on the set in a folder, or of a known name."""
+    from recsys.models import MODELS
     from recsys.runs.config import RunConfig
-    from recsys.runs.run import execute, prepare
 
-    dataset = _loaded(folder)
-    config = RunConfig(
+    return RunConfig(
         model=model,
-        dataset=str(folder / "card.yaml"),
+        dataset=str(Path(data) / "card.yaml") if Path(data).is_dir() else data,
         split="random",
         evaluate_users=EVALUATED,
-        settings={"max_epochs": 1},
+        settings={} if MODELS.get(model).closed_form else {"max_epochs": 1},
     )
-    metrics = execute(prepare(config, dataset, forecasts=False), out)
-    timing = metrics["timing"]
+
+
+def epoch(model: str, data: str, out: Path) -> dict[str, float]:
+    """Seconds of one epoch, and of the other parts of the run."""
+    from recsys.datasets.cards import load_dataset
+    from recsys.runs.run import execute, prepare
+
+    config = described(model, data)
+    start = time.perf_counter()
+    dataset = load_dataset(config.dataset)
+    seconds = time.perf_counter() - start
+    timing = execute(prepare(config, dataset, forecasts=False), out)["timing"]
     return {
         "seconds": timing["train_epoch_median"],
+        "load": seconds,
         "graphs": timing["graph"],
         "ranking": timing["evaluate"],
     }
@@ -156,15 +168,15 @@ def neighbours(folder: Path) -> dict[str, float]:
 STEPS: dict[str, Callable[..., dict[str, float]]] = {"load": load, "knn": neighbours, "evaluate": evaluate}
 
 
-def step(what: str, folder: Path) -> dict[str, float]:
+def step(what: str, data: str) -> dict[str, float]:
     """One step in this process, with its peak memory in GiB."""
     from recsys.runs.record import peak_memory
 
     if what in STEPS:
-        found = STEPS[what](folder)
+        found = STEPS[what](Path(data))
     else:
         with tempfile.TemporaryDirectory() as out:
-            found = epoch(what, folder, Path(out) / "run")
+            found = epoch(what, data, Path(out) / "run")
     return found | {"GiB": (peak_memory() or math.nan) / 1024}
 
 
@@ -197,76 +209,110 @@ def measure(folders: list[Path], what: list[str]) -> None:
             )
 
 
-def forecasts(folders: list[Path], models: list[str]) -> None:
-    """Print what each run was forecast to take and what it took: memory, and seconds of the graphs, an epoch and the
-    test."""
-    from recsys.runs.config import RunConfig
+def plan(model: str, data: str) -> dict[str, float]:
+    """The forecast of a run, under the names that `step` gives what it finds."""
     from recsys.runs.forecast import forecast
 
-    for folder, model in itertools.product(folders, models):
-        card = str(folder / "card.yaml")
-        start = time.perf_counter()
-        expected = forecast(RunConfig(model=model, dataset=card, split="random", evaluate_users=EVALUATED))
-        took = time.perf_counter() - start
-        command = [sys.executable, "-m", "recsys.experiments.benchmarks.scale", "step", model, str(folder)]
-        with tempfile.TemporaryDirectory() as cache:
-            env = os.environ | {"RECSYS_CACHE": cache}
-            done = subprocess.run(command, capture_output=True, text=True, env=env)
-        if done.returncode:
-            print(f"{model:10s} {folder.name:10s} failed: {done.stderr.strip().splitlines()[-1]}", flush=True)
-            continue
-        found = json.loads(done.stdout.splitlines()[-1])
-        pairs = {
-            "memory GiB": (expected.memory / 2**30, found["GiB"]),
-            "graphs s": (expected.graphs, found["graphs"]),
-            "epoch s": (expected.epoch, found["seconds"]),
-            "test s": (expected.ranking, found["ranking"]),
-        }
-        said = "  ".join(f"{name} {a:.2f} for {b:.2f} ({a / b:.2f})" for name, (a, b) in pairs.items())
-        print(f"{model:10s} {folder.name:10s} {said}  (forecast in {took:.0f} s)", flush=True)
+    expected = forecast(described(model, data))
+    return {
+        "GiB": expected.memory / 2**30,
+        "load": expected.load,
+        "graphs": expected.graphs,
+        "seconds": expected.epoch,
+        "ranking": expected.ranking,
+    }
+
+
+def forecasts(data: list[str], models: list[str], record: Path | None) -> None:
+    """Print what each run was forecast to take and what it took."""
+    known = (
+        [json.loads(line) for line in record.read_text().splitlines()] if record and record.exists() else []
+    )
+    rows = {(row["model"], row["data"]): row for row in known}
+    for name, model in itertools.product(data, models):
+        if (model, name) not in rows:
+            row: dict[str, Any] = {"model": model, "data": name}
+            for what, command in (("forecast", "plan"), ("found", "step")):
+                start = time.perf_counter()
+                done, row[what] = _apart(command, model, name)
+                row[f"{what} took"] = time.perf_counter() - start
+                if not done:
+                    print(f"{model:10s} {Path(name).name:14s} {what} failed: {row[what]}", flush=True)
+                    break
+            else:
+                rows[model, name] = row
+                if record:
+                    with record.open("a") as file:
+                        file.write(json.dumps(row) + "\n")
+        if row := rows.get((model, name), {}):
+            print(_compared(row), flush=True)
+    judged = [(part, *pair) for row in rows.values() for part, pair in _pairs(row)]
+    for what, parts, factor in (("memory", {"GiB"}, 1.25), ("time", PARTS.keys() - {"GiB"}, 2.0)):
+        within = [1 / factor <= a / b <= factor for part, a, b in judged if part in parts]
+        print(
+            f"{len(rows)} runs: of {len(within)} forecasts of {what} {sum(within)} within a factor of {factor}"
+        )
+
+
+def _apart(command: str, model: str, data: str) -> tuple[bool, Any]:
+    """What a command of this file gives in a process and with a cache of its own: whether it worked, and its result, or
+    the last line of what it said."""
+    words = [sys.executable, "-m", "recsys.experiments.benchmarks.scale", command, model, data]
+    with tempfile.TemporaryDirectory() as cache:
+        env = os.environ | {"RECSYS_CACHE": cache}
+        done = subprocess.run(words, capture_output=True, text=True, env=env)
+    if done.returncode:
+        return False, (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
+    return True, json.loads(done.stdout.splitlines()[-1])
+
+
+PARTS = {"GiB": "GiB", "load": "load s", "graphs": "graphs s", "seconds": "epoch s", "ranking": "test s"}
+SHORT = 0.5
+"""Seconds that are not judged where forecast and found are both less."""
+
+
+def _pairs(row: dict[str, Any]) -> list[tuple[str, tuple[float, float]]]:
+    """Forecast and found of each part that is judged."""
+    pairs = [(part, (row["forecast"][part], row["found"][part])) for part in PARTS]
+    return [(part, pair) for part, pair in pairs if part == "GiB" or max(pair) >= SHORT]
+
+
+def _compared(row: dict[str, Any]) -> str:
+    parts = []
+    for part, name in PARTS.items():
+        a, b = row["forecast"][part], row["found"][part]
+        parts.append(
+            f"{name} {a:.2f} for {b:.2f}" + (f" ({a / b:.2f})" if (part, (a, b)) in _pairs(row) else "")
+        )
+    took = f"forecast in {row['forecast took']:.0f} s, run in {row['found took']:.0f} s"
+    return f"{row['model']:10s} {Path(row['data']).name:14s} {'  '.join(parts)}  ({took})"
 
 
 def whole_run(folder: Path, model: str) -> None:
     """A run as its user starts it, command by command, with the seconds and the memory of each."""
     with tempfile.TemporaryDirectory() as temporary:
-        run, users = Path(temporary) / "run", Path(temporary) / "users.csv"
-        pd.DataFrame({"user": np.arange(1000)}).to_csv(users, index=False)
-        train = [
-            "train",
-            "--model",
-            model,
-            "--dataset",
-            str(folder / "card.yaml"),
-            "--split",
-            "random",
-            "--out",
-            str(run),
-        ]
-        train += ["--set", "max_epochs=1", "--evaluate-users", str(EVALUATED)]
+        run, users, lists = (str(Path(temporary) / name) for name in ("run", "users.txt", "lists.csv"))
+        known = np.unique(pd.read_parquet(folder / "interactions.parquet", columns=["user"]))[:LISTENERS]
+        Path(users).write_text("\n".join(map(str, known)), encoding="utf-8")
+        data = ["--dataset", str(folder / "card.yaml"), "--split", "random"]
+        short = ["--set", "max_epochs=1", "--evaluate-users", str(EVALUATED)]
         for command in (
-            train,
-            [
-                "recommend",
-                "--run",
-                str(run),
-                "--users",
-                str(users),
-                "--out",
-                str(Path(temporary) / "lists.csv"),
-            ],
-            ["report", str(run)],
+            ["train", "--model", model, *data, *short, "--out", run],
+            ["recommend", "--run", run, "--users", users, "--out", lists],
+            ["report", run],
         ):
             start = time.perf_counter()
-            done = subprocess.run(
-                ["/usr/bin/env", "time", "-f", "%M", sys.executable, "-m", "recsys", *command],
-                capture_output=True,
-                text=True,
-            )
-            peak = done.stderr.strip().splitlines()[-1]
-            seconds, gib = time.perf_counter() - start, int(peak) / 2**20
-            print(f"{command[0]:10s} status {done.returncode} {seconds:9.1f} s {gib:6.2f} GiB")
-            if done.returncode:
-                sys.exit(done.stderr)
+            with (Path(temporary) / "said").open("w+") as said:
+                words, env = [sys.executable, "-m", "recsys", *command], {"RECSYS_CACHE": temporary}
+                child = subprocess.Popen(words, stdout=said, stderr=said, env=os.environ | env)
+                _, status, used = os.wait4(child.pid, 0)
+                child.returncode = os.waitstatus_to_exitcode(status)
+                seconds, gib = time.perf_counter() - start, used.ru_maxrss / 2**20
+                print(f"{command[0]:10s} {seconds:9.1f} s {gib:6.2f} GiB", flush=True)
+                said.seek(0)
+                print(said.read(), flush=True)
+            if child.returncode:
+                sys.exit(child.returncode)
 
 
 def accuracy(
@@ -302,11 +348,13 @@ def main() -> None:
     measuring.add_argument("folders", type=Path, nargs="+")
     measuring.add_argument("--what", nargs="+", default=[*STEPS, *MODELS])
     told = commands.add_parser("forecast")
-    told.add_argument("folders", type=Path, nargs="+")
+    told.add_argument("data", nargs="+")
     told.add_argument("--models", nargs="+", default=list(MODELS))
-    one = commands.add_parser("step")
-    one.add_argument("what")
-    one.add_argument("folder", type=Path)
+    told.add_argument("--record", type=Path)
+    for name in ("step", "plan"):
+        one = commands.add_parser(name)
+        one.add_argument("what")
+        one.add_argument("data")
     whole = commands.add_parser("run")
     whole.add_argument("folder", type=Path)
     whole.add_argument("--model", default="lightgcn")
@@ -323,11 +371,13 @@ def main() -> None:
     elif options.command == "measure":
         measure([folder.resolve() for folder in options.folders], options.what)
     elif options.command == "forecast":
-        forecasts([folder.resolve() for folder in options.folders], options.models)
+        forecasts(options.data, options.models, options.record)
     elif options.command == "accuracy":
         accuracy(options.card, options.model, options.epochs, options.steps, options.rates, options.seeds)
     elif options.command == "step":
-        print(json.dumps(step(options.what, options.folder)))
+        print(json.dumps(step(options.what, options.data)))
+    elif options.command == "plan":
+        print(json.dumps(plan(options.what, options.data)))
     else:
         whole_run(options.folder.resolve(), options.model)
 

@@ -160,7 +160,8 @@ def load_model(run: StoredRun, data: TrainingData) -> Model:
 def top_items(scorer: Scorer, dataset: Dataset, split: Split, users: np.ndarray) -> list[list[int]]:
     """The items that rank first for each user, without those that the user is known to have."""
     scores = scorer(users).cpu().numpy()
-    scores[dataset.matrix(split.known)[users].nonzero()] = -np.inf
+    known = dataset.matrix(_of(users, dataset, split.known))
+    scores[known[users].nonzero()] = -np.inf
     order = np.argsort(-scores, axis=1, kind="stable")[:, :LISTED]
     kept = np.take_along_axis(scores, order, axis=1) > LOWEST
     return [row[keep].tolist() for row, keep in zip(order, kept, strict=True)]
@@ -179,7 +180,7 @@ def sample_users(dataset: Dataset, split: Split, users: int) -> np.ndarray:
 def _users(dataset: Dataset, split: Split, users: np.ndarray) -> list[dict[str, Any]]:
     """Each user's raw id, or of people whose data set is not public a pseudonym, what it had (the newest first where
     times are known) and what was held out."""
-    had, held = (_latest_first(dataset, rows) for rows in (split.known, split.test))
+    had, held = (_latest_first(dataset, rows, users) for rows in (split.known, split.test))
     titles = dataset.user_attributes.get("title")
     described = []
     named = dataset.public or dataset.whole is not dataset  # bundles are not people
@@ -197,11 +198,16 @@ def _users(dataset: Dataset, split: Split, users: np.ndarray) -> list[dict[str, 
     return described
 
 
-def _latest_first(dataset: Dataset, rows: np.ndarray) -> dict[int, list[int]]:
-    frame = dataset.interactions.iloc[rows]
+def _latest_first(dataset: Dataset, rows: np.ndarray, users: np.ndarray) -> dict[int, list[int]]:
+    frame = dataset.interactions.iloc[_of(users, dataset, rows)]
     if "timestamp" in frame:
         frame = frame.sort_values("timestamp", ascending=False, kind="stable")
     return {int(user): part["item"].tolist() for user, part in frame.groupby("user", sort=False)}
+
+
+def _of(users: np.ndarray, dataset: Dataset, rows: np.ndarray) -> np.ndarray:
+    """Those of `rows` of the interactions that are of these users."""
+    return rows[np.isin(dataset.interactions["user"].to_numpy()[rows], users)]
 
 
 def _items(table: Mapping[str, Any]) -> set[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from recsys.experiments.bench.results import Draw
 from recsys.experiments.report.collect import Group, StoredRun
 from recsys.runs.tasks import TASKS
 from recsys.runs.versions import data_checksum
+
+_SPLITS: WeakKeyDictionary[Dataset, dict[tuple, Split]] = WeakKeyDictionary()
+"""Each split that was made, for as long as its data set is there: several parts of a page ask for it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +97,11 @@ def view_of(source: Source, group: Group) -> Dataset:
 
 def split_of(dataset: Dataset, group: Group, split_seed: int) -> Split:
     """The split that a run of the group was trained on."""
-    return make_split(dataset, group.split, split_seed, **group.options)
+    made = _SPLITS.setdefault(dataset, {})
+    key = group.split, split_seed, tuple(sorted(group.options.items()))
+    if key not in made:
+        made[key] = make_split(dataset, group.split, split_seed, **group.options)
+    return made[key]
 
 
 def activity(source: Source, group: Group) -> dict[Draw, np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -274,8 +275,9 @@ def print_plan(asked: RunConfig, screen: Console) -> None:
     from recsys.runs.forecast import check_forecast, forecast
     from recsys.runs.tables import plan_table
 
+    start = time.perf_counter()
     resolved = resolve(asked)
-    expected = forecast(asked, resolved.dataset)
+    expected = forecast(asked, resolved.dataset, time.perf_counter() - start)
     data, training = resolved.dataset, resolved.train_settings
     screen.print(plan_table(expected, resolved))
     screen.print(

@@ -22,6 +22,7 @@ from recsys.runs.versions import data_checksum
 
 PACKAGES = ("recsys", "torch", "numpy", "scipy", "pandas", "pytorch-lightning", "scikit-learn")
 PACKAGE = Path(__file__).parents[1]
+STATUS = Path("/proc/self/status")
 
 
 class Usage(NamedTuple):
@@ -77,6 +78,11 @@ def usage(since: Usage) -> dict[str, float | None]:
 
 def peak_memory() -> float | None:
     """MiB of this process's largest resident set so far; None where the system does not tell."""
+    try:  # a child's ru_maxrss begins with what its parent held when it was started
+        lines = STATUS.read_text(encoding="ascii", errors="replace").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+    except (OSError, StopIteration, ValueError):
+        pass
     try:
         import resource
     except ImportError:  # Windows

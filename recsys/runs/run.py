@@ -127,7 +127,7 @@ def prepare(
     """
     begun = Usage.now()
     check_device(config.device)
-    resolved = resolve(config, dataset)
+    resolved, load = resolve(config, dataset), time.perf_counter() - begun.wall
     epochs_given = "max_epochs" in config.settings or config.refit is not None
     config, dataset = resolved.config, resolved.dataset
     split = make_split(dataset, config.split, config.split_seed, **config.split_options)
@@ -138,7 +138,7 @@ def prepare(
         )
     expected = None
     if forecasts and len(dataset.interactions) >= FORECAST_FROM:
-        expected = forecast(config, dataset)
+        expected = forecast(config, dataset, load)
         check_forecast(expected, config, dataset)
     data = training_data(config, dataset, split)
     start = time.perf_counter()

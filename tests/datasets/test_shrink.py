@@ -43,6 +43,14 @@ def test_items_keep_their_features_and_ranks_of_popularity(popular):
     assert not now[kept == 0].any()
 
 
+def test_every_item_that_is_popular_enough_is_drawn():
+    """1000 users of 4 interactions, all of 500 items equally often: drawn freely, an item in 55 would be left out."""
+    clicks = pd.DataFrame({"user": np.repeat(np.arange(1000), 4), "item": np.arange(4000) % 500})
+    small = shrunk(recsys.Dataset.from_frame(clicks, name="even"), 1000)
+    assert (small.n_users, small.n_items) == (250, 125)
+    assert np.bincount(small.interactions["item"], minlength=125).min() >= 6
+
+
 def test_the_same_seed_draws_the_same_copy(popular):
     one, other = (shrunk(popular, 2000, seed=3).interactions for _ in range(2))
     pd.testing.assert_frame_equal(one, other)

@@ -93,3 +93,13 @@ def test_features_on_disk_and_of_half_precision(clustered, tmp_path):
 def test_an_unknown_search_is_refused(clustered):
     with pytest.raises(GraphError, match="unknown search 'fast'"):
         knn(clustered, clustered, 2, search="fast")
+
+
+def test_the_seconds_of_a_search_are_counted_by_its_kind(clustered, monkeypatch):
+    spent = {"exact": 0.0, "approximate": 0.0}
+    monkeypatch.setattr("recsys.graphs.knn.SPENT", spent)
+    knn(clustered, clustered, 5)
+    assert spent["exact"] > 0 == spent["approximate"]
+    before = spent["exact"]
+    knn(clustered, clustered, K, exclude_self=True, search="approximate")
+    assert spent["approximate"] > 0 and spent["exact"] == before

@@ -43,9 +43,9 @@ class WMF(Model):
     def fit(self) -> None:
         settings, rows = self.settings, self.data.interactions
         options = {"confidence": settings.confidence, "reg": settings.reg}
-        _, items = weighted_factors(rows, settings.width, sweeps=settings.sweeps, seed=None, **options)
+        users, items = weighted_factors(rows, settings.width, sweeps=settings.sweeps, seed=None, **options)
         self.register_buffer("items", torch.from_numpy(items))
-        users = folded_in(rows, items, **options)
+        users = folded_in(rows, items, start=users, **options)
         self.register_buffer("users", torch.from_numpy(users))
 
     def forward(self) -> Vectors:

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from recsys import files
+from recsys import files, toy_data
 from recsys.datasets.convert import convert
 from recsys.errors import UserError
 from recsys.experiments import demo
@@ -25,11 +25,12 @@ from recsys.experiments.bench import results as results_module
 from recsys.experiments.bench.runner import BenchOptions, run_bench
 from recsys.experiments.report import explorer, figures, sources
 from recsys.experiments.report.charts import charts_of
-from recsys.experiments.report.collect import collect
+from recsys.experiments.report.collect import Group, collect
 from recsys.experiments.report.phrasing import verdict_words
 from recsys.experiments.report.slices import by_activity
 from recsys.experiments.report.svg import Axis, mark
 from recsys.experiments.report.write import ReportOptions, write_report
+from recsys.inputs.corruption import ContentCorruption
 from recsys.runs.config import RunConfig
 from recsys.runs.recommend import RecommendRequest, recommend
 from recsys.runs.run import execute, load_run, prepare
@@ -532,3 +533,21 @@ def test_the_demo_completes_bundles_where_there_are_some(
     assert table["noun"] == "bundle" and len(table["lists"]) == 2
     held = [set(user["held"]) for user in table["users"]]
     assert any(held[u] & set(ranked) for u, ranked in enumerate(table["lists"][0]))
+
+
+def test_what_users_had_is_theirs_the_newest_first():
+    data = toy_data()
+    rows, users = np.arange(0, len(data.interactions), 2), np.array([3, 8])
+    expected = {3: [], 8: []}
+    for one in data.interactions.iloc[rows].sort_values("timestamp", ascending=False).itertuples():
+        if one.user in expected:
+            expected[one.user].append(one.item)
+    assert explorer._latest_first(data, rows, users) == expected
+
+
+def test_a_split_of_one_data_set_is_made_once():
+    data = toy_data()
+    group = Group("toy", "recommend", "random", {"test": 0.2}, ContentCorruption(), "", [])
+    assert sources.split_of(data, group, 0) is sources.split_of(data, group, 0)
+    assert sources.split_of(data, group, 1) is not sources.split_of(data, group, 0)
+    assert sources.split_of(toy_data(), group, 0) is not sources.split_of(data, group, 0)

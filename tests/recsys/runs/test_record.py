@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 
 import numpy as np
@@ -68,6 +69,13 @@ def test_usage_counts_from_where_it_was_told(monkeypatch):
     child = Usage.now()
     subprocess.run(["python3", "-c", "sum(range(10**7))"], check=True)
     assert usage(child)["cpu_seconds"] > 0.03, "children count"
+
+
+def test_peak_memory_is_the_process_s_own_and_not_its_parent_s():
+    held = np.ones(2**26)
+    asked = "from recsys.runs.record import peak_memory; print(peak_memory())"
+    told = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True).stdout
+    assert 20 < float(told) < peak_memory() - held.nbytes / 2**20 / 2
 
 
 def test_peak_memory_grows_by_what_is_taken():

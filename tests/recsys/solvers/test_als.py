@@ -56,6 +56,15 @@ def test_a_row_depends_on_no_other_row_and_repeats():
     np.testing.assert_allclose(folded_in(r, items, confidence=10.0, reg=0.5), alone, atol=1e-6)
 
 
+def test_users_that_are_nearly_right_end_where_they_do_from_nothing():
+    r = sp.csr_array((np.random.default_rng(1).random((200, 90)) < 0.2).astype(np.float32))
+    users, items = weighted_factors(r, 16, seed=None)
+    options = {"confidence": 10.0, "reg": 50.0}
+    warm, cold = (folded_in(r, items, start=start, **options) for start in (users, None))
+    assert np.abs(users - cold).max() > 5e-4 * np.abs(cold).max()  # or there is nothing to be done
+    np.testing.assert_allclose(warm, cold, atol=5e-5 * np.abs(cold).max())
+
+
 def test_nobody_has_anything():
     empty = sp.csr_array((3, 4), dtype=np.float32)
     assert not any(x.any() for x in weighted_factors(empty, 2, seed=0))
