@@ -1,9 +1,9 @@
 """How long a person waits before anything happens: `python -m recsys.experiments.benchmarks.startup`.
 
-Each is a fresh process, timed from outside. The first ones, beside an empty interpreter, are the package and the command
-line's help, which must stay under a second. The others are commands that do little: a run of Popularity on MovieLens-100K,
-one list of that run, and a report on five runs; `import torch`, which training needs, stands beside them. Their figures
-are processor seconds, of which other work on the machine changes less.
+Each is a fresh process, timed from outside. The first ones, beside an empty interpreter, are the package and the
+command line's help, which must stay under a second. The others are commands that do little: a run of Popularity on
+MovieLens-100K, one list of that run, and a report on five runs; `import torch`, which training needs, stands beside
+them. Their figures are processor seconds, of which other work on the machine changes less.
 """
 
 from __future__ import annotations

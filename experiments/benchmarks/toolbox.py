@@ -168,7 +168,14 @@ def compare(folder: Path, name: str, data: TrainingData, rounds: int, **changes:
     pair = PAIRS[name]
     own, how = resolve_settings(
         MODELS.get(pair.name),
-        {"width": WIDTH, "batch_size": BATCH, "max_steps": 0, "max_epochs": rounds + 1, **pair.ours, **changes},
+        {
+            "width": WIDTH,
+            "batch_size": BATCH,
+            "max_steps": 0,
+            "max_epochs": rounds + 1,
+            **pair.ours,
+            **changes,
+        },
     )
     with foreign(folder / "src", stubs=STUBS) as work:
         turns = Turns(toolbox_epoch(folder, work, name, data))
@@ -216,7 +223,9 @@ def run(options: argparse.Namespace) -> None:
     whole = TrainingData.of(dataset, make_split(dataset, "predefined"))
     chosen: dict[str, Modality] = {name: whole.modalities[name] for name in options.modalities}
     data = TrainingData(whole.interactions, chosen)
-    print(f"MMRec {commit_of(folder)}; tiktok, {' and '.join(chosen)}; one thread, batch {BATCH}, width {WIDTH}")
+    print(
+        f"MMRec {commit_of(folder)}; tiktok, {' and '.join(chosen)}; one thread, batch {BATCH}, width {WIDTH}"
+    )
     print(f"{'':26s}{'ours':>8s}{'theirs':>8s}{'times':>7s}   processor seconds an epoch")
     for name in options.models:
         for label, changes in ((name, {}), (f"{name}, features trained", TRAINED)):

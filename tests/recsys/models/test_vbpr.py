@@ -22,8 +22,14 @@ def test_the_loss_is_that_of_the_scores(toy, naive, negatives):
     scores = users @ items.T
     rows = batch.users.unsqueeze(1)
     apart = scores[rows, batch.negatives] - scores[batch.users, batch.positives].unsqueeze(1)
-    tables = model.user_table[batch.users], model.item_table[batch.positives], model.item_table[batch.negatives]
-    penalty = sum(t.square().sum() for t in tables) / 2 + sum(p.weight.square().sum() for p in model.projections)
+    tables = (
+        model.user_table[batch.users],
+        model.item_table[batch.positives],
+        model.item_table[batch.negatives],
+    )
+    penalty = sum(t.square().sum() for t in tables) / 2 + sum(
+        p.weight.square().sum() for p in model.projections
+    )
     expected = softplus(apart).mean(), 0.3 * penalty / len(batch.users)
     terms = model.loss(batch)
     torch.testing.assert_close(terms["bpr"], expected[0])
