@@ -139,9 +139,10 @@ def _modalities(stem: Path, item_ids: np.ndarray, items: pd.DataFrame, types: di
         notes += more
     if options.text:
         need_columns(items.columns, options.text, source)
-        texts = items[list(options.text)].astype(str).agg(" ".join, axis=1)
+        columns = (items[column].astype(str) for column in options.text)
+        texts = [" ".join(cells) for cells in zip(*columns, strict=True)]
         modalities["text"] = run_encoder(
-            options.text_encoder, texts.tolist(), source, width=options.width, seed=options.seed
+            options.text_encoder, texts, source, width=options.width, seed=options.seed
         )
     if options.knowledge:
         modalities["knowledge"] = _knowledge(stem, item_ids, options)

@@ -72,6 +72,14 @@ class ContentRows(nn.Module):
             return out
         return out * (self.present if rows is None else self.present[rows]).unsqueeze(1)
 
+    def apart(self, layer: nn.Linear, less: Tensor, more: Tensor) -> Tensor:
+        """(b, d): what `forward` gives of the rows numbered `more` (b,) minus what it gives of those numbered `less`,
+        by one projection of their difference."""
+        if self.sparse is not None or not self.complete:
+            return self(layer, more) - self(layer, less)
+        rows = functional.embedding(more, self.dense) - functional.embedding(less, self.dense)
+        return functional.linear(rows, layer.weight)
+
 
 class ItemContent(nn.Module):
     """The content of some items: the `ContentRows` of several modalities, in order.

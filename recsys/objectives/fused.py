@@ -78,15 +78,19 @@ def log_partition(
     *,
     own: Tensor | None = None,
     added: Tensor | None = None,
+    shares: Tensor | None = None,
+    counts: Tensor | None = None,
     block: int | None = None,
     wanted: tuple[bool, bool] = (True, True),
 ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor]:
-    """sum_i log D_i with D_i = added_i + sum_{j != own_i} exp(scale rows_i . keys_j), in one pass.
+    """sum_i s_i log D_i with D_i = added_i + sum_{j != own_i} c_j exp(scale rows_i . keys_j), in one pass.
 
     Args:
         rows, keys: (m, d) and (n, d).
         own: (m,) the column left out of each row's sum; None leaves out none.
         added: (m,) constants that the sums start from; no gradient flows to them.
+        shares: (m,) s, the weight of each row's logarithm; 1 where None.
+        counts: (n,) c, how often each key stands in the sums, as if it were repeated; once where None.
         block: rows at a time.
         wanted: whether the gradients to rows and to keys are made.
 
@@ -95,6 +99,7 @@ def log_partition(
     """
     size = min(block_rows(len(keys), rows.device, block), max(len(rows), 1))
     scaled = rows * (scale * LOG2E)
+    repeated = keys if counts is None else keys * counts[:, None]
     buffer = rows.new_empty(size, len(keys))
     sums = rows.new_empty(len(rows))
     to_rows = torch.empty_like(rows) if wanted[0] else None
@@ -104,16 +109,24 @@ def log_partition(
         tile = torch.mm(scaled[part], keys.t(), out=buffer[: part.stop - start]).exp2_()
         if own is not None:
             tile.scatter_(1, own[part, None], 0.0)
-        torch.sum(tile, 1, out=sums[part])
+        if counts is None:
+            torch.sum(tile, 1, out=sums[part])
+        else:
+            torch.mv(tile, counts, out=sums[part])
         if added is not None:
             sums[part] += added[part]
-        # The weights 1/D go onto the (b, d) factors, never onto the tile.
+        # The weights 1/D go onto the (b, d) factors, never onto the tile; so do the counts.
         weight = scale / sums[part, None]
+        if shares is not None:
+            weight *= shares[part, None]
         if to_rows is not None:
-            torch.mm(tile, keys, out=to_rows[part]).mul_(weight)
+            torch.mm(tile, repeated, out=to_rows[part]).mul_(weight)
         if to_keys is not None:
             to_keys.addmm_(tile.t(), rows[part] * weight)
-    return sums.log().sum(dtype=torch.float64), to_rows, to_keys, sums
+    if to_keys is not None and counts is not None:
+        to_keys *= counts[:, None]
+    logarithms = sums.log() if shares is None else sums.log() * shares
+    return logarithms.sum(dtype=torch.float64), to_rows, to_keys, sums
 
 
 def log_partitions_both_ways(

@@ -180,17 +180,26 @@ class MGCN(Model):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         user_views, item_views = self._views()
-        users, items = user_views.rows(batch.users), item_views.rows(batch.positives)
+        # A batch meets some users and many items several times: each is fused and contrasted once, and counted.
+        user_ids, of_users, user_counts = batch.users.unique(return_inverse=True, return_counts=True)
+        both = torch.cat([batch.positives, batch.negatives.flatten()])
+        item_ids, of_items = both.unique(return_inverse=True)
+        users, items = user_views.rows(user_ids), item_views.rows(item_ids)
         user_side, item_side = self._side(users), self._side(items)
-        negatives = self._vectors(item_views.rows(batch.negatives.flatten()))
-        rows = (
-            users.behaviour + user_side,
-            items.behaviour + item_side,
-            negatives.view(*batch.negatives.shape, -1),
+        own, others = embedding(of_items, items.behaviour + item_side).split(
+            [len(batch.positives), batch.negatives.numel()]
         )
+        rows = (
+            embedding(of_users, users.behaviour + user_side),
+            own,
+            others.view(*batch.negatives.shape, -1),
+        )
+        places, item_counts = of_items[: len(own)].unique(return_counts=True)
+        taken, ids = items.rows(places), item_ids[places]
+        side = embedding(places, item_side)
         views = {
-            "users": self._offered("users", user_views, users, user_side, batch.users),
-            "items": self._offered("items", item_views, items, item_side, batch.positives),
+            "users": self._offered("users", user_views, users, user_side, user_ids, user_counts),
+            "items": self._offered("items", item_views, taken, side, ids, item_counts),
             "pairs": pair_views(lambda: rows[0], lambda: rows[1]),
         }
         return {
@@ -199,14 +208,17 @@ class MGCN(Model):
             "l2": self.settings.reg * l2(*rows),
         }
 
-    def _offered(self, noun: str, every: Views, views: Views, side: Tensor, ids: Tensor) -> NodeViews:
-        """What terms of the loss may compare: of a batch's rows, whose views are fused already, or of others."""
+    def _offered(
+        self, noun: str, every: Views, views: Views, side: Tensor, ids: Tensor, counts: Tensor | None
+    ) -> NodeViews:
+        """What terms of the loss may compare: of a batch's nodes, whose views are fused already, or of others."""
         if (rows := self.terms.rows(noun, ids)) is not ids:
-            ids, views = rows, every.rows(rows)
+            ids, views, counts = rows, every.rows(rows), None
             side = self._side(views)
         modal = dict(zip(self.modalities, views.modal, strict=True))
         held = {} if views.absent is None else dict(zip(self.modalities, (~views.absent).T, strict=True))
-        return NodeViews({"behaviour": views.behaviour, "fused": side, **modal}, ids=ids, present=held)
+        offered = {"behaviour": views.behaviour, "fused": side, **modal}
+        return NodeViews(offered, ids=ids, present=held, counts=counts)
 
     def _from_content(self, items: Views, content: Mapping[str, Modality], graph: sp.csr_array) -> Tensor:
         average, rows = partial(self.cold.average, graph), self.content.of(content)

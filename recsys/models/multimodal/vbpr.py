@@ -8,13 +8,14 @@ from typing import ClassVar, Literal
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import embedding
 
 from recsys.datasets.dataset import Modality
 from recsys.encoders.content import ItemContent
 from recsys.inputs.content import choose
 from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
-from recsys.models.base import Model, Vectors, triple_scores, triples
+from recsys.models.base import Model, Vectors, triple_scores
 from recsys.models.loss_terms import MODALITY, LossTerms
 from recsys.objectives.l2 import l2
 from recsys.objectives.ranking.bpr import bpr
@@ -78,12 +79,24 @@ class VBPR(Model):
         return {name: rows[:, :-1] for name, rows in self.content.by_name(self.projections).items()}
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        vectors = self.forward()
-        rows = triples(self.user_table, self.item_table, batch)
+        # BPR asks for differences of scores alone, and a batch's need nobody else: its items' content is subtracted
+        # before it is projected. The sampler draws warm items alone, whose ID rows and biases count.
+        size, negatives = len(batch.users), batch.negatives
+        items = torch.cat([batch.positives, negatives.flatten()])
+        users, rows = embedding(batch.users, self.user_table), embedding(items, self.item_table)
+        likes, looks = users.chunk(2, 1)
+        own, others = rows[:size], rows[size:].view(*negatives.shape, -1)
+        less = batch.positives.unsqueeze(1).expand_as(negatives).flatten()
+        parts = zip(self.content, self.projections, strict=True)
+        apart = sum((c.apart(layer, less, items[size:]) for c, layer in parts), start=rows.new_zeros(()))
+        apart = apart.view(*negatives.shape, -1)
+        bias = embedding(items, self.item_bias)
+        more = (looks.unsqueeze(1) * apart[..., :-1]).sum(-1) + apart[..., -1]
+        positive, negative = triple_scores(likes, own, others)
         shared = sum(layer.get_parameter("weight").square().sum() for layer in self.projections)
         return {
-            "bpr": bpr(*triple_scores(*triples(vectors.users, vectors.items, batch))),
-            "l2": self.settings.reg * (l2(*rows) + shared / batch.size),
+            "bpr": bpr(positive + bias[:size], negative + more + bias[size:].view_as(negatives)),
+            "l2": self.settings.reg * (l2(users, rows) + shared / batch.size),
             **(self._compared(batch) if len(self.terms) else {}),
         }
 

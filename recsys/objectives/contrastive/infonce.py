@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -18,6 +20,7 @@ def infonce(
     intra: bool = False,
     symmetric: bool = False,
     anchors: Tensor | None = None,
+    counts: Tensor | None = None,
     block: int | None = None,
 ) -> Tensor:
     """mean_i -log( exp(cos(z_i, z'_i)/tau) / sum_j exp(cos(z_i, z'_j)/tau) ).
@@ -34,6 +37,7 @@ def infonce(
         symmetric: the mean of both directions.
         anchors: (m,) row indices, int64: the mean is over these rows only, against all n nodes. Rows drawn
             uniformly make this an unbiased estimate of the full loss and of its gradient.
+        counts: (n,) how often each row stands for itself, as if it and its view were repeated; once where None.
         block: rows at a time; the value does not depend on it. None chooses by the processor's cache.
 
     Returns:
@@ -49,6 +53,10 @@ def infonce(
     scale = 1.0 / temperature if temperature > 0 else 0.0
     dtype = safe_dtype(z.dtype, scale)
     x, y = normalize(z.to(dtype), dim=1), normalize(other.to(dtype), dim=1)
+    if counts is not None:
+        ways = [(x, y), (y, x)] if symmetric else [(x, y)]
+        parts = [_counted(*way, scale, counts.to(dtype), anchors, intra, block) for way in ways]
+        return torch.stack(parts).mean().to(z.dtype)
     if anchors is not None:
         value = _sampled(x, y, scale, anchors, intra, block)
         if symmetric:
@@ -74,6 +82,25 @@ def _sampled(x: Tensor, y: Tensor, scale: float, anchors: Tensor, intra: bool, b
         return value, gradients
 
     return fused(run, x[anchors], keys) / len(anchors)
+
+
+def _counted(
+    x: Tensor, y: Tensor, scale: float, counts: Tensor, anchors: Tensor | None, intra: bool, block: int | None
+) -> Tensor:
+    """One direction's loss over repeated nodes. A node's copies are negatives of each other within a view: as far from
+    it as it is from itself, whatever the weights, and so without a gradient."""
+    chosen = torch.arange(len(x), device=x.device) if anchors is None else anchors
+    keys, times = (torch.cat([y, x]), counts.repeat(2)) if intra else (y, counts)
+    own, added = (chosen + len(y), (counts[chosen] - 1) * math.exp(scale)) if intra else (None, None)
+    shares = counts[chosen] / counts[chosen].sum()
+
+    def run(rows: Tensor, keys: Tensor, wanted: tuple[bool, bool]):
+        how = {"own": own, "added": added, "shares": shares, "counts": times, "block": block}
+        value, *gradients, _ = log_partition(rows, keys, scale, wanted=wanted, **how)
+        return value, gradients
+
+    rows, others = (x, y) if anchors is None else (x[anchors], y[anchors])
+    return fused(run, rows, keys) - ((rows * others).sum(1) * shares).sum() * scale
 
 
 def _partition(x: Tensor, y: Tensor, scale: float, intra: bool, block: int | None) -> Tensor:

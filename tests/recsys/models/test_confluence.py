@@ -357,3 +357,24 @@ def test_the_code_of_its_components_counts_among_its_sources():
     sources = {f"recsys.models.{name}" for name in ("confluence", "multimodal.cm3", "closed_form.pop")}
     assert set(Confluence.source_modules(settings)) == sources
     assert "recsys.models.multimodal.mmhcl" in Confluence.source_modules({})
+
+
+def test_kept_scores_calibrate_as_scores_made_anew(data, monkeypatch):
+    def validate(model, group):
+        # Any figure that depends on all weights; each call scores two blocks of users.
+        scorer = model.scorer()
+        scores = torch.cat([scorer(np.arange(3)), scorer(np.arange(3, 6))])
+        return float(scores[:, :: 2 if group == "warm" else 3].sin().sum())
+
+    chosen, calls = [], []
+    score = StandardScorer.__call__
+    monkeypatch.setattr(StandardScorer, "__call__", lambda *given: calls.append(1) or score(*given))
+    for limit in (0, 2**31):
+        monkeypatch.setattr("recsys.models.confluence.CACHED_BYTES", limit)
+        calls.clear()
+        model = confluence(data, {"ease": 0.5, "lightgcn": 1.0, "pop": 0.3})
+        model.calibrate(lambda group, model=model: validate(model, group))
+        chosen.append([buffer.tolist() for buffer in model.calibration().values()])
+        assert (len(calls) > 100) == (limit == 0)
+    assert chosen[0] == chosen[1]
+    assert len(calls) == 2 * 3

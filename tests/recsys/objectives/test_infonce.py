@@ -83,6 +83,24 @@ def test_gradcheck(intra, symmetric, sampled):
     assert torch.autograd.gradcheck(value, inputs)
 
 
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("intra", [False, True])
+@pytest.mark.parametrize("sampled", [False, True])
+def test_counted_rows_are_repeated_rows(intra, symmetric, sampled):
+    counts = torch.tensor([1, 3, 1, 2, 5, 1])
+    rows = torch.repeat_interleave(torch.arange(len(counts)), counts)
+    inputs = [v.requires_grad_() for v in views(n=len(counts))]
+    # A sampled node stands for all of its copies.
+    anchors = torch.tensor([4, 0]) if sampled else None
+    repeated = torch.isin(rows, anchors).nonzero().squeeze(1) if sampled else None
+    how = {"intra": intra, "symmetric": symmetric}
+    counted = infonce(*inputs, 0.4, counts=counts, anchors=anchors, block=4, **how)
+    expected = infonce(*(v[rows] for v in inputs), 0.4, anchors=repeated, **how)
+    assert counted.item() == pytest.approx(expected.item(), rel=1e-12)
+    for got, wanted in zip(gradients(counted, *inputs), gradients(expected, *inputs), strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-10, atol=1e-12)
+
+
 @settings(deadline=None, max_examples=25)
 @given(
     n=st.integers(1, 40),
