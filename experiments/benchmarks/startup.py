@@ -30,7 +30,7 @@ SMALL = {
 }
 """Label -> a command, and the processor seconds that it may take: half of what these took before imports were lazy."""
 REPORTED = ("pop", "itemknn", "ease", "wmf", "hyperwalk")
-ROUNDS = int(os.environ.get("R", "5"))
+ROUNDS = 5
 
 
 def processor_seconds(command: list[str], folder: Path) -> float:
