@@ -11,6 +11,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -25,6 +26,7 @@ from recsys.errors import LeakError, UserError
 from recsys.files import atomic, check_regular, write_text
 from recsys.inputs.sampler import Batch, Sampler, derived_seed, visited
 from recsys.inputs.train_settings import TrainSettings
+from recsys.memory import CACHED, kept
 from recsys.models.base import Model
 from recsys.objectives.diagnostics import embedding_diagnostics, sample
 from recsys.training.distributed import Distributed, hush
@@ -304,7 +306,9 @@ def train(
         hush()
         where = distributed.trainer_options(device, model.idle_parameters)
         trainer = _trainer(settings, folder, where, [*callbacks, keeper])
-        _fit(trainer, TrainingModule(model, settings, seed), folder / RESUME_FILE)
+        large = any(parameter.nbytes > CACHED for parameter in model.parameters())
+        with kept() if large else nullcontext():
+            _fit(trainer, TrainingModule(model, settings, seed), folder / RESUME_FILE)
     for process in getattr(trainer.strategy.launcher, "procs", ()):
         process.wait()
     if trainer.is_global_zero:
