@@ -1,4 +1,5 @@
-"""Plain delimited text by pyarrow, several times as fast as pandas: ids and whole numbers alone, nothing quoted or missing.
+"""Plain delimited text by pyarrow, several times as fast as pandas: ids and whole numbers, nothing quoted, nothing
+missing.
 
 What this reader gives is what the careful one of `recsys.datasets.files` gives, to the type of each column. It gives up
 on whatever the two might read otherwise, or might be wrong, and leaves it, and every message, to that one.
