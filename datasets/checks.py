@@ -261,11 +261,12 @@ def taken(frame: pd.DataFrame, positive_from: float | None, source: str) -> tupl
 def number_ids(*columns: np.ndarray) -> np.ndarray:
     """The distinct raw ids of all `columns`, as str: in numeric order where all are integers, else in
     lexicographic order. The order of a file's rows does not matter."""
-    # Sorting texts takes twenty times as long as numbers.
-    tokens = pd.unique(np.concatenate([np.asarray(c, dtype=object) for c in columns]))
-    distinct, plain = tokens.astype(str), _plain_numbers(tokens)
+    tokens = np.concatenate([np.asarray(c, dtype=object) for c in columns])
+    plain = _plain_numbers(tokens)
     if plain is not None:
-        return distinct[np.argsort(plain)]
+        return _written(np.unique(plain)).astype(str)
+    # Sorting texts takes twenty times as long as numbers.
+    distinct = pd.unique(tokens).astype(str)
     try:
         numbers = distinct.astype(np.int64)
     except (ValueError, OverflowError):
@@ -386,14 +387,22 @@ def _merge_duplicates(frame: pd.DataFrame, source: str, ids: tuple[np.ndarray, n
     """Sort by user and item and keep one row per pair: the earliest, then the lowest rated, so that the
     order of the file's rows does not matter. DataError for a pair in two parts."""
     user, item = frame["user"].to_numpy(), frame["item"].to_numpy()
-    # Of distinct pairs a CSR of the row numbers is sorted in linear time.
-    numbered = sp.coo_array((np.arange(len(frame)), (user, item)), shape=tuple(map(len, ids))).tocsr()
-    if numbered.nnz == len(frame):
-        numbered.sort_indices()
-        users = np.repeat(np.arange(len(ids[0])), np.diff(numbered.indptr))
-        columns = {"user": users, "item": numbered.indices.astype(np.int64)}
-        rest = {c: frame[c].to_numpy()[numbered.data] for c in frame if c not in columns}
+    # Of distinct pairs a CSR is sorted in linear time. It holds the one other column, or of several the row numbers.
+    others = [c for c in frame if c not in ("user", "item")]
+    one = len(others) == 1
+    held = (
+        frame[others[0]].to_numpy()
+        if one
+        else np.arange(len(frame), dtype=np.int32 if len(frame) < 2**31 else np.int64)
+    )
+    sorted_pairs = sp.coo_array((held, (user, item)), shape=tuple(map(len, ids))).tocsr()
+    if sorted_pairs.nnz == len(frame):
+        sorted_pairs.sort_indices()
+        users = np.repeat(np.arange(len(ids[0])), np.diff(sorted_pairs.indptr))
+        columns = {"user": users, "item": sorted_pairs.indices.astype(np.int64)}
+        rest = {c: sorted_pairs.data if one else frame[c].to_numpy()[sorted_pairs.data] for c in others}
         return pd.DataFrame(columns | rest, copy=False), []
+    del sorted_pairs
     pair = user * len(ids[1]) + item
     order = np.argsort(pair)
     pair = pair[order]
