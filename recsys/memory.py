@@ -14,8 +14,8 @@ CACHED = 2**25
 """Bytes of a table that a processor's caches may hold. What reads larger ones here and there waits for memory, and is
 worth another order; the C library maps larger ones anew each time."""
 
-MMAP_MAX, TRIM_THRESHOLD = (-4, 2**16), (-1, 2**17)
-"""Of glibc's `mallopt`: the parameters' numbers and defaults."""
+MMAP_THRESHOLD, TRIM_THRESHOLD = (-3, 2**25), (-1, 2**26)
+"""Of glibc's `mallopt`: the parameters' numbers, and the values that it comes to by itself."""
 
 MEMINFO, STATM, GROUP = Path("/proc/meminfo"), Path("/proc/self/statm"), Path("/sys/fs/cgroup")
 
@@ -44,8 +44,9 @@ def resident() -> int:
 
 
 @contextmanager
-def kept() -> Iterator[None]:
-    """Within, memory that is freed stays with the process and is used again; behind it, it is given back.
+def kept(largest: int) -> Iterator[None]:
+    """Within, memory that is freed in pieces of at most `largest` bytes stays with the process and is used again;
+    behind it, it is given back. Larger pieces would leave gaps that nothing else fits into.
 
     Tensors of more than 32 MiB are otherwise mapped anew for each operation of each step, and the system fills their
     pages with zeros first: on tables of 256 MiB that took as long as adding two of them up. Does nothing where the C
@@ -57,12 +58,12 @@ def kept() -> Iterator[None]:
     except (OSError, AttributeError, TypeError):
         yield
         return
-    change(MMAP_MAX[0], 0)
+    change(MMAP_THRESHOLD[0], min(largest + 2**23, 2**31 - 1))
     change(TRIM_THRESHOLD[0], 2**31 - 1)
     try:
         yield
     finally:
-        change(*MMAP_MAX)
+        change(*MMAP_THRESHOLD)
         change(*TRIM_THRESHOLD)
         trim(0)
 

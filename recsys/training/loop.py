@@ -306,8 +306,8 @@ def train(
         hush()
         where = distributed.trainer_options(device, model.idle_parameters)
         trainer = _trainer(settings, folder, where, [*callbacks, keeper])
-        large = any(parameter.nbytes > CACHED for parameter in model.parameters())
-        with kept() if large else nullcontext():
+        largest = max((parameter.nbytes for parameter in model.parameters()), default=0)
+        with kept(largest) if largest > CACHED else nullcontext():
             _fit(trainer, TrainingModule(model, settings, seed), folder / RESUME_FILE)
     for process in getattr(trainer.strategy.launcher, "procs", ()):
         process.wait()

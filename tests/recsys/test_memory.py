@@ -69,7 +69,7 @@ def test_freed_memory_is_kept_within_and_given_back_behind():
     size = 2**27
     if memory.resident() == 0 or not hasattr(ctypes.CDLL(None), "malloc_trim"):
         pytest.skip("needs glibc and /proc")
-    with memory.kept():
+    with memory.kept(size):
         held = torch.zeros(size // 4)
         used = memory.resident()
         del held
@@ -79,5 +79,5 @@ def test_freed_memory_is_kept_within_and_given_back_behind():
 
 def test_without_glibc_nothing_is_kept(monkeypatch):
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())
-    with memory.kept():
+    with memory.kept(1):
         pass
