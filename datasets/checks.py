@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import scipy.sparse as sp
 
 from recsys.datasets.dataset import Bundles, Dataset, Modality, Provenance
@@ -188,6 +189,9 @@ def to_codes(column: pd.Series, source: str) -> Codes:
     """The ids of a column, whole numbers without a decimal point, however a file stores them; DataError names the first
     that is none."""
     check_ids(column, source)
+    if column.dtype.kind in "iu" and isinstance(column.dtype, np.dtype):
+        numbers, values = _numbered(column.to_numpy())
+        return Codes(numbers, _written(values))
     numbers, values = pd.factorize(whole_numbers(column))
     distinct = pd.Series(values).astype(str).to_numpy(dtype=object)
     # The last entry is that of a missing id, whose number is -1.
@@ -195,6 +199,37 @@ def to_codes(column: pd.Series, source: str) -> Codes:
     if (bad := empty[numbers]).any():
         raise DataError(f"{source}: {place(column.index, bad)}: {column.name} is empty, expected an id")
     return Codes(numbers, distinct)
+
+
+def _numbered(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`pd.factorize` of whole numbers, with a table in place of hashes where they lie close together."""
+    low, high = (int(values.min()), int(values.max())) if len(values) else (0, 0)
+    if high - low >= 2 * len(values) or high > np.iinfo(np.int64).max:
+        return pd.factorize(values)
+    offsets = values.astype(np.int64, copy=False) - low
+    first = np.full(high - low + 1, len(values))
+    # Of an index that occurs again NumPy keeps the last value.
+    first[offsets[::-1]] = np.arange(len(values) - 1, -1, -1)
+    there = np.flatnonzero(first < len(values))
+    there = there[np.argsort(first[there])]
+    first[there] = np.arange(len(there))
+    return first[offsets], there + low
+
+
+def _written(numbers: np.ndarray) -> np.ndarray:
+    """(n,) whole numbers as str objects."""
+    return pa.array(numbers).cast(pa.string()).to_numpy(zero_copy_only=False)
+
+
+def _plain_numbers(texts: np.ndarray) -> np.ndarray | None:
+    """(n,) int64 that the texts are; None unless all are whole numbers as Python writes them, such as 7 and not 07."""
+    try:
+        written = pa.array(texts, pa.string())
+        numbers = written.cast(pa.int64())
+    except (pa.ArrowException, UnicodeError, TypeError, ValueError):
+        return None
+    plain = not written.null_count and numbers.cast(pa.string()).equals(written)
+    return numbers.to_numpy() if plain else None
 
 
 def to_tokens(column: pd.Series, source: str) -> np.ndarray:
@@ -226,8 +261,12 @@ def taken(frame: pd.DataFrame, positive_from: float | None, source: str) -> tupl
 def number_ids(*columns: np.ndarray) -> np.ndarray:
     """The distinct raw ids of all `columns`, as str: in numeric order where all are integers, else in
     lexicographic order. The order of a file's rows does not matter."""
+    tokens = np.concatenate([np.asarray(c, dtype=object) for c in columns])
+    plain = _plain_numbers(tokens)
+    if plain is not None:
+        return _written(np.unique(plain)).astype(str)
     # Sorting texts takes twenty times as long as numbers.
-    distinct = pd.unique(np.concatenate([np.asarray(c, dtype=object) for c in columns])).astype(str)
+    distinct = pd.unique(tokens).astype(str)
     try:
         numbers = distinct.astype(np.int64)
     except (ValueError, OverflowError):
@@ -240,7 +279,10 @@ def number_ids(*columns: np.ndarray) -> np.ndarray:
 
 def positions(ids: np.ndarray, tokens: np.ndarray) -> np.ndarray:
     """(n,) int64 place of each token in `ids`, -1 where it is not there."""
-    return pd.Index(ids.astype(object)).get_indexer(tokens).astype(np.int64)
+    known, wanted = _plain_numbers(ids), _plain_numbers(tokens)
+    if known is None or wanted is None:
+        known, wanted = ids.astype(object), tokens
+    return pd.Index(known).get_indexer(wanted).astype(np.int64)
 
 
 def to_labels(column: pd.Series, source: str) -> np.ndarray:
@@ -264,8 +306,11 @@ def align(frame: pd.DataFrame, key: str, ids: np.ndarray, source: str) -> pd.Dat
     tokens = to_tokens(frame[key], source)
     if (bad := pd.Series(tokens).duplicated().to_numpy()).any():
         raise DataError(f"{source}: {place(frame.index, bad)}: {key} '{tokens[np.argmax(bad)]}' occurs twice")
-    rows = frame.drop(columns=key).set_axis(pd.Index(tokens), axis=0).reindex(ids.astype(object))
-    rows = rows.reset_index(drop=True)
+    rows, at = frame.drop(columns=key), positions(tokens, ids)
+    if (at >= 0).all():
+        rows = rows.iloc[at].reset_index(drop=True)
+    else:
+        rows = rows.set_axis(pd.Index(tokens), axis=0).reindex(ids.astype(object)).reset_index(drop=True)
     texts = [c for c in rows.columns if isinstance(rows[c].dtype, pd.StringDtype) or rows[c].dtype == object]
     return rows.assign(**{c: rows[c].fillna("") for c in texts})
 
@@ -342,11 +387,22 @@ def _merge_duplicates(frame: pd.DataFrame, source: str, ids: tuple[np.ndarray, n
     """Sort by user and item and keep one row per pair: the earliest, then the lowest rated, so that the
     order of the file's rows does not matter. DataError for a pair in two parts."""
     user, item = frame["user"].to_numpy(), frame["item"].to_numpy()
-    # Of distinct pairs a CSR of the row numbers is sorted in linear time.
-    numbered = sp.coo_array((np.arange(len(frame)), (user, item)), shape=tuple(map(len, ids))).tocsr()
-    if numbered.nnz == len(frame):
-        numbered.sort_indices()
-        return frame.iloc[numbered.data].reset_index(drop=True), []
+    # Of distinct pairs a CSR is sorted in linear time. It holds the one other column, or of several the row numbers.
+    others = [c for c in frame if c not in ("user", "item")]
+    one = len(others) == 1
+    held = (
+        frame[others[0]].to_numpy()
+        if one
+        else np.arange(len(frame), dtype=np.int32 if len(frame) < 2**31 else np.int64)
+    )
+    sorted_pairs = sp.coo_array((held, (user, item)), shape=tuple(map(len, ids))).tocsr()
+    if sorted_pairs.nnz == len(frame):
+        sorted_pairs.sort_indices()
+        users = np.repeat(np.arange(len(ids[0])), np.diff(sorted_pairs.indptr))
+        columns = {"user": users, "item": sorted_pairs.indices.astype(np.int64)}
+        rest = {c: sorted_pairs.data if one else frame[c].to_numpy()[sorted_pairs.data] for c in others}
+        return pd.DataFrame(columns | rest, copy=False), []
+    del sorted_pairs
     pair = user * len(ids[1]) + item
     order = np.argsort(pair)
     pair = pair[order]

@@ -18,6 +18,7 @@ import scipy.sparse as sp
 from pyarrow.parquet import read_schema
 
 from recsys.datasets.compressed import opened, plain_suffix
+from recsys.datasets.quick_csv import read_plain
 from recsys.errors import DataError
 from recsys.files import json_of
 
@@ -116,6 +117,11 @@ def read_delimited(
             with _source(path, held) as source:
                 columns = pd.read_csv(source, nrows=0, **how).columns
             as_text = set(columns if text is True else text or ())
+            first = 1 if header else 2
+            if held is None and encoding == "utf-8":
+                plain = read_plain(path, sep, list(columns), as_text, quoted=quoted, named=bool(header))
+                if plain is not None:
+                    return plain.set_axis(pd.RangeIndex(first, len(plain) + first, name="line"))
             # Per column, so that an id such as "NA" is not read as a missing value.
             with _source(path, held) as source:
                 frame = pd.read_csv(
@@ -131,7 +137,6 @@ def read_delimited(
         raise
     except (ValueError, pd.errors.ParserWarning, OSError) as error:
         raise DataError(f"{path}: cannot be read as a table ({one_line(error)})") from None
-    first = 1 if header else 2
     frame.index = pd.RangeIndex(first, len(frame) + first, name="line")
     with _source(path, held) as source:
         lines = (

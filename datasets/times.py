@@ -29,8 +29,9 @@ def to_timestamps(column: pd.Series, source: str) -> tuple[np.ndarray, list[str]
     name = PurePath(source).name
     if not pd.api.types.is_datetime64_any_dtype(column):
         numeric = floats(column)
-        if not len(column) or np.isfinite(numeric).mean() > 0.5:
-            seconds = to_numbers(column, source)
+        finite = np.isfinite(numeric)
+        if not len(column) or finite.mean() > 0.5:
+            seconds = numeric if column.dtype.kind in "iuf" and finite.all() else to_numbers(column, source)
             for unit, factor in UNITS.items():
                 inside = (seconds / factor >= 0) & (seconds / factor < LATEST)
                 if not len(seconds) or inside.mean() > 0.5:

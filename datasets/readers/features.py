@@ -98,7 +98,7 @@ def read_features(
             "read; an items file that names them would keep them in the catalogue",
         ]
         at, checked = at[~bad], checked.rows(~bad)
-    if len(np.unique(at)) < len(at):
+    if np.bincount(at).max(initial=0) > 1:
         raise DataError(f"{source}: an item has two rows of features; expected one")
     if len(at) == len(ids) and (at == np.arange(len(at))).all():
         return replace(checked, made_of=features.made_of), notes

@@ -249,7 +249,8 @@ def read(folder: Path, card: Card) -> Dataset:
         notes += more
     for key, entities in (("user", options.users), ("item", options.items)):
         known = sides[key].file_order
-        if entities is not None and known is not None:
+        # The ids are those of both; where they are no more than the file's there is nothing to join.
+        if entities is not None and known is not None and len(sides[key].ids) > len(known):
             notes += check_join(
                 given[key], known, key, source, str(folder / entities.file), options.min_joined
             )

@@ -44,25 +44,27 @@ def lightgcn(
     """
     if readout not in ("mean", "sum"):
         raise UserError(f"read-out '{readout}' is unknown; use 'mean' or 'sum'")
-    users, items = _LayerSum.apply(operator, layers, users, items)
-    if readout == "sum":
-        return users, items
-    return users / (layers + 1), items / (layers + 1)
+    return _LayerSum.apply(operator, layers, 1 if readout == "sum" else layers + 1, users, items)
 
 
 class _LayerSum(torch.autograd.Function):
-    """(I + A + ... + A^L) [users; items] by Horner's rule, added up in place. A is symmetric, hence the gradient is
-    the same sum of the gradients, and no layer is kept for it. The operator itself is a constant."""
+    """(I + A + ... + A^L) [users; items] / n by Horner's rule, added up and divided in place. A is symmetric, hence the
+    gradient is the same sum of the gradients over n, and no layer is kept for it. The operator itself is a constant."""
 
     @staticmethod
-    def forward(ctx, operator: Operator, layers: int, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
-        ctx.operator, ctx.layers = operator, layers
-        return _layer_sum(operator, layers, users, items)
+    def forward(
+        ctx, operator: Operator, layers: int, n: int, users: Tensor, items: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        ctx.operator, ctx.layers, ctx.n = operator, layers, n
+        users, items = _layer_sum(operator, layers, users, items)
+        return (users, items) if n == 1 else (users.div_(n), items.div_(n))
 
     @staticmethod
     @once_differentiable
     def backward(ctx, users: Tensor, items: Tensor):
-        return None, None, *_layer_sum(ctx.operator, ctx.layers, users, items)
+        if ctx.n > 1:
+            users, items = users / ctx.n, items / ctx.n
+        return None, None, None, *_layer_sum(ctx.operator, ctx.layers, users, items)
 
 
 def _layer_sum(operator: Operator, layers: int, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from recsys.inputs.training_data import TrainingData
+from recsys.memory import CACHED
 
 MAX_REDRAWS = 100
 """A user who has nearly every item keeps a colliding negative after so many draws rather than hang."""
@@ -56,6 +57,9 @@ class Sampler:
     Negatives are uniform over the warm items that the user has not interacted with: an item without training
     interactions is never pushed away, so that its place rests on content alone.
 
+    A batch's rows come in the order of its users where the interactions are more than caches hold: whatever is looked
+    up by user, from the known pairs to the users' vectors, then lies side by side. A loss is a mean over the rows.
+
     Args:
         data: the training data; what the sampler touches is recorded there.
         batch_size: triples a batch.
@@ -76,6 +80,7 @@ class Sampler:
         self._active = torch.from_numpy(np.flatnonzero(data.warm_users))
         self._n_items, self._batch_size, self._negatives = data.n_items, batch_size, negatives
         self._seed, self._by = seed, by
+        self._sorted = self._keys.nbytes > CACHED
         pool = np.zeros(data.n_items, dtype=bool)
         pool[self._pool.numpy()] = True
         data.ledger.record("sampler", "positives", data.warm_users, data.warm_items)
@@ -89,6 +94,8 @@ class Sampler:
         """The batches of one epoch, in order."""
         generator = torch.Generator().manual_seed(derived_seed(self._seed, epoch))
         for rows in self._positive_rows(generator):
+            if self._sorted:
+                rows = torch.from_numpy(np.sort(rows.numpy()))
             users = self._users[rows]
             yield Batch(users, self._items[rows], self._draw_negatives(users, generator))
 

@@ -11,11 +11,11 @@ import pandas as pd
 import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding
 
 from recsys.datasets.dataset import Modality
 from recsys.errors import UserError
 from recsys.evaluation.scorers import AverageScorer, FallbackScorer, LowestScorer, Scorer, VectorScorer
+from recsys.graphs.operator import table_rows
 from recsys.inputs.content import without_content
 from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.inputs.sampler import Batch
@@ -454,7 +454,9 @@ def calibrate_at(buffer: Tensor, choices: Sequence[float], figure: Callable[[], 
 
 def triples(users: Tensor, items: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     """The batch's rows of two tables: (b, d) users, (b, d) positives, (b, n, d) negatives."""
-    return embedding(batch.users, users), embedding(batch.positives, items), embedding(batch.negatives, items)
+    pairs = ((batch.users, users), (batch.positives, items), (batch.negatives, items))
+    first, second, third = (table_rows(ids, table) for ids, table in pairs)
+    return first, second, third
 
 
 def triple_scores(users: Tensor, positives: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding
 
 from recsys.encoders.content import ItemContent
 from recsys.encoders.linear import linear
 from recsys.encoders.perturbation import perturb
 from recsys.errors import UserError, nearest
+from recsys.graphs.operator import table_rows
 from recsys.inputs.sampler import Batch
 from recsys.objectives.calling import ViewObjective
 from recsys.objectives.terms import ObjectiveSettings, Term, TermChange
@@ -274,7 +274,8 @@ class LossTerms(nn.Module):
             "users": NodeViews(rows_of(user_ids, users), ids=user_ids),
             "items": NodeViews(rows_of(item_ids, items), ids=item_ids),
             "pairs": pair_views(
-                lambda: embedding(batch.users, users[usual]), lambda: embedding(batch.positives, items[usual])
+                lambda: table_rows(batch.users, users[usual]),
+                lambda: table_rows(batch.positives, items[usual]),
             ),
         }
 
@@ -300,7 +301,7 @@ def pair_views(users: Callable[[], Tensor], items: Callable[[], Tensor]) -> Node
 
 def rows_of(ids: Tensor, views: Mapping[str, Tensor]) -> dict[str, Callable[[], Tensor]]:
     """The rows `ids` of each view, made when they are asked for."""
-    return {name: partial(embedding, ids, view) for name, view in views.items()}
+    return {name: partial(table_rows, ids, view) for name, view in views.items()}
 
 
 def sides(term: Term) -> tuple[str, ...]:

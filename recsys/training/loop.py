@@ -26,6 +26,7 @@ from recsys.errors import LeakError, UserError
 from recsys.files import atomic, check_regular, write_text
 from recsys.inputs.sampler import Batch, Sampler, derived_seed, visited
 from recsys.inputs.train_settings import TrainSettings
+from recsys.memory import CACHED, available, kept
 from recsys.models.base import Model
 from recsys.objectives.diagnostics import embedding_diagnostics, sample
 from recsys.training.columns import ColumnsStrategy
@@ -34,6 +35,9 @@ from recsys.training.filenames import HISTORY_FILE, ONLY_STAGE, RESUME_FILE
 from recsys.training.term_gradients import gradient_figures, harmonised_loss, term_gradients
 from recsys.training.weights import load_model, save_model
 
+AMPLE = 32
+"""How many times the parameters' memory must be left for freed memory to be kept, which leaves gaps: a quarter more was
+taken by MMHCL."""
 DIAGNOSED = 2048
 """So many users, items and pairs are looked at by `diagnostics`."""
 LOST = ("onnection closed", "onnection reset", "onnection refused", "roken pipe", "NCCL")
@@ -324,7 +328,10 @@ def train(
         hush()
         where = distributed.trainer_options(device, model.idle_parameters, distributed.by_columns(model))
         trainer = _trainer(settings, folder, where, [*callbacks, keeper])
-        _fit(trainer, TrainingModule(model, settings, seed), folder / RESUME_FILE)
+        sizes = [parameter.nbytes for parameter in model.parameters()]
+        ample = max(sizes, default=0) > CACHED and (available() or 0) > AMPLE * sum(sizes)
+        with kept(max(sizes)) if ample else nullcontext():
+            _fit(trainer, TrainingModule(model, settings, seed), folder / RESUME_FILE)
     for process in getattr(trainer.strategy.launcher, "procs", ()):
         process.wait()
     if trainer.is_global_zero:

@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from recsys.datasets.cards import Card
-from recsys.datasets.checks import assemble, make_modality, number_ids
+from recsys.datasets.checks import assemble, make_modality, number_ids, positions, to_codes
 from recsys.datasets.content.features import facts_modality
 from recsys.datasets.dataset import Modality
 from recsys.datasets.readers import READERS
@@ -29,6 +31,33 @@ def test_ids_sort_as_numbers_only_where_all_are_numbers():
     assert number_ids(np.array(["10", "9", "2"], dtype=object)).tolist() == ["2", "9", "10"]
     assert number_ids(np.array(["10", "9", "x"], dtype=object)).tolist() == ["10", "9", "x"]
     assert number_ids(np.array(["007", "7"], dtype=object)).tolist() == ["007", "7"]
+
+
+IDS = st.one_of(
+    st.integers(-30, 30).map(str), st.integers().map(str), st.sampled_from(["07", "+7", " 7", "-0", "x", ""])
+)
+
+
+@settings(deadline=None)
+@given(st.lists(IDS, unique=True, max_size=8), st.lists(IDS, max_size=8))
+def test_places_of_ids_are_those_of_their_texts(ids, tokens):
+    found = positions(np.array(ids, dtype=str), np.array(tokens, dtype=object))
+    assert found.tolist() == [ids.index(token) if token in ids else -1 for token in tokens]
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 3), min_size=1, max_size=8),
+    st.sampled_from([np.int64, np.int8, np.uint8, np.uint64]),
+)
+def test_codes_of_whole_numbers_are_numbered_as_they_occur(values, dtype):
+    column = pd.Series(
+        np.array([value % 2**64 for value in values], dtype=np.uint64).astype(dtype), name="user"
+    )
+    codes = to_codes(column, "x.parquet")
+    texts = [str(value) for value in column.tolist()]
+    assert codes.distinct.tolist() == list(dict.fromkeys(texts))
+    assert codes.distinct[codes.numbers].tolist() == texts
 
 
 # mmrec

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.errors import GraphError
-from recsys.graphs.operator import SparseOperator
+from recsys.graphs import operator as module
+from recsys.graphs.operator import SparseOperator, table_rows
 
 # [[1, 0, 2], [0, 0, 3]]: the second column is empty, so the transpose has an empty row.
 SMALL = sp.csr_matrix(np.array([[1.0, 0.0, 2.0], [0.0, 0.0, 3.0]]))
@@ -107,6 +108,38 @@ def test_input_of_another_shape_is_refused(shape):
 def test_a_symmetric_operator_must_be_square():
     with pytest.raises(GraphError, match="square"):
         SparseOperator(SMALL, symmetric=True)
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_rows_gone_through_group_by_group_give_the_same_bits(symmetric, monkeypatch):
+    matrix = random_csr(60, 60, 3, density=0.1)
+    matrix = matrix + matrix.T if symmetric else matrix
+    x = torch.randn(60, 8, requires_grad=True)
+    plain = SparseOperator(matrix, symmetric, clustered=True)
+    assert plain.place is None, "so few rows are left as they are"
+    monkeypatch.setattr(module, "CLUSTERED_FROM", 60)
+    clustered = SparseOperator(matrix, symmetric, clustered=True)
+    assert not torch.equal(clustered.place, torch.arange(60))
+    for apply in (lambda a: a(x), lambda a: a.adjoint(x), lambda a: a.T(x)):
+        found, expected = apply(clustered), apply(plain)
+        assert torch.equal(found, expected)
+        gradients = [torch.autograd.grad(y.square().sum(), x)[0] for y in (found, expected)]
+        assert torch.equal(*gradients)
+    with pytest.raises(GraphError, match="a clustered operator needs a square matrix"):
+        SparseOperator(SMALL, clustered=True)
+
+
+@pytest.mark.parametrize("shape", [(40,), (20, 3)])
+def test_rows_of_a_large_table_and_their_gradient_are_those_of_embedding_to_the_bit(shape, monkeypatch):
+    table = torch.randn(11, 8, requires_grad=True)
+    ids = torch.randint(10, shape)  # the last row is nobody's
+    weights = torch.randn(*shape, 8)
+    expected = torch.nn.functional.embedding(ids, table)
+    to_table = torch.autograd.grad((expected * weights).sum(), table)[0]
+    monkeypatch.setattr(module, "CACHED", 0)
+    found = table_rows(ids, table)
+    assert "_Rows" in type(found.grad_fn).__name__ and torch.equal(found, expected)
+    assert torch.equal(torch.autograd.grad((found * weights).sum(), table)[0], to_table)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

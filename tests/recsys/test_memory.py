@@ -1,7 +1,10 @@
 """What does not fit into memory ends in one line."""
 
+import ctypes
+
 import numpy as np
 import pytest
+import torch
 
 import recsys as package
 from recsys import memory
@@ -60,3 +63,21 @@ def test_ease_inverts_in_place_what_scipy_would_crash_on():
     assert np.allclose(np.tril(found), expected, atol=1e-12)
     with pytest.raises(UserError, match="cannot be inverted"):
         inverse_in_place(np.asfortranarray(-np.eye(3)))
+
+
+def test_freed_memory_is_kept_within_and_given_back_behind():
+    size = 2**27
+    if memory.resident() == 0 or not hasattr(ctypes.CDLL(None), "malloc_trim"):
+        pytest.skip("needs glibc and /proc")
+    with memory.kept(size):
+        held = torch.zeros(size // 4)
+        used = memory.resident()
+        del held
+        assert memory.resident() > used - size / 2
+    assert memory.resident() < used - size / 2
+
+
+def test_without_glibc_nothing_is_kept(monkeypatch):
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())
+    with memory.kept(1):
+        pass

@@ -90,7 +90,7 @@ class FREEDOM(Model):
         self.pruned = self.full
         # The more popular its two ends, the likelier an edge is left out: it is kept as its weight says.
         self.edge_weights = torch.from_numpy(graph.data)
-        self.item_graph = SparseOperator(data.item_graph(weights, settings.k))
+        self.item_graph = SparseOperator(data.item_graph(weights, settings.k), clustered=True)
         self.add_id_tables(settings.width)
         # The sampler draws warm items alone, so that no cold item's content is ever read.
         self.content = ItemContent(self.modalities, None, settings.features)
@@ -111,11 +111,12 @@ class FREEDOM(Model):
             return
         # The smallest of exponential variates of these rates are a sample without replacement.
         clock = torch.empty(len(self.edge_weights), dtype=torch.float64).exponential_(generator=generator)
-        kept = int(len(clock) * (1 - self.settings.prune))
-        edges = (clock / self.edge_weights).topk(max(kept, 1), largest=False, sorted=False).indices.numpy()
-        coo = self.data.interactions.tocoo()
-        ends = coo.coords[0][edges], coo.coords[1][edges]
-        sample = sp.csr_matrix((coo.data[edges], ends), shape=coo.shape)
+        times = clock.div_(self.edge_weights).numpy()
+        kept = max(int(len(times) * (1 - self.settings.prune)), 1)
+        edges = np.flatnonzero(times <= np.partition(times, kept - 1)[kept - 1])[:kept]
+        full = self.data.interactions
+        starts = np.searchsorted(edges, full.indptr)
+        sample = sp.csr_matrix((full.data[edges], full.indices[edges], starts), shape=full.shape)
         self.pruned = SparseOperator(normalised_interactions(sample)).to(self.user_table.device)
 
     def _propagate(self, graph: SparseOperator) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -7,6 +7,7 @@ import torch
 
 from recsys.datasets.splits import make_split
 from recsys.errors import LeakError
+from recsys.inputs import sampler as sampling
 from recsys.inputs.sampler import Sampler
 from recsys.inputs.training_data import TrainingData
 from recsys.models.collaborative.lightgcn import LightGCN
@@ -104,6 +105,19 @@ def test_epochs_differ_and_repeat(cold):
     first, again, second = (next(sampler.epoch(e)) for e in (0, 0, 1))
     assert torch.equal(first.users, again.users) and torch.equal(first.negatives, again.negatives)
     assert not torch.equal(first.users, second.users)
+
+
+@pytest.mark.parametrize("by", ["pairs", "users", "rows"])
+def test_batches_of_many_interactions_hold_the_same_rows_in_the_order_of_their_users(cold, by, monkeypatch):
+    _, data = cold
+    plain = next(Sampler(data, 50, 2, seed=4, by=by).epoch(0))
+    monkeypatch.setattr(sampling, "CACHED", 0)
+    batch = next(Sampler(data, 50, 2, seed=4, by=by).epoch(0))
+    assert not torch.equal(plain.users, batch.users) and (batch.users.diff() >= 0).all()
+    rows = [sorted(zip(b.users.tolist(), b.positives.tolist(), strict=True)) for b in (plain, batch)]
+    assert rows[0] == rows[1]
+    users, items = batch.users.repeat_interleave(2).numpy(), batch.negatives.flatten().numpy()
+    assert data.interactions.toarray()[users, items].sum() == 0
 
 
 def test_negatives_are_uniform_over_unseen_items():

@@ -62,6 +62,11 @@ def test_an_epoch_keeps_a_share_of_the_interactions_and_normalises_it_anew(model
     pruned = (model.pruned @ x).numpy()
     assert np.count_nonzero(pruned) == int(kept.nnz * 0.25)
     assert not pruned[kept.toarray() == 0].any()
+    times = torch.empty(kept.nnz, dtype=torch.float64).exponential_(
+        generator=torch.Generator().manual_seed(1)
+    )
+    ends = np.stack(kept.nonzero())[:, np.argsort((times / model.edge_weights).numpy())]
+    assert (pruned[tuple(ends[:, : int(kept.nnz * 0.25)])] > 0).all(), "the earliest are kept"
     binary = (pruned > 0).astype(np.float64)
     scale = [np.where(d > 0, d, 1) ** -0.5 for d in (binary.sum(1), binary.sum(0))]
     np.testing.assert_allclose(pruned, scale[0][:, None] * binary * scale[1], atol=1e-6)
