@@ -93,8 +93,8 @@ def make_choices(
             for number, settings in enumerate(tried)
         }
         changes = {"datasets": [dataset], "splits": [first], "seeds": experiment.seeds[:1], "models": models}
-        plain = {"missing": None, "controls": False, "search": {}}
-        made = iter(make_jobs(experiment.model_copy(update=changes | plain), datasets, out, **places))
+        plain = changes | {"missing": None, "controls": False, "search": {}}
+        made = iter(make_jobs(experiment.model_copy(update=plain), datasets, out, **places))
         for label, tried in rows.items():
             jobs = [replace(next(made), label=label) for _ in tried]
             choices.append(Choice(label, dataset, splitting, tried, jobs))

@@ -81,7 +81,7 @@ def _families(point: Point, axis: str, points: Sequence[Point]) -> Iterable[str]
     if axis == MISSING and not content.missing:
         patterns = [(p.group.content.pattern, p.group.content.modality) for p in points if p.numbers[MISSING]]
     for pattern in dict.fromkeys(patterns):
-        rest = [*pattern] if axis == MISSING else [*pattern, content.missing, content.fill]
+        rest: list[object] = [*pattern] if axis == MISSING else [*pattern, content.missing, content.fill]
         rest += [content.noise] if axis != NOISE else []
         yield json.dumps(
             [group.dataset, group.task, group.split, group.tested, sorted(options.items()), rest]

@@ -72,13 +72,13 @@ class ContentRows(nn.Module):
             return out
         return out * (self.present if rows is None else self.present[rows]).unsqueeze(1)
 
-    def apart(self, layer: nn.Linear, less: Tensor, more: Tensor) -> Tensor:
+    def apart(self, layer: nn.Module, less: Tensor, more: Tensor) -> Tensor:
         """(b, d): what `forward` gives of the rows numbered `more` (b,) minus what it gives of those numbered `less`,
         by one projection of their difference."""
         if self.sparse is not None or not self.complete:
             return self(layer, more) - self(layer, less)
         rows = functional.embedding(more, self.dense) - functional.embedding(less, self.dense)
-        return functional.linear(rows, layer.weight)
+        return functional.linear(rows, layer.get_parameter("weight"))
 
 
 class ItemContent(nn.Module):
@@ -126,6 +126,10 @@ class ItemContent(nn.Module):
     def project(self, layers: Iterable[nn.Module], rows: Tensor | None = None) -> list[Tensor]:
         """Of each modality (n, d): its layer of all items' rows, or of those numbered `rows`; zero where absent."""
         return [content(layer, rows) for content, layer in zip(self, layers, strict=True)]
+
+    def apart(self, layers: Iterable[nn.Module], less: Tensor, more: Tensor) -> list[Tensor]:
+        """For each modality (b, d): `ContentRows.apart` by its layer."""
+        return [held.apart(layer, less, more) for held, layer in zip(self, layers, strict=True)]
 
     def by_name(self, layers: Iterable[nn.Module]) -> dict[str, Tensor]:
         """`project` by the modality's name."""

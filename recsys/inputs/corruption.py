@@ -142,17 +142,15 @@ def check(dataset: Dataset, split: Split, content: ContentCorruption) -> np.ndar
 
 def _noisy(modality: Modality, level: float, generator: np.random.Generator) -> Modality:
     """The modality with `level` standard deviations of its values added to each."""
-    features = modality.features.copy()
-    if sp.issparse(features):
-        features.data += (
-            level * features.data.std() * generator.standard_normal(features.nnz, dtype=np.float32)
-        )
-    else:
-        known = modality.mask
-        deviation = level * features[known].std() if known.any() else 0.0
-        noise = deviation * generator.standard_normal(features.shape, dtype=np.float32)
-        features = features + noise * known[:, None]
-    return Modality(features, modality.mask)
+    if modality.is_sparse:
+        features = sp.csr_array(modality.features, copy=True)
+        values = np.asarray(features.data)
+        values += level * values.std() * generator.standard_normal(len(values), dtype=np.float32)
+        return Modality(features, modality.mask)
+    dense, known = modality.features, modality.mask
+    deviation = level * dense[known].std() if known.any() else 0.0
+    noise = deviation * generator.standard_normal(dense.shape, dtype=np.float32)
+    return Modality(dense + noise * known[:, None], known)
 
 
 def _remove(

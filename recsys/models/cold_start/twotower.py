@@ -110,7 +110,7 @@ class TwoTower(Model):
         scales = {name: float(np.sqrt(share[name])) for name in self.modalities if share[name]}
         self.modalities = {name: self.modalities[name] for name in scales}
         warm = data.warm_items
-        self.columns = {name: _learnable(m, warm) for name, m in self.modalities.items()}
+        self.held_columns = {name: _learnable(m, warm) for name, m in self.modalities.items()}
         data.ledger.record("vocabulary", "content", None, warm)
         read = self._content(self.modalities)
         self.content = nn.ModuleDict({name: ContentRows(m) for name, m in read.items()})
@@ -127,7 +127,7 @@ class TwoTower(Model):
 
     def _content(self, modalities: Mapping[str, Modality]) -> dict[str, Modality]:
         """The modalities read, their learnable features alone; an item with no other lacks the modality."""
-        return {name: _narrowed(modalities[name], columns) for name, columns in self.columns.items()}
+        return {name: _narrowed(modalities[name], columns) for name, columns in self.held_columns.items()}
 
     def start_epoch(self, epoch: int, generator: torch.Generator) -> None:
         self.noise = generator

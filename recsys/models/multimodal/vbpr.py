@@ -87,8 +87,8 @@ class VBPR(Model):
         likes, looks = users.chunk(2, 1)
         own, others = rows[:size], rows[size:].view(*negatives.shape, -1)
         less = batch.positives.unsqueeze(1).expand_as(negatives).flatten()
-        parts = zip(self.content, self.projections, strict=True)
-        apart = sum((c.apart(layer, less, items[size:]) for c, layer in parts), start=rows.new_zeros(()))
+        parts = self.content.apart(self.projections, less, items[size:])
+        apart = sum(parts, start=rows.new_zeros(()))
         apart = apart.view(*negatives.shape, -1)
         bias = embedding(items, self.item_bias)
         more = (looks.unsqueeze(1) * apart[..., :-1]).sum(-1) + apart[..., -1]

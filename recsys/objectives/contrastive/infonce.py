@@ -95,8 +95,9 @@ def _counted(
     shares = counts[chosen] / counts[chosen].sum()
 
     def run(rows: Tensor, keys: Tensor, wanted: tuple[bool, bool]):
-        how = {"own": own, "added": added, "shares": shares, "counts": times, "block": block}
-        value, *gradients, _ = log_partition(rows, keys, scale, wanted=wanted, **how)
+        value, *gradients, _ = log_partition(
+            rows, keys, scale, own=own, added=added, shares=shares, counts=times, block=block, wanted=wanted
+        )
         return value, gradients
 
     rows, others = (x, y) if anchors is None else (x[anchors], y[anchors])
