@@ -29,6 +29,14 @@ class TrainSettings(Settings):
     )
     learning_rate: float = setting(1e-3, "Adam's step size", low=0, high=10, search=(5e-4, 5e-3), log=True)
     decay: float = setting(1.0, "factor that multiplies the learning rate after each epoch", low=0.01, high=1)
+    weight_average: float = setting(
+        0.0,
+        "decay of a moving average of the weights over steps, which is what is validated and kept; 0: the weights "
+        "themselves",
+        low=0,
+        high=0.9999,
+        search=[0.0, 0.98, 0.995],
+    )
     weight_decay: float = setting(0.0, "AdamW's decoupled weight decay of all parameters", low=0)
     negatives: int = setting(1, "negatives for each positive", low=1, high=4096)
     sample_by: Literal["pairs", "users", "rows"] = setting(

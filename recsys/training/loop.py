@@ -11,7 +11,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -22,6 +22,7 @@ import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 from pytorch_lightning.utilities import rank_zero_only
 
+from recsys.encoders.moving_average import MovingAverage
 from recsys.errors import LeakError, UserError
 from recsys.files import atomic, check_regular, write_text
 from recsys.inputs.sampler import Batch, Sampler, derived_seed, visited
@@ -74,6 +75,7 @@ class TrainingModule(pl.LightningModule):
         self.model, self.settings, self.seed = model, settings, seed
         self.epoch_terms: dict[str, torch.Tensor] = {}
         self.epoch_gradients: dict[str, float] = {}
+        self.average = MovingAverage(model, settings.weight_average) if settings.weight_average else None
         self._cold = {
             "users": torch.from_numpy(~model.data.warm_users),
             "items": torch.from_numpy(~model.data.warm_items),
@@ -134,9 +136,23 @@ class TrainingModule(pl.LightningModule):
             self.audit_gradients()
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, index: int) -> None:
+        if self.average is not None:
+            self.average.update(self.model)
         if self.trainer.is_last_batch and self.sharers > 1:
             reduce = self.trainer.strategy.reduce
             self.epoch_terms = {n: reduce(value, reduce_op="sum") for n, value in self.epoch_terms.items()}
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """While the block runs the model has the moving average of its weights, where the settings ask for one."""
+        if self.average is None:
+            yield
+            return
+        self.average.place(self.model, averaged=True)
+        try:
+            yield
+        finally:
+            self.average.place(self.model, averaged=False)
 
     def audit_gradients(self) -> None:
         """LeakError where a cold user's or item's ID row took a gradient: it would be trained on."""
@@ -242,12 +258,12 @@ class KeepBest(pl.Callback):
         self.history.append(row)
         if self.validate is None:
             self.best_epoch = epoch
-            with whole(trainer):
+            with whole(trainer), module.averaged():
                 on_leader(trainer, lambda: self._write(module))
             return
         if (epoch + 1) % settings.eval_every and epoch + 1 < settings.max_epochs:
             return
-        with whole(trainer):
+        with whole(trainer), module.averaged():
             self._judge(trainer, module, row)
 
     def _judge(self, trainer: pl.Trainer, module: TrainingModule, row: dict[str, float]) -> None:
@@ -322,6 +338,8 @@ def train(
         settings = settings.model_copy(update={"max_epochs": epochs[ONLY_STAGE]})
     if model.whole_graph:
         settings = settings.at_scale(visited(model.data, settings.sample_by))
+    if settings.weight_average:
+        _check_average(model, distributed)
     keeper = KeepBest(folder, validate)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="pytorch_lightning")
@@ -346,6 +364,14 @@ def train(
     chosen = {"best_epoch": keeper.best_epoch, "best": best} if validate else {}
     used = {"batch_size": settings.batch_size, "learning_rate": settings.learning_rate}
     return chosen | {"epochs": len(keeper.history), "train_epoch_median": statistics.median(seconds)} | used
+
+
+def _check_average(model: Model, distributed: Distributed) -> None:
+    """UserError where `weight_average` cannot be."""
+    if distributed.by_columns(model):
+        raise UserError("weight_average needs whole tables; use --strategy ddp, or --devices 1")
+    if any(isinstance(part, MovingAverage) for part in model.children()):
+        raise UserError(f"{type(model).__name__} averages its weights itself; leave out weight_average")
 
 
 def _in_stages(

@@ -16,7 +16,8 @@ from recsys.models.collaborative.lightgcn import LightGCN
 from recsys.objectives.alignment.alignment import alignment
 from recsys.runs.config import RunConfig
 from recsys.runs.run import execute, load_run, prepare
-from recsys.training.loop import AtomicCheckpointIO, KeepBest
+from recsys.training.distributed import Distributed
+from recsys.training.loop import AtomicCheckpointIO, KeepBest, TrainingModule, train
 
 SETTINGS = {"width": 8, "max_epochs": 6, "batch_size": 64, "learning_rate": 0.01}
 
@@ -53,11 +54,42 @@ class Killed(BaseException):
     """Stands for SIGKILL inside one process: nothing of ours catches it."""
 
 
+def test_what_is_kept_is_the_average_of_the_weights_over_steps(toy, tmp_path, monkeypatch):
+    steps, real = [], TrainingModule.on_train_batch_end
+
+    def recorded(self, *arguments):
+        steps.append(self.model.user_table.detach().numpy().copy())
+        real(self, *arguments)
+
+    monkeypatch.setattr(TrainingModule, "on_train_batch_end", recorded)
+    run = prepare(lightgcn(weight_average=0.9), toy)
+    best = execute(run, tmp_path / "run")["best_epoch"]
+    taken = steps[: (best + 1) * len(steps) // 6]
+    average = taken[0]
+    for weights in taken[1:]:
+        average = 0.9 * average + 0.1 * weights
+    np.testing.assert_allclose(run.model.user_table.detach().numpy(), average, atol=1e-5)
+    assert np.abs(average - taken[-1]).max() > 1e-3
+
+
+def test_columns_are_not_averaged(toy, tmp_path):
+    run = prepare(lightgcn(weight_average=0.9), toy)
+    with pytest.raises(UserError, match="weight_average needs whole tables"):
+        train(run.model, run.train_settings, tmp_path, None, 0, distributed=Distributed(devices=2))
+
+
+def test_a_model_that_averages_its_weights_itself_does_not_twice(toy, tmp_path):
+    config = RunConfig(model="aff", dataset="toy", settings={"weight_average": 0.9, "max_epochs": 1})
+    with pytest.raises(UserError, match="averages its weights itself"):
+        execute(prepare(config, toy), tmp_path / "run")
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9])
 @pytest.mark.parametrize(
     "moment", ["before the resume file", "after the resume file", "in a step", "before the test"]
 )
-def test_a_killed_run_resumes_and_ends_with_the_same_metrics(toy, tmp_path, monkeypatch, moment):
-    whole = execute(prepare(lightgcn(), toy), tmp_path / "whole")
+def test_a_killed_run_resumes_and_ends_with_the_same_metrics(toy, tmp_path, monkeypatch, moment, average):
+    whole = execute(prepare(lightgcn(weight_average=average), toy), tmp_path / "whole")
     with monkeypatch.context() as patch:
         if moment == "in a step":
             step = LightGCN.loss
@@ -80,9 +112,10 @@ def test_a_killed_run_resumes_and_ends_with_the_same_metrics(toy, tmp_path, monk
 
             patch.setattr(AtomicCheckpointIO, "save_checkpoint", save_then_die)
         with pytest.raises(Killed):
-            execute(prepare(lightgcn(), toy), tmp_path / "killed")
+            execute(prepare(lightgcn(weight_average=average), toy), tmp_path / "killed")
     assert not (tmp_path / "killed" / "metrics.json").exists()
-    resumed = execute(prepare(lightgcn(), toy), tmp_path / "killed", resume=True)
+    run = prepare(lightgcn(weight_average=average), toy)
+    resumed = execute(run, tmp_path / "killed", resume=True)
     for key in ("test", "test_head", "best", "best_epoch", "epochs"):
         assert resumed[key] == whole[key], key
     histories = [
