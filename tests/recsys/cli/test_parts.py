@@ -136,7 +136,7 @@ def completed(line, root):
         ("recsys train --split cold", {"cold-item", "cold-user"}),
         ("recsys train --task bundle --split ", {"predefined", "random", "cold-item", "none"}),
         ("recsys train --metric ndcg@", {"ndcg@5", "ndcg@10", "ndcg@20", "ndcg@50"}),
-        ("recsys train --model mmhcl --set item_", {"item_layers=", "item_contrast="}),
+        ("recsys train --model mmhcl --set item_", {"item_layers=", "item_contrast=", "item_hypergraph="}),
         ("recsys train --model mmhcl --set learn", {"learning_rate="}),
         ("recsys train --split cold-user --split-set s", {"share=", "support="}),
         ("recsys show mod", {"models"}),
