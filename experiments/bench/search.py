@@ -83,8 +83,8 @@ def make_choices(
                 f"search of '{label}': {name} is fitted in closed form and has no validation figure to choose by; "
                 "use recsys scan"
             )
-    choices = []
-    for dataset, splitting in _places(experiment):
+    choices: list[Choice] = []
+    for dataset, splitting in _places(experiment) if experiment.search else ():
         first = splitting.model_copy(update={"seeds": splitting.seeds[:1]})
         rows = {label: candidates(search) for label, search in experiment.search.items()}
         models = {

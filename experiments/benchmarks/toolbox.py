@@ -30,7 +30,7 @@ from recsys.datasets.cards import load_dataset
 from recsys.datasets.dataset import Modality
 from recsys.datasets.splits import make_split
 from recsys.errors import UserError, nearest
-from recsys.experiments.benchmarks.parity.foreign import Config, commit_of, foreign
+from recsys.experiments.benchmarks.parity.foreign import commit_of, configuration, foreign
 from recsys.inputs.training_data import TrainingData
 from recsys.models import MODELS
 from recsys.runs.config import resolve_settings
@@ -110,37 +110,22 @@ class Turns(pl.Callback):
 
 def toolbox_epoch(folder: Path, work: Path, name: str, data: TrainingData) -> Callable[[], None]:
     """One training epoch of the toolbox's model, by its own trainer and loader; for use within `foreign`."""
-    first, second = (np.asarray(modality.features, np.float32) for modality in data.modalities.values())
-    (work / "data").mkdir(exist_ok=True)
-    np.save(work / "data/first.npy", first)
-    np.save(work / "data/second.npy", second)
-    config = Config(
-        USER_ID_FIELD="user",
-        ITEM_ID_FIELD="item",
-        NEG_PREFIX="negative",
-        train_batch_size=BATCH,
-        device=torch.device("cpu"),
-        end2end=False,
-        is_multimodal_model=name != "LightGCN",
-        data_path=f"{work}/",
-        dataset="data",
-        vision_feature_file="first.npy",
-        text_feature_file="second.npy",
-        embedding_size=WIDTH,
-        feat_embed_dim=WIDTH,
-        learner="adam",
-        learning_rate=1e-3,
-        learning_rate_scheduler=[1.0, 50],
-        epochs=1,
-        eval_step=1,
-        eval_batch_size=BATCH,
-        valid_metric="Recall@20",
-        metrics=["Recall"],
-        topk=[20],
-        req_training=True,
-        use_neg_sampling=name != "BM3",  # as its configuration says
-    )
-    config.update(PAIRS[name].theirs)
+    features = {key: np.asarray(modality.features, np.float32) for key, modality in data.modalities.items()}
+    how = {
+        "is_multimodal_model": name != "LightGCN",
+        "learner": "adam",
+        "learning_rate": 1e-3,
+        "learning_rate_scheduler": [1.0, 50],
+        "epochs": 1,
+        "eval_step": 1,
+        "eval_batch_size": BATCH,
+        "valid_metric": "Recall@20",
+        "metrics": ["Recall"],
+        "topk": [20],
+        "req_training": True,
+        "use_neg_sampling": name != "BM3",  # as its configuration says
+    }
+    config = configuration(work, features, WIDTH, BATCH, **how | PAIRS[name].theirs)
     pairs = sp.coo_array(data.interactions)
     held = importlib.import_module("utils.dataset").RecDataset(
         config, pd.DataFrame({"user": pairs.row, "item": pairs.col})

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import types
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -146,6 +146,33 @@ class Config(dict):
         return None
 
 
+def configuration(
+    work: Path, features: Mapping[str, np.ndarray], width: int, batch: int, **settings: Any
+) -> Config:
+    """What every model of MMRec reads, with `settings` on top; two modalities' features are written below `work`."""
+    names = ("first.npy", "second.npy")
+    (work / "data").mkdir(exist_ok=True)
+    for name, rows in zip(names, features.values(), strict=True):
+        np.save(work / "data" / name, rows)
+    config = Config(
+        USER_ID_FIELD="user",
+        ITEM_ID_FIELD="item",
+        NEG_PREFIX="negative",
+        train_batch_size=batch,
+        device=torch.device("cpu"),
+        end2end=False,
+        is_multimodal_model=True,
+        data_path=f"{work}/",
+        dataset="data",
+        vision_feature_file=names[0],
+        text_feature_file=names[1],
+        embedding_size=width,
+        feat_embed_dim=width,
+    )
+    config.update(settings)
+    return config
+
+
 class Interactions:
     """The few calls that models of MMRec make of a data set."""
 
@@ -173,29 +200,9 @@ def mmrec(
         name: of the model's class; its module is the same in small letters.
         settings: of the model, by their names there.
     """
-    first, second = features.values()
     with foreign(source / "src") as work:
         module = importlib.import_module(f"models.{name.lower()}")
-        (work / "data").mkdir()
-        np.save(work / "data/first.npy", first)
-        np.save(work / "data/second.npy", second)
-        config = Config(
-            USER_ID_FIELD="user",
-            ITEM_ID_FIELD="item",
-            NEG_PREFIX="negative",
-            train_batch_size=64,
-            device=torch.device("cpu"),
-            end2end=False,
-            is_multimodal_model=True,
-            data_path=f"{work}/",
-            dataset="data",
-            vision_feature_file="first.npy",
-            text_feature_file="second.npy",
-            embedding_size=16,
-            feat_embed_dim=16,
-            knn_k=5,
-        )
-        config.update(settings)
+        config = configuration(work, features, 16, 64, knn_k=5, **settings)
         torch.manual_seed(0)
         np.random.seed(0)  # the authors' code draws from it
         yield widened(getattr(module, name)(config, Interactions(interactions)))

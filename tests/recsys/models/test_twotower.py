@@ -87,7 +87,7 @@ def test_the_loss_asks_for_what_is_not_given_among_the_warm_items_left(data, mon
 
 def test_a_tag_that_one_item_holds_is_left_out(data):
     model = model_of(data)
-    assert model.columns["tags"].tolist() == [0, 1, 2, 3, 4] and model.columns["image"] is None
+    assert model.held_columns["tags"].tolist() == [0, 1, 2, 3, 4] and model.held_columns["image"] is None
     only = sp.csr_array(np.array([[0, 0, 0, 0, 0, 1]], dtype=np.float32))
     nothing = Modality(np.zeros((1, 3), dtype=np.float32), np.zeros(1, bool))
     new_items = NewItems(np.array(["x"]), {"tags": Modality(only, np.ones(1, bool)), "image": nothing}, None)
