@@ -34,11 +34,13 @@ from recsys.training.columns import ColumnsStrategy
 from recsys.training.distributed import Distributed, hush
 from recsys.training.filenames import HISTORY_FILE, ONLY_STAGE, RESUME_FILE
 from recsys.training.term_gradients import gradient_figures, harmonised_loss, term_gradients
-from recsys.training.weights import load_model, save_model
+from recsys.training.weights import load_model, save_arrays, save_model
 
 AMPLE = 32
 """How many times the parameters' memory must be left for freed memory to be kept, which leaves gaps: a quarter more was
 taken by MMHCL."""
+WRITE_EVERY = 2.0
+"""Seconds between what a training leaves on the disk: writing each of shorter epochs would take longer than they do."""
 DIAGNOSED = 2048
 """So many users, items and pairs are looked at by `diagnostics`."""
 LOST = ("onnection closed", "onnection reset", "onnection refused", "roken pipe", "NCCL")
@@ -220,9 +222,11 @@ def on_leader(trainer: pl.Trainer, act: Callable[[], Any]) -> Any:
 
 
 class KeepBest(pl.Callback):
-    """Validates every `eval_every` epochs, keeps the best epoch's weights, stops when patience runs out,
-    and leaves a resume file behind, all of it before the next epoch begins. Without validation all epochs are
-    trained, and the last one's weights are kept.
+    """Validates every `eval_every` epochs, keeps the best epoch's weights, and stops when patience runs out. Without
+    validation all epochs are trained, and the last one's weights are kept.
+
+    Weights and history are written before the next epoch begins, and a resume file after them, unless `WRITE_EVERY`
+    seconds have not passed since: then the best weights wait in memory. The last epoch is always written.
 
     Of several processes the first validates and writes; the others take its word, so that all stop together."""
 
@@ -230,7 +234,8 @@ class KeepBest(pl.Callback):
         self.folder, self.validate = folder, validate
         self.best, self.best_epoch, self.waited = -math.inf, -1, 0
         self.history: list[dict[str, float]] = []
-        self.started = 0.0
+        self.started, self.written, self.due = 0.0, -math.inf, True
+        self.unwritten: dict[str, torch.Tensor] | None = None
 
     def state_dict(self) -> dict[str, Any]:
         names = ("best", "best_epoch", "waited", "history")
@@ -256,27 +261,53 @@ class KeepBest(pl.Callback):
         if not all(math.isfinite(value) for value in row.values()):
             raise UserError(f"the loss is not finite in epoch {epoch}: {row}; lower learning_rate")
         self.history.append(row)
-        if self.validate is None:
-            self.best_epoch = epoch
+        judged = (epoch + 1) % settings.eval_every == 0 or epoch + 1 == settings.max_epochs
+        if self.validate is None or judged:
             with whole(trainer), module.averaged():
-                on_leader(trainer, lambda: self._write(module))
-            return
-        if (epoch + 1) % settings.eval_every and epoch + 1 < settings.max_epochs:
-            return
-        with whole(trainer), module.averaged():
-            self._judge(trainer, module, row)
+                better = self._judge(trainer, module, row) if self.validate else True
+                self.best_epoch = epoch if better else self.best_epoch
+                self._keep(trainer, module, better)
+        else:
+            self._keep(trainer, module, False)
 
-    def _judge(self, trainer: pl.Trainer, module: TrainingModule, row: dict[str, float]) -> None:
-        """Validate the epoch of `row`, and write."""
-        epoch, settings = trainer.current_epoch, module.settings
+    def _judge(self, trainer: pl.Trainer, module: TrainingModule, row: dict[str, float]) -> bool:
+        """Validate the epoch of `row`; whether it is the best so far."""
+        settings = module.settings
         row.update(on_leader(trainer, lambda: self._validated(module)))
         if trainer.logger:
             module.log_dict({name: float(row[name]) for name in row if name != "epoch"})
-        self.waited += 1
-        if row[settings.monitor] > self.best:
-            self.best, self.best_epoch, self.waited = row[settings.monitor], epoch, 0
+        better = row[settings.monitor] > self.best
+        self.best, self.waited = max(self.best, row[settings.monitor]), 0 if better else self.waited + 1
         trainer.should_stop = trainer.should_stop or self.waited >= settings.patience
-        on_leader(trainer, lambda: self._write(module))
+        return better
+
+    def _keep(self, trainer: pl.Trainer, module: TrainingModule, better: bool) -> None:
+        """Write weights and history, or keep the weights in memory until it is time to."""
+        last = trainer.should_stop or trainer.current_epoch + 1 == module.settings.max_epochs
+
+        def write() -> bool:
+            due = last or time.monotonic() - self.written >= WRITE_EVERY
+            if better:
+                arrays = module.model.arrays()
+                self.unwritten = arrays if due else {name: array.clone() for name, array in arrays.items()}
+            if due:
+                self._write(module.model)
+            return due
+
+        self.due = on_leader(trainer, write)
+
+    def _write(self, model: Model) -> None:
+        if self.unwritten is not None:
+            save_arrays(self.unwritten, model, self.folder)
+        self.unwritten = None
+        write_text(self.folder / HISTORY_FILE, pd.DataFrame(self.history).to_csv(index=False))
+        self.written = time.monotonic()
+
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        # Another callback may have ended the training after an epoch that was not written.
+        assert isinstance(module, TrainingModule)
+        if not self.due:
+            on_leader(trainer, lambda: self._write(module.model))
 
     def _validated(self, module: TrainingModule) -> dict[str, float]:
         module.model.eval()
@@ -287,10 +318,23 @@ class KeepBest(pl.Callback):
         module.model.train()
         return figures
 
-    def _write(self, module: TrainingModule) -> None:
-        if self.waited == 0:
-            save_model(module.model, self.folder)
-        write_text(self.folder / HISTORY_FILE, pd.DataFrame(self.history).to_csv(index=False))
+
+class ResumeFile(pl.callbacks.ModelCheckpoint):
+    """Lightning's checkpoint, after the epochs that `keeper` wrote."""
+
+    def __init__(self, folder: Path, keeper: KeepBest):
+        super().__init__(
+            folder,
+            filename=Path(RESUME_FILE).stem,
+            save_on_train_epoch_end=True,
+            every_n_epochs=1,
+            enable_version_counter=False,
+        )
+        self._keeper = keeper
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if self._keeper.due:
+            super().on_train_epoch_end(trainer, module)
 
 
 @torch.no_grad()
@@ -345,7 +389,7 @@ def train(
         warnings.filterwarnings("ignore", module="pytorch_lightning")
         hush()
         where = distributed.trainer_options(device, model.idle_parameters, distributed.by_columns(model))
-        trainer = _trainer(settings, folder, where, [*callbacks, keeper])
+        trainer = _trainer(settings, folder, where, [*callbacks, keeper, ResumeFile(folder, keeper)])
         sizes = [parameter.nbytes for parameter in model.parameters()]
         ample = max(sizes, default=0) > CACHED and (available() or 0) > AMPLE * sum(sizes)
         with kept(max(sizes)) if ample else nullcontext():
@@ -429,17 +473,10 @@ def _fit(trainer: pl.Trainer, module: TrainingModule, resume: Path) -> None:
 def _trainer(
     settings: TrainSettings, folder: Path, where: dict[str, Any], callbacks: list[pl.Callback]
 ) -> pl.Trainer:
-    checkpoint = pl.callbacks.ModelCheckpoint(
-        folder,
-        filename=Path(RESUME_FILE).stem,
-        save_on_train_epoch_end=True,
-        every_n_epochs=1,
-        enable_version_counter=False,
-    )
     trainer = pl.Trainer(
         **where | {"plugins": [*where["plugins"], AtomicCheckpointIO()]},
         max_epochs=settings.max_epochs,
-        callbacks=[*callbacks, checkpoint],
+        callbacks=callbacks,
         logger=_logger(settings.logger, folder),
         use_distributed_sampler=False,
         enable_progress_bar=False,

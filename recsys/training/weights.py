@@ -18,7 +18,12 @@ from recsys.training.filenames import MODEL_FILE
 
 def save_model(model: Model, folder: Path) -> None:
     """Write the model's arrays to `folder`/model.safetensors, whole or not at all."""
-    arrays = {name: tensor.cpu() for name, tensor in model.arrays().items()}
+    save_arrays(model.arrays(), model, folder)
+
+
+def save_arrays(arrays: Mapping[str, torch.Tensor], model: Model, folder: Path) -> None:
+    """Write what were `model`'s arrays at some time to `folder`/model.safetensors, whole or not at all."""
+    arrays = {name: tensor.cpu() for name, tensor in arrays.items()}
     about = {"model": type(model).__name__, "sha256": checksum(arrays)}
     with atomic(folder / MODEL_FILE) as temporary:
         # Serialised in memory first: safetensors reports a full disk as an error of its own.

@@ -2,11 +2,13 @@
 
 import errno
 import json
+import math
 import signal
 
 import numpy as np
 import pandas as pd
 import pytest
+import pytorch_lightning as pl
 import torch
 
 from recsys import files
@@ -18,6 +20,7 @@ from recsys.runs.config import RunConfig
 from recsys.runs.run import execute, load_run, prepare
 from recsys.training.distributed import Distributed
 from recsys.training.loop import AtomicCheckpointIO, KeepBest, TrainingModule, train
+from recsys.training.weights import load_model
 
 SETTINGS = {"width": 8, "max_epochs": 6, "batch_size": 64, "learning_rate": 0.01}
 
@@ -86,12 +89,14 @@ def test_a_model_that_averages_its_weights_itself_does_not_twice(toy, tmp_path):
 
 @pytest.mark.parametrize("average", [0.0, 0.9])
 @pytest.mark.parametrize(
-    "moment", ["before the resume file", "after the resume file", "in a step", "before the test"]
+    "moment",
+    ["before the resume file", "after the resume file", "in a step", "long after writing", "before the test"],
 )
 def test_a_killed_run_resumes_and_ends_with_the_same_metrics(toy, tmp_path, monkeypatch, moment, average):
     whole = execute(prepare(lightgcn(weight_average=average), toy), tmp_path / "whole")
     with monkeypatch.context() as patch:
-        if moment == "in a step":
+        patch.setattr("recsys.training.loop.WRITE_EVERY", math.inf if moment == "long after writing" else 0)
+        if moment in ("in a step", "long after writing"):
             step = LightGCN.loss
             calls = iter(range(10**6))
             patch.setattr(LightGCN, "loss", lambda self, b: _kill() if next(calls) == 14 else step(self, b))
@@ -126,6 +131,39 @@ def test_a_killed_run_resumes_and_ends_with_the_same_metrics(toy, tmp_path, monk
 
 def _kill():
     raise Killed
+
+
+def test_between_writings_the_best_weights_wait_in_memory(toy, tmp_path, monkeypatch):
+    """Whatever is written in between, the same is left; of epochs that are not written only the last leaves a file."""
+    written, save = [], AtomicCheckpointIO.save_checkpoint
+
+    def noted(self, checkpoint, path, storage_options=None):
+        written.append(checkpoint["epoch"])
+        save(self, checkpoint, path)
+
+    monkeypatch.setattr(AtomicCheckpointIO, "save_checkpoint", noted)
+    kept = {}
+    for every in (0, math.inf):
+        monkeypatch.setattr("recsys.training.loop.WRITE_EVERY", every)
+        execute(prepare(lightgcn(eval_every=2), toy), tmp_path / str(every))
+        kept[every] = (tmp_path / str(every) / "model.safetensors").read_bytes()
+    assert written == [0, 1, 2, 3, 4, 5, 0, 5]
+    assert kept[0] == kept[math.inf]
+
+
+def test_a_training_that_a_callback_ends_is_written(toy, tmp_path, monkeypatch):
+    class Enough(pl.Callback):
+        def on_train_batch_start(self, trainer, module, batch, index):
+            trainer.should_stop = trainer.current_epoch == 2
+
+    monkeypatch.setattr("recsys.training.loop.WRITE_EVERY", math.inf)
+    run = prepare(lightgcn(), toy)
+    values = iter([0.1, 0.2, 0.3])
+    train(run.model, run.train_settings, tmp_path, lambda model: next(values), 0, callbacks=(Enough(),))
+    assert len(pd.read_csv(tmp_path / "history.csv")) == 3
+    fresh = prepare(lightgcn(), toy).model
+    load_model(fresh, tmp_path)
+    assert torch.equal(fresh.user_table, run.model.user_table)
 
 
 def test_ctrl_c_leaves_a_run_that_goes_on(toy, tmp_path, monkeypatch):
