@@ -27,7 +27,7 @@ from recsys.errors import LeakError, UserError
 from recsys.files import atomic, check_regular, write_text
 from recsys.inputs.sampler import Batch, Sampler, derived_seed, visited
 from recsys.inputs.train_settings import TrainSettings
-from recsys.memory import CACHED, available, kept
+from recsys.memory import available, kept
 from recsys.models.base import Model
 from recsys.objectives.diagnostics import embedding_diagnostics, sample
 from recsys.training.columns import ColumnsStrategy
@@ -391,8 +391,8 @@ def train(
         where = distributed.trainer_options(device, model.idle_parameters, distributed.by_columns(model))
         trainer = _trainer(settings, folder, where, [*callbacks, keeper, ResumeFile(folder, keeper)])
         sizes = [parameter.nbytes for parameter in model.parameters()]
-        ample = max(sizes, default=0) > CACHED and (available() or 0) > AMPLE * sum(sizes)
-        with kept(max(sizes)) if ample else nullcontext():
+        ample = (available() or 0) > AMPLE * sum(sizes)
+        with kept(max(sizes, default=0)) if ample else nullcontext():
             _fit(trainer, TrainingModule(model, settings, seed), folder / RESUME_FILE)
     for process in getattr(trainer.strategy.launcher, "procs", ()):
         process.wait()
