@@ -28,9 +28,11 @@ FILES = {
 BENCHES = sorted(name for name, values in FILES.items() if "models" in values)
 SCANS = sorted(FILES.keys() - set(BENCHES))
 LONG = {
+    "beauty-yelp",
     "bundles-ablation",
     "citeulike-a-cold-item",
     "missing-modality",
+    "missing-raw",
     "ml-100k-cold-item",
     "ml-100k-random",
     "tiktok-cold-item",
@@ -52,7 +54,7 @@ LONG = {
     "objectives-sige",
 }
 """Many variants of models that `bundles`, `cold-start` and `tiktok-warm` run already."""
-PUBLISHED_SPLITS = {"tiktok", "ml-1m-posters"}
+PUBLISHED_SPLITS = {"gowalla", "tiktok", "ml-1m-posters"}
 """Data sets that bring a split of their own."""
 
 
