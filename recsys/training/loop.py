@@ -226,7 +226,8 @@ class KeepBest(pl.Callback):
     validation all epochs are trained, and the last one's weights are kept.
 
     Weights and history are written before the next epoch begins, and a resume file after them, unless `WRITE_EVERY`
-    seconds have not passed since: then the best weights wait in memory. The last epoch is always written.
+    seconds of epochs and validation have not passed since: then the best weights wait in memory. The last epoch is
+    always written.
 
     Of several processes the first validates and writes; the others take its word, so that all stop together."""
 
@@ -234,7 +235,7 @@ class KeepBest(pl.Callback):
         self.folder, self.validate = folder, validate
         self.best, self.best_epoch, self.waited = -math.inf, -1, 0
         self.history: list[dict[str, float]] = []
-        self.started, self.written, self.due = 0.0, -math.inf, True
+        self.started, self.unkept, self.due = 0.0, math.inf, True
         self.unwritten: dict[str, torch.Tensor] | None = None
 
     def state_dict(self) -> dict[str, Any]:
@@ -286,7 +287,8 @@ class KeepBest(pl.Callback):
         last = trainer.should_stop or trainer.current_epoch + 1 == module.settings.max_epochs
 
         def write() -> bool:
-            due = last or time.monotonic() - self.written >= WRITE_EVERY
+            self.unkept += time.perf_counter() - self.started
+            due = last or self.unkept >= WRITE_EVERY
             if better:
                 arrays = module.model.arrays()
                 self.unwritten = arrays if due else {name: array.clone() for name, array in arrays.items()}
@@ -301,7 +303,7 @@ class KeepBest(pl.Callback):
             save_arrays(self.unwritten, model, self.folder)
         self.unwritten = None
         write_text(self.folder / HISTORY_FILE, pd.DataFrame(self.history).to_csv(index=False))
-        self.written = time.monotonic()
+        self.unkept = 0.0
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         # Another callback may have ended the training after an epoch that was not written.
