@@ -202,18 +202,15 @@ def to_codes(column: pd.Series, source: str) -> Codes:
 
 
 def _numbered(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`pd.factorize` of whole numbers, with a table in place of hashes where they lie close together."""
+    """(n,) int64 place of each whole number in the distinct ones, and these; where they lie close together by a table,
+    which takes half of the time of hashes."""
     low, high = (int(values.min()), int(values.max())) if len(values) else (0, 0)
     if high - low >= 2 * len(values) or high > np.iinfo(np.int64).max:
         return pd.factorize(values)
     offsets = values.astype(np.int64, copy=False) - low
-    first = np.full(high - low + 1, len(values))
-    # Of an index that occurs again NumPy keeps the last value.
-    first[offsets[::-1]] = np.arange(len(values) - 1, -1, -1)
-    there = np.flatnonzero(first < len(values))
-    there = there[np.argsort(first[there])]
-    first[there] = np.arange(len(there))
-    return first[offsets], there + low
+    there = np.zeros(high - low + 1, dtype=bool)
+    there[offsets] = True
+    return (np.cumsum(there) - 1)[offsets], np.flatnonzero(there) + low
 
 
 def _written(numbers: np.ndarray) -> np.ndarray:
@@ -264,7 +261,7 @@ def number_ids(*columns: np.ndarray) -> np.ndarray:
     tokens = np.concatenate([np.asarray(c, dtype=object) for c in columns])
     plain = _plain_numbers(tokens)
     if plain is not None:
-        return _written(np.unique(plain)).astype(str)
+        return _written(np.sort(pd.unique(plain))).astype(str)
     # Sorting texts takes twenty times as long as numbers.
     distinct = pd.unique(tokens).astype(str)
     try:

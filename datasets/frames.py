@@ -154,12 +154,15 @@ def observed(
         DataError: a value that is none of its kind.
     """
     notes: list[str] = []
+    read: dict[str, np.ndarray] = {}
     for key, convert in (("rating", to_numbers), ("label", to_labels)):
         if key in columns:
-            frame[key] = convert(raw[columns[key]], source)
+            read[key] = convert(raw[columns[key]], source)
     if "timestamp" in columns:
-        frame["timestamp"], notes = to_timestamps(raw[columns["timestamp"]], source)
-    frame, left_out = taken(frame, positive_from, source)
+        read["timestamp"], notes = to_timestamps(raw[columns["timestamp"]], source)
+    # A column that is set is copied, and may be as large as the file.
+    beside = pd.DataFrame(read, index=frame.index, copy=False)
+    frame, left_out = taken(pd.concat([frame, beside], axis=1), positive_from, source)
     return frame, [*notes, *left_out]
 
 

@@ -225,23 +225,24 @@ def read(folder: Path, card: Card) -> Dataset:
         header=options.header,
     )
     need_columns(raw.columns, mapped.values(), source)
-    frame, sides, notes = pd.DataFrame(index=raw.index), {}, list[str]()
+    places, sides, notes = dict[str, np.ndarray](), {}, list[str]()
     given: dict[str, np.ndarray] = {}
     for key, entities in (("user", options.users), ("item", options.items)):
         codes = to_codes(raw[mapped[key]], source)
         given[key] = codes.distinct
         sides[key] = _Side(folder, entities, codes.distinct, options)
         notes += sides[key].notes
-        frame[key] = codes.places(sides[key].ids)
-        if (bad := (frame[key] < 0).to_numpy()).any():
+        places[key] = codes.places(sides[key].ids)
+        if (bad := places[key] < 0).any():
             unknown = codes.distinct[codes.numbers[np.argmax(bad)]]
             raise DataError(f"{source}: {key} '{unknown}' is not in {entities and entities.file}")
     if options.positive_from is not None:
         need_columns(mapped, ["rating"], f"options of card {card.name}: columns")
+    frame = pd.DataFrame(places, index=raw.index, copy=False)
     frame, read = observed(frame, raw, mapped, options.positive_from, source)
     notes += read
     beside = [str(column) for column in raw if column not in (columns.user, columns.item)]
-    del raw, codes  # as large as the data set itself
+    del raw, codes, places  # as large as the data set itself
     items, modalities = sides["item"], {}
     matrices = {name: _as_features(spec) for name, spec in options.content.items() if _is_matrix(spec)}
     for name, features in {**matrices, **options.features}.items():
