@@ -76,10 +76,10 @@ def material(data_root: str | None) -> Material:
     features = {name: np.asarray(modality.features) for name, modality in data.modalities.items()}
     distinct = np.logical_and.reduce([_distinct(rows) for rows in features.values()])
     popularity = data.item_counts() * distinct
-    # Half of the most popular items, so that the slice is neither complete nor all alike.
-    items = np.sort(np.random.default_rng(0).permutation(np.argsort(-popularity)[:600])[:300])
+    # Stable sorts: the slice is the same on every machine. Half of the most popular items, so that the slice is neither complete nor all alike.
+    items = np.sort(np.random.default_rng(0).permutation(np.argsort(-popularity, kind="stable")[:600])[:300])
     part = data.interactions[:, items]
-    users = np.sort(np.argsort(-np.diff(part.indptr))[:250])
+    users = np.sort(np.argsort(-np.diff(part.indptr), kind="stable")[:250])
     part = part[users]
     warm = np.bincount(part.indices, minlength=part.shape[1]) > 0
     held = {name: rows[items[warm]].astype(np.float32) for name, rows in features.items()}
