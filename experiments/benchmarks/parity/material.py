@@ -76,7 +76,8 @@ def material(data_root: str | None) -> Material:
     features = {name: np.asarray(modality.features) for name, modality in data.modalities.items()}
     distinct = np.logical_and.reduce([_distinct(rows) for rows in features.values()])
     popularity = data.item_counts() * distinct
-    # Stable sorts: the slice is the same on every machine. Half of the most popular items, so that the slice is neither complete nor all alike.
+    # Half of the most popular items, so that the slice is neither complete nor all alike. The sorts are stable: other
+    # machines break ties alike.
     items = np.sort(np.random.default_rng(0).permutation(np.argsort(-popularity, kind="stable")[:600])[:300])
     part = data.interactions[:, items]
     users = np.sort(np.argsort(-np.diff(part.indptr), kind="stable")[:250])
