@@ -11,6 +11,7 @@ import yaml
 from recsys.datasets import cards
 from recsys.datasets.cards import find_card, known_names, load_dataset, read_card, verify
 from recsys.datasets.readers import READERS
+from recsys.datasets.readers.table import TableOptions
 from recsys.errors import DataError
 
 LOG = "user,item\na,x\nb,y\n"
@@ -53,6 +54,8 @@ def test_shipped_cards_are_complete():
         assert card.name == name and card.reader in READERS and card.files
         assert card.title and card.licence and card.citation and card.homepage and card.get
         assert all(value is None or len(value) == 64 for value in card.files.values())
+        if card.reader == "table":
+            assert set(card.modalities) >= set(card.options_as(TableOptions).content)
 
 
 def test_an_unknown_name_offers_the_nearest(tmp_path):
