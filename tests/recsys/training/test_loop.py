@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import signal
+from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
@@ -349,3 +350,20 @@ def test_a_logger_s_missing_package_is_named(logger, toy, tmp_path, monkeypatch)
     monkeypatch.setattr(f"recsys.training.loop.pl.loggers.{LOGGERS[logger]}", missing)
     with pytest.raises(UserError, match=rf"pip install 'recsys\[{logger}\]'"):
         execute(prepare(lightgcn(max_epochs=1, logger=logger), toy), tmp_path / "run")
+
+
+@pytest.mark.parametrize(("share", "entered"), [(0.99, 0), (1.01, 1)])
+def test_freed_memory_is_kept_where_there_is_room_for_gaps(toy, tmp_path, monkeypatch, share, entered):
+    """Gaps between kept pieces may take a quarter more: it takes 32 times the parameters' memory."""
+    run, pieces = prepare(lightgcn(max_epochs=1), toy), []
+
+    @contextmanager
+    def kept(largest):
+        pieces.append(largest)
+        yield
+
+    sizes = [parameter.nbytes for parameter in run.model.parameters()]
+    monkeypatch.setattr("recsys.training.loop.available", lambda: int(share * 32 * sum(sizes)))
+    monkeypatch.setattr("recsys.training.loop.kept", kept)
+    execute(run, tmp_path / "run")
+    assert pieces == [max(sizes)] * entered
