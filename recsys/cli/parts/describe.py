@@ -139,7 +139,7 @@ def model_settings(name: str) -> Iterator[RenderableType]:
     model = KINDS.get("models").get(name)
     yield from settings_tables(model.Settings, f"settings of {name}")
     if not model.closed_form:
-        from recsys.training.loop import TrainSettings
+        from recsys.inputs.train_settings import TrainSettings
 
         yield from settings_tables(TrainSettings, f"settings of its training ({name})", model.train_defaults)
 

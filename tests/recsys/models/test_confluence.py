@@ -16,7 +16,7 @@ from recsys.models import MODELS
 from recsys.models.confluence import Component, Confluence, ConfluenceSettings
 from recsys.runs.config import RunConfig, resolve_settings
 from recsys.runs.run import execute, prepare
-from recsys.training.loop import KeepBest
+from recsys.training.keeping import KeepBest
 from recsys.training.weights import load_model
 
 SETTINGS = {

@@ -9,7 +9,7 @@ from recsys.datasets.splits import make_split
 from recsys.inputs.training_data import TrainingData
 from recsys.models.multimodal.lattice import LATTICE, LATTICESettings
 from recsys.runs.config import resolve_settings
-from recsys.training.loop import TrainingModule
+from recsys.training.module import TrainingModule
 
 K, SKIP, REG = 3, 0.6, 0.3
 

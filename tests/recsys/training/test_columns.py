@@ -27,7 +27,7 @@ from recsys.errors import UserError
 from recsys.runs.config import RunConfig
 from recsys.runs.run import execute, prepare
 from recsys.training.distributed import Distributed
-from recsys.training.loop import TrainingModule
+from recsys.training.module import TrainingModule
 from pathlib import Path
 
 config, folder, devices, stop = sys.argv[1:]

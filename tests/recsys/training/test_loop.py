@@ -20,7 +20,9 @@ from recsys.objectives.alignment.alignment import alignment
 from recsys.runs.config import RunConfig
 from recsys.runs.run import execute, load_run, prepare
 from recsys.training.distributed import Distributed
-from recsys.training.loop import AtomicCheckpointIO, KeepBest, TrainingModule, train
+from recsys.training.keeping import AtomicCheckpointIO, KeepBest
+from recsys.training.loop import train
+from recsys.training.module import TrainingModule
 from recsys.training.weights import load_model
 
 SETTINGS = {"width": 8, "max_epochs": 6, "batch_size": 64, "learning_rate": 0.01}
@@ -96,7 +98,9 @@ def test_a_model_that_averages_its_weights_itself_does_not_twice(toy, tmp_path):
 def test_a_killed_run_resumes_and_ends_with_the_same_metrics(toy, tmp_path, monkeypatch, moment, average):
     whole = execute(prepare(lightgcn(weight_average=average), toy), tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.setattr("recsys.training.loop.WRITE_EVERY", math.inf if moment == "long after writing" else 0)
+        patch.setattr(
+            "recsys.training.keeping.WRITE_EVERY", math.inf if moment == "long after writing" else 0
+        )
         if moment in ("in a step", "long after writing"):
             step = LightGCN.loss
             calls = iter(range(10**6))
@@ -145,7 +149,7 @@ def test_between_writings_the_best_weights_wait_in_memory(toy, tmp_path, monkeyp
     monkeypatch.setattr(AtomicCheckpointIO, "save_checkpoint", noted)
     kept = {}
     for every in (0, math.inf):
-        monkeypatch.setattr("recsys.training.loop.WRITE_EVERY", every)
+        monkeypatch.setattr("recsys.training.keeping.WRITE_EVERY", every)
         execute(prepare(lightgcn(eval_every=2), toy), tmp_path / str(every))
         kept[every] = (tmp_path / str(every) / "model.safetensors").read_bytes()
     assert written == [0, 1, 2, 3, 4, 5, 0, 5]
@@ -157,7 +161,7 @@ def test_a_training_that_a_callback_ends_is_written(toy, tmp_path, monkeypatch):
         def on_train_batch_start(self, trainer, module, batch, index):
             trainer.should_stop = trainer.current_epoch == 2
 
-    monkeypatch.setattr("recsys.training.loop.WRITE_EVERY", math.inf)
+    monkeypatch.setattr("recsys.training.keeping.WRITE_EVERY", math.inf)
     run = prepare(lightgcn(), toy)
     values = iter([0.1, 0.2, 0.3])
     train(run.model, run.train_settings, tmp_path, lambda model: next(values), 0, callbacks=(Enough(),))
