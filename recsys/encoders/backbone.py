@@ -14,7 +14,7 @@ from recsys.errors import UserError, nearest
 from recsys.graphs.operator import SparseOperator
 from recsys.settings import setting
 
-OWN = ("lightgcn", "ngcf", "mf")
+OWN = ("lightgcn", "ngcf", "ngcf-apart", "mf")
 DROP = 0.1
 """Share of NGCF's messages that are dropped, as in its paper."""
 
@@ -23,8 +23,8 @@ def backbone_setting() -> Any:
     """The field `backbone` of a graph model's settings."""
     return setting(
         "lightgcn",
-        "encoder of the interactions: lightgcn; ngcf; mf (none); or pyg:NAME, a convolution of torch-geometric such as "
-        "pyg:GATv2Conv",
+        "encoder of the interactions: lightgcn; ngcf, or ngcf-apart, as MMHCL's code has it; mf (none); or pyg:NAME, a "
+        "convolution of torch-geometric such as pyg:GATv2Conv",
     )
 
 
@@ -40,7 +40,7 @@ class Backbone(nn.Module):
     the tables themselves included, are read out by their mean or sum, as in LightGCN.
 
     Args:
-        name: lightgcn, ngcf, mf or pyg:NAME.
+        name: lightgcn, ngcf, ngcf-apart, mf or pyg:NAME.
         options: arguments of the convolution of a pyg backbone.
         width: d.
         layers: propagations L.
@@ -74,8 +74,8 @@ class Backbone(nn.Module):
             raise UserError(f"there is no backbone '{name}'{nearest(name, [*OWN, PYG + 'GATv2Conv'])}")
         elif options:
             raise UserError(f"backbone_options are for pyg backbones, and this is '{name}'; leave them out")
-        elif name == "ngcf":
-            self.module = NGCF(width, layers, generator, readout, drop=DROP)
+        elif name.startswith("ngcf"):
+            self.module = NGCF(width, layers, generator, readout, drop=DROP, apart=name == "ngcf-apart")
 
     @property
     def by_column(self) -> bool:

@@ -16,7 +16,7 @@ SOURCE = Source("enoche/MMRec", ("MMRec",), "MMRec's VBPR, not its authors'")
 
 def compare(folder: Path, given: Material) -> Comparison:
     found, batch = Comparison(), given.batch()
-    ours = given.ours(VBPR, reg=0.0, features="raw")
+    ours = given.ours(VBPR, reg=0.0, features="raw", biases=False)
     first, second = given.features
     with mmrec(folder, "VBPR", given.interactions, given.features, reg_weight=0.0) as theirs:
         put(ours.user_table, theirs.u_embedding)
@@ -37,7 +37,7 @@ def compare(folder: Path, given: Material) -> Comparison:
         found.gradients("item_table", got["item_table"], expected["i_embedding"])
         of_first = expected["item_linear.weight"][:, behind:]
         found.gradients(f"E, {first}", got["projections.0.weight"][:-1], of_first)
-        theirs.reg_weight, penalised = 1e-4, given.ours(VBPR, reg=1e-4, features="raw")
+        theirs.reg_weight, penalised = 1e-4, given.ours(VBPR, reg=1e-4, features="raw", biases=False)
         penalised.load_state_dict(ours.state_dict())
         apart = difference(penalised.loss(batch)["l2"], theirs.calculate_loss(triple(batch)).sum() - loss)
     found.depart(
@@ -51,5 +51,9 @@ def compare(folder: Path, given: Material) -> Comparison:
         "modalities of other scales weigh alike",
         "`features: raw` (compared above)",
     )
-    found.depart("beta . f_i and b_i are part of the score, as in the paper", "MMRec leaves both out", "none")
+    found.depart(
+        "beta . f_i and b_i are part of the score, as in the paper",
+        "MMRec leaves both out",
+        "`biases: false` (compared above)",
+    )
     return found

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -37,6 +36,10 @@ class CLCRecSettings(Settings):
         high=1,
         search=(0.1, 0.9),
     )
+    draws: Literal["each", "replaced"] = setting(
+        "each",
+        "each slot is mixed by itself; or, as in the authors' code, that share of slots is drawn with replacement",
+    )
     temperature: float = setting(
         2.0, "temperature of both terms", low=0.01, high=100, search=(0.1, 2.0), log=True
     )
@@ -65,8 +68,7 @@ class CLCRec(Model):
     paper = "Contrastive Learning for Cold-Start Recommendation, ACM MM 2021, arXiv 2107.05315"
     published = Published(
         "github.com/weiyinwei/CLCRec 3670e14cb3, its command for Movielens",
-        # Half as many draws as slots, with replacement, leave exp(-1/2) of the slots alone.
-        {"mixed": 1 - math.exp(-0.5), "batch_size": 256, "monitor": "recall@10", "patience": 7},
+        {"draws": "replaced", "batch_size": 256, "monitor": "recall@10", "patience": 7},
     )
     train_defaults: ClassVar = {"batch_size": 1024, "negatives": 128}
     reads_content = True
@@ -111,7 +113,7 @@ class CLCRec(Model):
         by_item = dots(normalize(own), embedding(place, normalize(encoded))) / tau
         by_item = by_item.masked_fill(~present, torch.finfo(by_item.dtype).min)
         anchors = present[:, 0]
-        mixed = torch.rand(slots.shape, generator=self.noise).to(users.device) < settings.mixed
+        mixed = self._drawn(slots.shape).to(users.device)
         # IDs and content in one table, so that each slot is looked up once.
         met = embedding(place + len(items) * (mixed & present), torch.cat([identity, encoded]))
         norms = users.norm(dim=1).mean() + identity.norm(dim=1)[place].mean()
@@ -120,6 +122,14 @@ class CLCRec(Model):
             "user": (1 - settings.balance) * first_of(dots(users, met) / tau).mean(),
             "norm": settings.reg * norms / 2,
         }
+
+    def _drawn(self, shape: torch.Size) -> Tensor:
+        """bool: the slots at which users meet an item by its content."""
+        share = self.settings.mixed
+        if self.settings.draws == "each":
+            return torch.rand(shape, generator=self.noise) < share
+        chosen = torch.randint(shape.numel(), (int(share * shape.numel()),), generator=self.noise)
+        return torch.zeros(shape.numel(), dtype=torch.bool).index_fill_(0, chosen, True).view(shape)
 
     @torch.no_grad()
     def encode_items(self, content: Mapping[str, Modality], attributes: pd.DataFrame | None = None) -> Tensor:

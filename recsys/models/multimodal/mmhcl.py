@@ -91,8 +91,8 @@ class MMHCL(Model):
 
     Departures. With `anchors` the mean of InfoNCE is over nodes drawn for each step, against all nodes: an
     unbiased estimate of the same loss, many times faster. Only warm nodes take part in graphs and contrast.
-    NGCF has the weights of its own paper's equation 7. A cold item, which the paper does not treat, joins the
-    hyperedges of its k nearest warm items for E_ii, and takes the mean of its neighbours' i_ui.
+    The backbone ngcf is that of its own paper; ngcf-apart is the code's. A cold item, which the paper does not treat,
+    joins the hyperedges of its k nearest warm items for E_ii, and takes the mean of its neighbours' i_ui.
     """
 
     Settings = MMHCLSettings

@@ -33,6 +33,7 @@ class VBPRSettings(Settings):
     features: Literal["unit", "raw"] = setting(
         "unit", "rows of unit length, or as they come, as in the published code"
     )
+    biases: bool = setting(True, "whether b_i and beta . f_i are part of the score; not in MMRec's code")
     modalities: list[str] = setting([], "modalities to read; empty: all of them")
     objectives: ObjectiveSettings = objectives_setting()
 
@@ -63,7 +64,7 @@ class VBPR(Model):
         self.register_buffer("warm", torch.from_numpy(data.warm_items).float().unsqueeze(1), persistent=False)
         self.table("user_table", data.n_users, 2 * settings.width)
         self.table("item_table", data.n_items, settings.width)
-        self.item_bias = nn.Parameter(torch.zeros(data.n_items, 1))
+        self.item_bias = nn.Parameter(torch.zeros(data.n_items, 1), requires_grad=settings.biases)
         self.terms = LossTerms(self)
 
     def forward(self) -> Vectors:
@@ -73,7 +74,9 @@ class VBPR(Model):
 
     def _items(self, content: ItemContent, identity: Tensor, bias: Tensor | float) -> Tensor:
         projected = sum(content.project(self.projections), start=identity.new_zeros(()))
-        return torch.cat([identity, projected[:, :-1], bias + projected[:, -1:]], 1)
+        alone = bias + projected[:, -1:]
+        alone = alone if self.settings.biases else torch.zeros_like(alone)
+        return torch.cat([identity, projected[:, :-1], alone], 1)
 
     def modality_vectors(self) -> dict[str, Tensor]:
         return {name: rows[:, :-1] for name, rows in self.content.by_name(self.projections).items()}
@@ -90,12 +93,17 @@ class VBPR(Model):
         parts = self.content.apart(self.projections, less, items[size:])
         apart = sum(parts, start=rows.new_zeros(()))
         apart = apart.view(*negatives.shape, -1)
-        bias = embedding(items, self.item_bias)
-        more = (looks.unsqueeze(1) * apart[..., :-1]).sum(-1) + apart[..., -1]
+        more = (looks.unsqueeze(1) * apart[..., :-1]).sum(-1)
         positive, negative = triple_scores(likes, own, others)
+        if self.settings.biases:
+            bias = embedding(items, self.item_bias)
+            positive = positive + bias[:size]
+            negative = negative + (more + apart[..., -1]) + bias[size:].view_as(negatives)
+        else:
+            negative = negative + more
         shared = sum(layer.get_parameter("weight").square().sum() for layer in self.projections)
         return {
-            "bpr": bpr(positive + bias[:size], negative + more + bias[size:].view_as(negatives)),
+            "bpr": bpr(positive, negative),
             "l2": self.settings.reg * (l2(users, rows) + shared / batch.size),
             **(self._compared(batch) if len(self.terms) else {}),
         }

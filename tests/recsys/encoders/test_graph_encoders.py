@@ -78,6 +78,14 @@ def test_ngcf_equals_the_equation_on_the_square_matrix():
     torch.testing.assert_close(torch.cat(encoder(operator, users, items)), sum(layers))
 
 
+def test_ngcf_with_messages_apart():
+    operator, users, items, square = problem()
+    encoder = NGCF(3, 1, torch.Generator().manual_seed(0), "sum", apart=True).double()
+    e, w1, w2 = torch.cat([users, items]), encoder.neighbours[0], encoder.products[0]
+    layer = leaky_relu(w1(square @ e), 0.01) + leaky_relu(w2((square @ e) * e), 0.01)
+    torch.testing.assert_close(torch.cat(encoder(operator, users, items)), e + normalize(layer, dim=1))
+
+
 def test_ngcf_weights_come_from_the_generator():
     a, b, c = (NGCF(3, 1, torch.Generator().manual_seed(s)).neighbours[0].weight for s in (0, 0, 1))
     assert torch.equal(a, b) and not torch.equal(a, c)

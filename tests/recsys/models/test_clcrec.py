@@ -87,3 +87,14 @@ def test_cold_items_are_their_content_and_warm_ones_their_rows(data, naive):
     warm = data.warm_items
     np.testing.assert_array_equal(items[warm], model.item_table.detach().numpy()[warm])
     np.testing.assert_allclose(items[~warm], encoded(arrays, data, naive)[~warm], atol=1e-5)
+
+
+def test_slots_are_drawn_each_by_itself_or_with_replacement(data, naive):
+    """As many draws as half of the slots, with replacement, reach 1 - exp(-1/2) of them."""
+    shape = torch.Size((200, 100))
+    shares = {
+        draws: model_of(data, naive, mixed=0.5, draws=draws)._drawn(shape).float().mean().item()
+        for draws in ("each", "replaced")
+    }
+    assert shares["each"] == pytest.approx(0.5, abs=0.02)
+    assert shares["replaced"] == pytest.approx(1 - np.exp(-0.5), abs=0.02)
