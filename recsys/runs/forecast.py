@@ -18,7 +18,7 @@ from recsys.datasets.convert import convert
 from recsys.datasets.dataset import Dataset
 from recsys.datasets.shrink import shrunk
 from recsys.errors import UserError
-from recsys.memory import available, gib, resident
+from recsys.memory import CHOSEN, available, gib, resident
 from recsys.runs.config import Resolved, RunConfig, resolve
 
 SMALL, SHARE, APART = 600_000, 20, 4
@@ -238,7 +238,7 @@ def _trial(resolved: Resolved, interactions: int) -> dict[str, float]:
         (folder / TRIAL_FILE).write_text(json.dumps(asked), "utf-8")
         command = [sys.executable, "-m", "recsys.runs.trial", str(folder)]
         # What a copy's graphs leave in the cache is of no use to anybody.
-        own = {"RECSYS_CACHE": str(folder / "cache"), "MALLOC_MMAP_THRESHOLD_": str(int(HEAP * share))}
+        own = {"RECSYS_CACHE": str(folder / "cache"), CHOSEN: str(int(HEAP * share))}
         env = os.environ | ({} if small is dataset else own)
         done = subprocess.run(command, capture_output=True, text=True, env=env)
         if done.returncode:

@@ -77,6 +77,14 @@ def test_freed_memory_is_kept_within_and_given_back_behind():
     assert memory.resident() < used - size / 2
 
 
+def test_a_threshold_that_the_environment_sets_stays(monkeypatch):
+    """A trial on a copy has its own, so that what it keeps is not counted for more than it is in the run."""
+    monkeypatch.setenv(memory.CHOSEN, "1000000")
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: pytest.fail("glibc is asked"))
+    with memory.kept(1):
+        pass
+
+
 def test_without_glibc_nothing_is_kept(monkeypatch):
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())
     with memory.kept(1):
