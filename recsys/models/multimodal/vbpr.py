@@ -74,8 +74,7 @@ class VBPR(Model):
 
     def _items(self, content: ItemContent, identity: Tensor, bias: Tensor | float) -> Tensor:
         projected = sum(content.project(self.projections), start=identity.new_zeros(()))
-        alone = bias + projected[:, -1:]
-        alone = alone if self.settings.biases else torch.zeros_like(alone)
+        alone = bias + projected[:, -1:] if self.settings.biases else identity.new_zeros(len(identity), 1)
         return torch.cat([identity, projected[:, :-1], alone], 1)
 
     def modality_vectors(self) -> dict[str, Tensor]:
