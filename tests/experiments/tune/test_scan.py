@@ -127,7 +127,8 @@ def test_pruning_ends_hopeless_trials_and_counts_them(toy, tmp_path):
 
 def test_a_killed_training_goes_on_where_it_stopped(toy, tmp_path, monkeypatch):
     """What was reported before the kill is reported again, so that the pruner sees the whole curve."""
-    monkeypatch.setattr("recsys.training.keeping.WRITE_EVERY", 0)  # such short epochs are else not each written
+    # Epochs as short as these are else not each written.
+    monkeypatch.setattr("recsys.training.keeping.WRITE_EVERY", 0)
     run = RUN | {"settings": TINY | {"max_epochs": 6}}
     plan = ScanPlan(Scan(run=run, search={"width": [8]}, trials=1), tmp_path / "scan", "")
     tuning = Tuning.of(plan.scan.run, toy)
