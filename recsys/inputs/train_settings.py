@@ -43,7 +43,12 @@ class TrainSettings(Settings):
         "pairs", "what an epoch visits: all pairs; users, drawn for as many batches; or each user's row once"
     )
     eval_every: int = setting(1, "epochs between validations", low=1)
-    patience: int = setting(20, "validations without improvement before training stops", low=1)
+    patience: int = setting(
+        20,
+        "validations without improvement before training stops; five times as many as long as the best is less than "
+        "1.1 times that of popularity",
+        low=1,
+    )
     monitor: str = setting("ndcg@20", "validation metric that chooses the epoch")
     logger: Literal["csv", "tensorboard", "mlflow"] = setting(
         "csv", "where training curves are logged besides history.csv"

@@ -18,6 +18,7 @@ from pytorch_lightning.plugins.io import CheckpointIO
 from recsys.errors import UserError
 from recsys.files import atomic, check_regular, write_text
 from recsys.models.base import Model
+from recsys.models.closed_form.pop import Pop, PopSettings
 from recsys.objectives.diagnostics import embedding_diagnostics, sample
 from recsys.training.columns import ColumnsStrategy
 from recsys.training.filenames import HISTORY_FILE, RESUME_FILE
@@ -26,6 +27,9 @@ from recsys.training.weights import save_arrays
 
 WRITE_EVERY = 2.0
 """Seconds between what a training leaves on the disk: writing each of shorter epochs would take longer than they do."""
+RISEN, PLATEAU = 1.1, 5
+"""A model has left popularity behind once it validates so many times as well; until then patience is so many times as
+long."""
 DIAGNOSED = 2048
 """So many users, items and pairs are looked at by `diagnostics`."""
 
@@ -83,6 +87,10 @@ class KeepBest(pl.Callback):
     """Validates every `eval_every` epochs, keeps the best epoch's weights, and stops when patience runs out. Without
     validation all epochs are trained, and the last one's weights are kept.
 
+    Many models learn popularity in their first epochs, and stay there for dozens before they learn tastes. A training
+    stopped there says nothing of its model: as long as the best validation is not RISEN times popularity's, patience
+    is PLATEAU times as long.
+
     Weights and history are written before the next epoch begins, and a resume file after them, unless `WRITE_EVERY`
     seconds of epochs and validation have not passed since: then the best weights wait in memory. The last epoch is
     always written.
@@ -92,6 +100,7 @@ class KeepBest(pl.Callback):
     def __init__(self, folder: Path, validate: Validate | None):
         self.folder, self.validate = folder, validate
         self.best, self.best_epoch, self.waited = -math.inf, -1, 0
+        self.popularity: float | None = None
         self.history: list[dict[str, float]] = []
         self.started, self.unkept, self.due = 0.0, math.inf, True
         self.unwritten: dict[str, torch.Tensor] | None = None
@@ -107,7 +116,7 @@ class KeepBest(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, TrainingModule)
         # A run killed between its last epoch and its test has nothing left to train.
-        trainer.should_stop = trainer.should_stop or self.waited >= module.settings.patience
+        trainer.should_stop = trainer.should_stop or self._waited_enough(trainer, module)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.started = time.perf_counter()
@@ -137,8 +146,26 @@ class KeepBest(pl.Callback):
             module.log_dict({name: float(row[name]) for name in row if name != "epoch"})
         better = row[settings.monitor] > self.best
         self.best, self.waited = max(self.best, row[settings.monitor]), 0 if better else self.waited + 1
-        trainer.should_stop = trainer.should_stop or self.waited >= settings.patience
+        trainer.should_stop = trainer.should_stop or self._waited_enough(trainer, module)
         return better
+
+    def _waited_enough(self, trainer: pl.Trainer, module: TrainingModule) -> bool:
+        """Whether patience has run out."""
+        patience = module.settings.patience
+        if self.validate is None or self.waited < patience:
+            return False
+        if self.waited >= PLATEAU * patience:
+            return True
+        if self.popularity is None:
+            self.popularity = on_leader(trainer, lambda: self._popularity(module.model))
+        return self.best > RISEN * self.popularity
+
+    def _popularity(self, model: Model) -> float:
+        """What popularity reaches on the validation part."""
+        popular = Pop(PopSettings(), model.data, seed=0)
+        popular.fit()
+        assert self.validate is not None
+        return self.validate(popular)
 
     def _keep(self, trainer: pl.Trainer, module: TrainingModule, better: bool) -> None:
         """Write weights and history, or keep the weights in memory until it is time to."""

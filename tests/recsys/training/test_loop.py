@@ -15,6 +15,7 @@ import torch
 from recsys import files
 from recsys.datasets.convert import convert
 from recsys.errors import UserError
+from recsys.models.closed_form.pop import Pop
 from recsys.models.collaborative.lightgcn import LightGCN
 from recsys.objectives.alignment.alignment import alignment
 from recsys.runs.config import RunConfig
@@ -32,16 +33,41 @@ def lightgcn(**settings):
     return RunConfig(model="lightgcn", dataset="toy", settings=SETTINGS | settings)
 
 
+def validated(monkeypatch, values, popularity):
+    """Each validation gives the next of `values`, and that of popularity's ranking `popularity`."""
+    values, real = iter(values), KeepBest.__init__
+
+    def validate(model):
+        return popularity if isinstance(model, Pop) else next(values)
+
+    monkeypatch.setattr(KeepBest, "__init__", lambda self, folder, _: real(self, folder, validate))
+
+
 def test_the_best_epoch_is_kept_and_training_stops_when_patience_runs_out(toy, tmp_path, monkeypatch):
-    values = iter([0.1, 0.3, 0.2, 0.3, 0.1, 0.9])
-    real = KeepBest.__init__
-    monkeypatch.setattr(
-        KeepBest, "__init__", lambda self, folder, validate: real(self, folder, lambda m: next(values))
-    )
+    validated(monkeypatch, [0.1, 0.3, 0.2, 0.3, 0.1, 0.9], popularity=0.1)
     metrics = execute(prepare(lightgcn(patience=3), toy), tmp_path / "run")
     assert (metrics["best_epoch"], metrics["best"], metrics["epochs"]) == (1, 0.3, 5)
     history = pd.read_csv(tmp_path / "run" / "history.csv")
     assert history["ndcg@20"].tolist() == [0.1, 0.3, 0.2, 0.3, 0.1]
+
+
+@pytest.mark.parametrize(
+    "best, epochs",
+    [
+        (0.221, 3),  # risen: 2 validations of patience
+        (0.219, 11),  # not 1.1 times popularity's 0.2: five times as many
+    ],
+)
+def test_no_training_stops_where_popularity_stands(toy, tmp_path, monkeypatch, best, epochs):
+    validated(monkeypatch, [best, *[0.1] * 19], popularity=0.2)
+    metrics = execute(prepare(lightgcn(patience=2, max_epochs=20), toy), tmp_path / "run")
+    assert (metrics["best_epoch"], metrics["epochs"]) == (0, epochs)
+
+
+def test_patience_runs_again_once_a_model_rises_above_popularity(toy, tmp_path, monkeypatch):
+    validated(monkeypatch, [0.2, 0.1, 0.1, 0.1, 0.3, 0.1, 0.1, 0.9], popularity=0.2)
+    metrics = execute(prepare(lightgcn(patience=2, max_epochs=20), toy), tmp_path / "run")
+    assert (metrics["best_epoch"], metrics["epochs"]) == (4, 7)
 
 
 def test_validation_follows_eval_every(toy, tmp_path):
