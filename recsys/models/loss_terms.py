@@ -54,6 +54,7 @@ class NodeViews:
         self.ids: Any = ids
         self._draw, self._anchors = anchors, list[Tensor | None]()
         self._copies: dict[int, Tensor] = {}
+        self._some: Tensor | None = None
 
     def view(self, name: str) -> Tensor:
         """(n, d)."""
@@ -78,6 +79,15 @@ class NodeViews:
             self._anchors.append(self._draw() if self._draw else None)
         return self._anchors[0]
 
+    def some(self, most: int, n: int) -> Tensor | None:
+        """(most,) of the n rows, drawn once for a step; None: all of them, as where there are no more, or where means
+        are taken over anchors."""
+        if self._draw is not None or n <= most:
+            return None
+        if self._some is None:
+            self._some = torch.randperm(n)[:most].sort().values
+        return self._some
+
 
 class LossTerms(nn.Module):
     """The terms of a model's loss that compare views: its own, as published or changed, and those added.
@@ -92,6 +102,9 @@ class LossTerms(nn.Module):
     Attributes:
         labels: "users" or "items" -> (n,) int64, pseudo labels of everybody, -1 of cold ones: where they are set, each
             step compares nodes of one label alone (`recsys.models.multistage`).
+        most: nodes of a step that an objective compares with each other, at most; more are drawn from. None: all. The
+            training sets it where it makes batches larger than asked for: all pairs of a batch's nodes would cost the
+            square of it.
 
     Raises:
         UserError: an objective, view, term or argument that there is not, or one that does not fit.
@@ -106,6 +119,7 @@ class LossTerms(nn.Module):
         self.modalities = model.data.modalities
         self.objectives: dict[str, ViewObjective] = {}
         self.labels: dict[str, Tensor] = {}
+        self.most: int | None = None
         every = self._all_terms(own)
         self.terms = {name: term for name, term in every.items() if term.weight}
         for name, term in self.terms.items():
@@ -237,10 +251,18 @@ class LossTerms(nn.Module):
                 views.append(nodes.copy(term.views[:place].count(PERTURBED), self.usual[0]))
                 continue
             views.append(nodes.view(view))
+        present, counts = [nodes.present.get(view) for view in term.views], nodes.counts
+        if self.most and not self.objectives[name].form.by_row:
+            rows = nodes.some(self.most, len(views[0]))
+            if rows is not None:
+                rows = rows.to(views[0].device)
+                views = [view[rows] for view in views]
+                present = [None if held is None else held[rows] for held in present]
+                counts = None if counts is None else counts[rows]
         return self.objectives[name](
             views,
-            [nodes.present.get(view) for view in term.views],
-            counts=nodes.counts,
+            present,
+            counts=counts,
             anchors=nodes.anchors(),
             generator=torch.default_generator,
             predict=self.predictors[self.predicted.index(name)] if name in self.predicted else None,

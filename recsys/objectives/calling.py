@@ -27,11 +27,13 @@ class Form(NamedTuple):
         views: how many it compares.
         pairwise: it takes two, so that the first view is compared with each of the others, and the values are added up.
         call: the function, its views and the predictor -> the function with its views in their places.
+        by_row: it compares no row with another: its cost grows with the rows, not with their pairs.
     """
 
     views: Views
     pairwise: bool
     call: Callable[..., Tensor]
+    by_row: bool = False
 
 
 def _predicted(
@@ -46,9 +48,9 @@ FORMS: dict[tuple[str, ...], Form] = {
         "several", False, lambda f, views, predict, **kw: f(views[0], views[1:], **kw)
     ),
     ("z", "other"): Form("several", True, lambda f, views, predict, **kw: f(*views, **kw)),
-    ("x", "y"): Form("several", True, lambda f, views, predict, **kw: f(*views, **kw)),
+    ("x", "y"): Form("several", True, lambda f, views, predict, **kw: f(*views, **kw), by_row=True),
     ("z", "anchor"): Form("several", True, lambda f, views, predict, **kw: f(views[1], views[0], **kw)),
-    ("predictions", "targets"): Form("several", False, _predicted),
+    ("predictions", "targets"): Form("several", False, _predicted, by_row=True),
     ("x", "features"): Form("two", True, lambda f, views, predict, **kw: f(*views, **kw)),
     ("x",): Form("each", False, lambda f, views, predict, **kw: f(*views, **kw)),
 }

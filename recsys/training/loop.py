@@ -70,7 +70,9 @@ def train(
     if ONLY_STAGE in epochs:
         settings = settings.model_copy(update={"max_epochs": epochs[ONLY_STAGE]})
     if model.whole_graph:
-        settings = settings.at_scale(visited(model.data, settings.sample_by))
+        asked, settings = settings.batch_size, settings.at_scale(visited(model.data, settings.sample_by))
+        if settings.batch_size > asked and hasattr(model, "terms"):
+            model.terms.most = asked
     if settings.weight_average:
         _check_average(model, distributed)
     keeper = KeepBest(folder, validate)

@@ -280,3 +280,52 @@ def test_a_term_of_both_is_that_of_users_and_that_of_items(toy):
     assert sides(run.model.terms.terms["uniformity_both"]) == ("users", "items")
     loss = first_loss(run)
     assert torch.equal(loss["uniformity_both"], loss["uniformity_users"] + loss["uniformity_items"])
+
+
+@pytest.mark.parametrize("name", ["cm3", "mgcn", "sige", "lightgcn"])
+def test_of_a_larger_batch_than_asked_for_so_many_nodes_are_compared(name, toy, monkeypatch):
+    """By an objective that compares rows with each other; alignment takes every pair."""
+    seen, real = {}, ViewObjective.__call__
+
+    def recorded(self, views, present=(), **others):
+        seen.setdefault(self.name, set()).update(len(view) for view in views)
+        for part in (*present, others["counts"]):
+            assert part is None or len(part) == len(views[0])
+        return real(self, views, present, **others)
+
+    extra = [
+        {"objective": "uniformity", "views": ["behaviour"], "nodes": "both"},
+        {"objective": "alignment", "nodes": "pairs"},
+    ]
+    run = prepared(name, toy, objectives={"extra": extra})
+    run.model.terms.most = 16
+    monkeypatch.setattr(ViewObjective, "__call__", recorded)
+    first_loss(run)
+    assert seen["uniformity"] == {16} and seen["alignment"] == {64}
+
+
+def test_a_drawn_part_of_the_nodes_says_the_same_of_them_as_all_do(toy):
+    """Calibrated uniformity and uniformity of CM3, the mean over many draws beside all nodes; but for the logarithm's
+    bend, which matters to few nodes."""
+    run = prepared("cm3", toy)
+    terms = run.model.terms
+    batch = next(iter(Sampler(run.data, 512, 1, 0, "pairs").epoch(0)))
+    totals = {}
+    for most in (None, 32):
+        terms.most = most
+        run.model.start_epoch(0, torch.Generator().manual_seed(0))
+        torch.manual_seed(0)
+        drawn = []
+        for _ in range(1 if most is None else 200):
+            run.model.generator.manual_seed(0)
+            drawn.append({name: float(value.detach()) for name, value in run.model.loss(batch).items()})
+        totals[most] = pd.DataFrame(drawn).mean()
+    np.testing.assert_allclose(totals[32], totals[None], rtol=0.05)
+    assert totals[32]["alignment"] == pytest.approx(totals[None]["alignment"])
+
+
+def test_training_bounds_what_is_compared_where_it_enlarges_batches(toy, tmp_path):
+    for most, settings in ((None, {"max_steps": 0}), (64, {"max_steps": 1})):
+        run = prepared("lightgcn", toy, **settings)
+        execute(run, tmp_path / str(most))
+        assert run.model.terms.most == most
