@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal
 
 from recsys.settings import Settings, setting
 
 RATE_POWER, RATE_MOST = 0.75, 8.0
 """How the learning rate grows with the batch, and how many times at most."""
+AS_PUBLISHED: Mapping[str, int] = MappingProxyType({"max_steps": 0, "plateau": 1})
+"""What no authors do: larger batches on larger data, more patience where popularity stands."""
 
 
 class TrainSettings(Settings):
@@ -15,8 +19,9 @@ class TrainSettings(Settings):
 
     The protocol is one for all models, and not any authors': weight decay is decoupled (they add it to Adam's
     gradient), ID tables start Xavier-normal (most of theirs Xavier-uniform, LightGCN's N(0, 0.1^2)), NDCG@20 chooses
-    the epoch (theirs: Recall@20) with one patience, and the test masks what a user has in the validation part (theirs
-    do not). `--published` takes a model's own metric, patience, batches and masks (`Model.published`).
+    the epoch (theirs: Recall@20) with one patience, longer as long as a model is no better than popularity, batches are
+    larger on larger data, and the test masks what a user has in the validation part (theirs do not). `--published`
+    takes a model's own metric, patience, batches and masks (`Model.published`).
     """
 
     max_epochs: int = setting(1000, "largest number of epochs", low=1)
@@ -43,11 +48,13 @@ class TrainSettings(Settings):
         "pairs", "what an epoch visits: all pairs; users, drawn for as many batches; or each user's row once"
     )
     eval_every: int = setting(1, "epochs between validations", low=1)
-    patience: int = setting(
-        20,
-        "validations without improvement before training stops; five times as many as long as the best is less than "
-        "1.1 times that of popularity",
+    patience: int = setting(20, "validations without improvement before training stops", low=1)
+    plateau: int = setting(
+        5,
+        "how many times as long patience is as long as the best validation is less than 1.1 times that of popularity, "
+        "which many models learn first",
         low=1,
+        high=1000,
     )
     monitor: str = setting("ndcg@20", "validation metric that chooses the epoch")
     logger: Literal["csv", "tensorboard", "mlflow"] = setting(

@@ -51,7 +51,8 @@ class Vectors(NamedTuple):
 class Published(NamedTuple):
     """A model's defaults and protocol as its authors published them, where they are not ours.
 
-    Besides, none of these protocols masks the validation part in the test, and a run that asks for them does not.
+    Besides, none of these protocols masks the validation part in the test, or does what
+    `recsys.inputs.train_settings.AS_PUBLISHED` turns off, and a run that asks for them does neither.
 
     Attributes:
         source: the repository and commit that they were read off.

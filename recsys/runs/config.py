@@ -26,6 +26,7 @@ from recsys.evaluation.facts import Facts
 from recsys.evaluation.metrics import check_metrics, parse_metric
 from recsys.files import read_yaml, write_text
 from recsys.inputs.corruption import ContentCorruption
+from recsys.inputs.train_settings import AS_PUBLISHED
 from recsys.models import MODELS
 from recsys.models.base import Model
 from recsys.reranking.base import make_reranker
@@ -271,7 +272,7 @@ def published_settings(config: RunConfig, model_class: type[Model]) -> dict[str,
             f"what {config.model}'s authors published is not recorded; leave out published, or use one of "
             f"{', '.join(sorted(names))}"
         )
-    return dict(model_class.published.settings)
+    return {**AS_PUBLISHED, **model_class.published.settings}
 
 
 def tuned_folder() -> Path:

@@ -27,9 +27,8 @@ from recsys.training.weights import save_arrays
 
 WRITE_EVERY = 2.0
 """Seconds between what a training leaves on the disk: writing each of shorter epochs would take longer than they do."""
-RISEN, PLATEAU = 1.1, 5
-"""A model has left popularity behind once it validates so many times as well; until then patience is so many times as
-long."""
+RISEN = 1.1
+"""A model has left popularity behind once it validates so many times as well."""
 DIAGNOSED = 2048
 """So many users, items and pairs are looked at by `diagnostics`."""
 
@@ -89,7 +88,7 @@ class KeepBest(pl.Callback):
 
     Many models learn popularity in their first epochs, and stay there for dozens before they learn tastes. A training
     stopped there says nothing of its model: as long as the best validation is not RISEN times popularity's, patience
-    is PLATEAU times as long.
+    is `plateau` times as long.
 
     Weights and history are written before the next epoch begins, and a resume file after them, unless `WRITE_EVERY`
     seconds of epochs and validation have not passed since: then the best weights wait in memory. The last epoch is
@@ -151,10 +150,10 @@ class KeepBest(pl.Callback):
 
     def _waited_enough(self, trainer: pl.Trainer, module: TrainingModule) -> bool:
         """Whether patience has run out."""
-        patience = module.settings.patience
-        if self.validate is None or self.waited < patience:
+        settings = module.settings
+        if self.validate is None or self.waited < settings.patience:
             return False
-        if self.waited >= PLATEAU * patience:
+        if self.waited >= settings.plateau * settings.patience:
             return True
         if self.popularity is None:
             self.popularity = on_leader(trainer, lambda: self._popularity(module.model))

@@ -28,6 +28,9 @@ def test_the_layers_of_settings(toy):
     found = resolve(config, toy)
     assert found.settings.interactions == "self-loops" and found.train_settings.monitor == "recall@20"
     assert found.train_settings.eval_every == 2, "what is set by hand counts"
+    assert (found.train_settings.max_steps, found.train_settings.plateau) == (0, 1), (
+        "no authors' protocol has them"
+    )
     assert resolve(found.config, toy).config == found.config, "a resolved configuration stays as it is"
     assert resolve(config.model_copy(update={"published": False}), toy).settings.interactions == "symmetric"
 
