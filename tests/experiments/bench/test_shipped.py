@@ -28,7 +28,7 @@ FILES = {
 BENCHES = sorted(name for name, values in FILES.items() if "models" in values)
 SCANS = sorted(FILES.keys() - set(BENCHES))
 LONG = {
-    "beauty-yelp",
+    "amazon-beauty",
     "bundles-ablation",
     "citeulike-a-cold-item",
     "missing-modality",
@@ -49,9 +49,11 @@ LONG = {
     "claims-mmhcl",
     "claims-sige",
     "content-encoders",
+    "content-models",
     "objectives-cm3",
     "objectives-mmhcl",
     "objectives-sige",
+    "yelp",
 }
 """Many variants of models that `bundles`, `cold-start` and `tiktok-warm` run already."""
 PUBLISHED_SPLITS = {"gowalla", "tiktok", "ml-1m-posters"}
