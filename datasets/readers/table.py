@@ -7,6 +7,7 @@ and raw content that encoders make into features.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -211,6 +212,19 @@ def _names(column: str, entities: Entities | None) -> tuple[str, ...]:
     return (column,) if entities is None or entities.id == column else (column, entities.id)
 
 
+def _numbered(
+    column: pd.Series, folder: Path, entities: Entities | None, options: TableOptions, source: str
+) -> tuple[np.ndarray, _Side, np.ndarray]:
+    """The distinct ids of a column of users or items, what is known of these, and each row's place among them."""
+    codes = to_codes(column, source)
+    side = _Side(folder, entities, codes.distinct, options)
+    places = codes.places(side.ids)
+    if (bad := places < 0).any():
+        unknown = codes.distinct[codes.numbers[np.argmax(bad)]]
+        raise DataError(f"{source}: {column.name} '{unknown}' is not in {entities and entities.file}")
+    return codes.distinct, side, places
+
+
 def read(folder: Path, card: Card) -> Dataset:
     """The folder as a Dataset. DataError where anything is amiss."""
     options = card.options_as(TableOptions)
@@ -225,30 +239,31 @@ def read(folder: Path, card: Card) -> Dataset:
         header=options.header,
     )
     need_columns(raw.columns, mapped.values(), source)
-    places, sides, notes = dict[str, np.ndarray](), {}, list[str]()
-    given: dict[str, np.ndarray] = {}
-    for key, entities in (("user", options.users), ("item", options.items)):
-        codes = to_codes(raw[mapped[key]], source)
-        given[key] = codes.distinct
-        sides[key] = _Side(folder, entities, codes.distinct, options)
-        notes += sides[key].notes
-        places[key] = codes.places(sides[key].ids)
-        if (bad := places[key] < 0).any():
-            unknown = codes.distinct[codes.numbers[np.argmax(bad)]]
-            raise DataError(f"{source}: {key} '{unknown}' is not in {entities and entities.file}")
+    entities_of = {"user": options.users, "item": options.items}
+    # NumPy numbers users and items at the same time; of two errors the users' is told.
+    with ThreadPoolExecutor(2) as pool:
+        tasks = [
+            pool.submit(_numbered, raw[mapped[key]], folder, of, options, source)
+            for key, of in entities_of.items()
+        ]
+    both = {key: task.result() for key, task in zip(entities_of, tasks, strict=True)}
+    given = {key: distinct for key, (distinct, _, _) in both.items()}
+    sides = {key: side for key, (_, side, _) in both.items()}
+    places = {key: at for key, (_, _, at) in both.items()}
+    notes = [note for side in sides.values() for note in side.notes]
     if options.positive_from is not None:
         need_columns(mapped, ["rating"], f"options of card {card.name}: columns")
     frame = pd.DataFrame(places, index=raw.index, copy=False)
     frame, read = observed(frame, raw, mapped, options.positive_from, source)
     notes += read
     beside = [str(column) for column in raw if column not in (columns.user, columns.item)]
-    del raw, codes, places  # as large as the data set itself
+    del raw, places, both, tasks  # as large as the data set itself
     items, modalities = sides["item"], {}
     matrices = {name: _as_features(spec) for name, spec in options.content.items() if _is_matrix(spec)}
     for name, features in {**matrices, **options.features}.items():
         modalities[name], more = read_features(folder, features, items.ids, items.file_order, options.sep)
         notes += more
-    for key, entities in (("user", options.users), ("item", options.items)):
+    for key, entities in entities_of.items():
         known = sides[key].file_order
         # The ids are those of both; where they are no more than the file's there is nothing to join.
         if entities is not None and known is not None and len(sides[key].ids) > len(known):
