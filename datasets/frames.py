@@ -8,19 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
+from recsys.datasets.assembly import Attributes, align, assemble
 from recsys.datasets.cards import is_plain
-from recsys.datasets.checks import (
-    Attributes,
-    align,
-    assemble,
-    need_columns,
-    number_ids,
-    taken,
-    to_codes,
-    to_labels,
-    to_numbers,
-    to_tokens,
-)
+from recsys.datasets.checks import need_columns, number_ids, taken, to_codes, to_labels, to_numbers, to_tokens
 from recsys.datasets.content.columns import cells
 from recsys.datasets.content.make import make_modalities, without_raw
 from recsys.datasets.content.spec import ContentSpec

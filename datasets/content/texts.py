@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from recsys.datasets.checks import make_modality
+from recsys.datasets.assembly import make_modality
 from recsys.datasets.content.encoder import encoder
 from recsys.datasets.content.features import reduced
 from recsys.datasets.content.weights import (

@@ -15,20 +15,9 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
+from recsys.datasets.assembly import Attributes, align, assemble, make_modality
 from recsys.datasets.cards import Card, Seed
-from recsys.datasets.checks import (
-    Attributes,
-    align,
-    assemble,
-    make_modality,
-    need_columns,
-    number_ids,
-    positions,
-    taken,
-    to_codes,
-    to_numbers,
-    to_tokens,
-)
+from recsys.datasets.checks import need_columns, number_ids, positions, taken, to_codes, to_numbers, to_tokens
 from recsys.datasets.content.encode import ContentEncoder, run_encoder
 from recsys.datasets.content.features import facts_modality
 from recsys.datasets.dataset import Dataset, Modality

@@ -14,17 +14,10 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, NonNegativeInt
 
+from recsys.datasets.assembly import Attributes, align, assemble
 from recsys.datasets.bundles import checked_items, known_positions
 from recsys.datasets.cards import Card, Seed
-from recsys.datasets.checks import (
-    Attributes,
-    align,
-    assemble,
-    need_columns,
-    number_ids,
-    positions,
-    to_tokens,
-)
+from recsys.datasets.checks import need_columns, number_ids, positions, to_tokens
 from recsys.datasets.content.encode import ContentEncoder, run_encoder
 from recsys.datasets.dataset import Bundles, Dataset
 from recsys.datasets.files import is_there, read_delimited

@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from recsys.datasets.assembly import assemble_rows
 from recsys.datasets.cards import Card, NoOptions
-from recsys.datasets.checks import Catalogue, assemble_rows, check_catalogue, row_numbers
+from recsys.datasets.checks import Catalogue, check_catalogue, row_numbers
 from recsys.datasets.content.features import normalise_rows
 from recsys.datasets.dataset import Dataset
 from recsys.datasets.files import is_there, read_text

@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from recsys.datasets.assembly import assemble, make_modality
 from recsys.datasets.bundles import checked_items
 from recsys.datasets.cards import Card, NoOptions
-from recsys.datasets.checks import Catalogue, assemble, make_modality, row_numbers, too_sparse
+from recsys.datasets.checks import Catalogue, row_numbers, too_sparse
 from recsys.datasets.dataset import TEST, TRAIN, VALID, Bundles, Dataset
 from recsys.datasets.files import is_there, load_npy, one_line, read_json, read_text
 from recsys.datasets.readers import recognised_by

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from recsys.datasets.assembly import assemble_rows
 from recsys.datasets.cards import Card, NoOptions
-from recsys.datasets.checks import assemble_rows, check_catalogue, row_numbers, too_sparse
+from recsys.datasets.checks import check_catalogue, row_numbers, too_sparse
 from recsys.datasets.dataset import Dataset
 from recsys.datasets.files import feature_files, need_file, one_line
 from recsys.datasets.pickled import ARRAY_PARTS, Call, Name, Refused, array_of, record

@@ -15,8 +15,9 @@ import numpy as np
 import scipy.sparse as sp
 from pydantic import BaseModel, ConfigDict
 
+from recsys.datasets.assembly import make_modality
 from recsys.datasets.cards import File
-from recsys.datasets.checks import make_modality, need_columns, positions, to_numbers, to_tokens
+from recsys.datasets.checks import need_columns, positions, to_numbers, to_tokens
 from recsys.datasets.compressed import plain_suffix
 from recsys.datasets.content.weights import need
 from recsys.datasets.dataset import Modality

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from recsys.datasets.assembly import assemble_rows
 from recsys.datasets.cards import Card, NoOptions
-from recsys.datasets.checks import Catalogue, assemble_rows, check_catalogue, row_numbers
+from recsys.datasets.checks import Catalogue, check_catalogue, row_numbers
 from recsys.datasets.dataset import Dataset
 from recsys.datasets.files import feature_files, read_json
 from recsys.datasets.readers import recognised_by

@@ -9,15 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from recsys.datasets.assembly import assemble_rows
 from recsys.datasets.cards import Card, NoOptions
-from recsys.datasets.checks import (
-    assemble_rows,
-    check_catalogue,
-    need_columns,
-    row_numbers,
-    to_labels,
-    to_numbers,
-)
+from recsys.datasets.checks import check_catalogue, need_columns, row_numbers, to_labels, to_numbers
 from recsys.datasets.dataset import Dataset
 from recsys.datasets.files import feature_files, read_delimited
 from recsys.datasets.readers import first_line, recognised_by

@@ -8,16 +8,9 @@ from pathlib import Path
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, PositiveInt
 
+from recsys.datasets.assembly import Attributes, align, assemble
 from recsys.datasets.cards import Card, Seed
-from recsys.datasets.checks import (
-    Attributes,
-    align,
-    assemble,
-    number_ids,
-    positions,
-    to_numbers,
-    to_tokens,
-)
+from recsys.datasets.checks import number_ids, positions, to_numbers, to_tokens
 from recsys.datasets.content.encode import run_encoder
 from recsys.datasets.dataset import Dataset
 from recsys.datasets.files import one_line, read_text

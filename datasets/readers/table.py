@@ -16,17 +16,9 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
+from recsys.datasets.assembly import Attributes, align, assemble
 from recsys.datasets.cards import Card, File
-from recsys.datasets.checks import (
-    Attributes,
-    align,
-    assemble,
-    need_columns,
-    number_ids,
-    positions,
-    to_codes,
-    to_tokens,
-)
+from recsys.datasets.checks import need_columns, number_ids, positions, to_codes, to_tokens
 from recsys.datasets.content import CONTENT
 from recsys.datasets.content.encode import gather
 from recsys.datasets.content.encoder import encoder_options

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from recsys.datasets.checks import check_ids, floats, make_modality, need_columns, place, positions
+from recsys.datasets.assembly import make_modality
+from recsys.datasets.checks import check_ids, floats, need_columns, place, positions
 from recsys.datasets.content.columns import cells
 from recsys.datasets.content.make import encode_new
 from recsys.datasets.dataset import Dataset, Modality

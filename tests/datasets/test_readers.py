@@ -11,8 +11,9 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recsys.datasets.assembly import assemble, make_modality
 from recsys.datasets.cards import Card
-from recsys.datasets.checks import assemble, make_modality, number_ids, positions, to_codes
+from recsys.datasets.checks import number_ids, positions, to_codes
 from recsys.datasets.content.features import facts_modality
 from recsys.datasets.dataset import Modality
 from recsys.datasets.readers import READERS

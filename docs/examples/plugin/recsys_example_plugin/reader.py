@@ -6,8 +6,9 @@ from pathlib import Path
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
+from recsys.datasets.assembly import Attributes, align, assemble
 from recsys.datasets.cards import Card
-from recsys.datasets.checks import Attributes, align, assemble, number_ids, positions, to_tokens
+from recsys.datasets.checks import number_ids, positions, to_tokens
 from recsys.datasets.content import CONTENT
 from recsys.datasets.content.encode import ContentEncoder
 from recsys.datasets.dataset import Dataset
