@@ -10,7 +10,7 @@ from recsys.settings import Settings, setting
 
 RATE_POWER, RATE_MOST = 0.75, 8.0
 """How the learning rate grows with the batch, and how many times at most."""
-AS_PUBLISHED: Mapping[str, int] = MappingProxyType({"max_steps": 0, "plateau": 1})
+AS_PUBLISHED: Mapping[str, int] = MappingProxyType({"max_steps": 0, "plateau": 1, "smooth": 1})
 """What no authors do: larger batches on larger data, more patience where popularity stands."""
 
 
@@ -49,6 +49,12 @@ class TrainSettings(Settings):
     )
     eval_every: int = setting(1, "epochs between validations", low=1)
     patience: int = setting(20, "validations without improvement before training stops", low=1)
+    smooth: int = setting(
+        1,
+        "validations whose mean chooses the epoch and runs out patience; the last of them is the one that is kept",
+        low=1,
+        high=100,
+    )
     plateau: int = setting(
         5,
         "how many times as long patience is as long as the best validation is less than 1.1 times that of popularity, "

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -98,14 +99,14 @@ class KeepBest(pl.Callback):
 
     def __init__(self, folder: Path, validate: Validate | None):
         self.folder, self.validate = folder, validate
-        self.best, self.best_epoch, self.waited = -math.inf, -1, 0
+        self.best, self.level, self.best_epoch, self.waited = -math.inf, -math.inf, -1, 0
         self.popularity: float | None = None
         self.history: list[dict[str, float]] = []
         self.started, self.unkept, self.due = 0.0, math.inf, True
         self.unwritten: dict[str, torch.Tensor] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        names = ("best", "best_epoch", "waited", "history")
+        names = ("best", "level", "best_epoch", "waited", "history")
         return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -143,8 +144,12 @@ class KeepBest(pl.Callback):
         row.update(on_leader(trainer, lambda: self._validated(module)))
         if trainer.logger:
             module.log_dict({name: float(row[name]) for name in row if name != "epoch"})
-        better = row[settings.monitor] > self.best
-        self.best, self.waited = max(self.best, row[settings.monitor]), 0 if better else self.waited + 1
+        judged = [float(past[settings.monitor]) for past in self.history if settings.monitor in past]
+        level = fmean(judged[-settings.smooth :])
+        better = level > self.level
+        self.waited = 0 if better else self.waited + 1
+        if better:
+            self.level, self.best = level, row[settings.monitor]
         trainer.should_stop = trainer.should_stop or self._waited_enough(trainer, module)
         return better
 
@@ -157,7 +162,7 @@ class KeepBest(pl.Callback):
             return True
         if self.popularity is None:
             self.popularity = on_leader(trainer, lambda: self._popularity(module.model))
-        return self.best > RISEN * self.popularity
+        return self.level > RISEN * self.popularity
 
     def _popularity(self, model: Model) -> float:
         """What popularity reaches on the validation part."""

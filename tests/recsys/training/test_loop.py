@@ -51,6 +51,13 @@ def test_the_best_epoch_is_kept_and_training_stops_when_patience_runs_out(toy, t
     assert history["ndcg@20"].tolist() == [0.1, 0.3, 0.2, 0.3, 0.1]
 
 
+def test_the_mean_of_the_last_validations_chooses_the_epoch(toy, tmp_path, monkeypatch):
+    """Means of two: 0.1, 0.3, 0.3, 0.2, 0.325, 0.325, 0.2, 0.1."""
+    validated(monkeypatch, [0.1, 0.5, 0.1, 0.3, 0.35, 0.3, 0.1, 0.1, 0.9], popularity=0.1)
+    metrics = execute(prepare(lightgcn(patience=3, smooth=2, max_epochs=20), toy), tmp_path / "run")
+    assert (metrics["best_epoch"], metrics["best"], metrics["epochs"]) == (4, 0.35, 8)
+
+
 @pytest.mark.parametrize(
     "best, epochs",
     [
