@@ -204,7 +204,7 @@ def _names(column: str, entities: Entities | None) -> tuple[str, ...]:
     return (column,) if entities is None or entities.id == column else (column, entities.id)
 
 
-def _numbered(
+def _placed(
     column: pd.Series, folder: Path, entities: Entities | None, options: TableOptions, source: str
 ) -> tuple[np.ndarray, _Side, np.ndarray]:
     """The distinct ids of a column of users or items, what is known of these, and each row's place among them."""
@@ -232,16 +232,15 @@ def read(folder: Path, card: Card) -> Dataset:
     )
     need_columns(raw.columns, mapped.values(), source)
     entities_of = {"user": options.users, "item": options.items}
-    # NumPy numbers users and items at the same time; of two errors the users' is told.
+    given, sides, places = dict[str, np.ndarray](), dict[str, _Side](), dict[str, np.ndarray]()
+    # NumPy numbers users and items at the same time; of two errors the users' is raised.
     with ThreadPoolExecutor(2) as pool:
-        tasks = [
-            pool.submit(_numbered, raw[mapped[key]], folder, of, options, source)
+        tasks = {
+            key: pool.submit(_placed, raw[mapped[key]], folder, of, options, source)
             for key, of in entities_of.items()
-        ]
-    both = {key: task.result() for key, task in zip(entities_of, tasks, strict=True)}
-    given = {key: distinct for key, (distinct, _, _) in both.items()}
-    sides = {key: side for key, (_, side, _) in both.items()}
-    places = {key: at for key, (_, _, at) in both.items()}
+        }
+    for key, task in tasks.items():
+        given[key], sides[key], places[key] = task.result()
     notes = [note for side in sides.values() for note in side.notes]
     if options.positive_from is not None:
         need_columns(mapped, ["rating"], f"options of card {card.name}: columns")
@@ -249,7 +248,7 @@ def read(folder: Path, card: Card) -> Dataset:
     frame, read = observed(frame, raw, mapped, options.positive_from, source)
     notes += read
     beside = [str(column) for column in raw if column not in (columns.user, columns.item)]
-    del raw, places, both, tasks  # as large as the data set itself
+    del raw, places, tasks, task  # as large as the data set itself
     items, modalities = sides["item"], {}
     matrices = {name: _as_features(spec) for name, spec in options.content.items() if _is_matrix(spec)}
     for name, features in {**matrices, **options.features}.items():

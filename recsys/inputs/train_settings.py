@@ -11,7 +11,7 @@ from recsys.settings import Settings, setting
 RATE_POWER, RATE_MOST = 0.75, 8.0
 """How the learning rate grows with the batch, and how many times at most."""
 AS_PUBLISHED: Mapping[str, int] = MappingProxyType({"max_steps": 0, "plateau": 1, "smooth": 1})
-"""What no authors do: larger batches on larger data, more patience where popularity stands."""
+"""What no authors do: larger batches on larger data, more patience where popularity stands, a mean of validations."""
 
 
 class TrainSettings(Settings):

@@ -256,7 +256,7 @@ class LossTerms(nn.Module):
             rows = nodes.some(self.most, len(views[0]))
             if rows is not None:
                 rows = rows.to(views[0].device)
-                views = [view[rows] for view in views]
+                views = [table_rows(rows, view) for view in views]
                 present = [None if held is None else held[rows] for held in present]
                 counts = None if counts is None else counts[rows]
         return self.objectives[name](

@@ -156,7 +156,7 @@ class KeepBest(pl.Callback):
     def _waited_enough(self, trainer: pl.Trainer, module: TrainingModule) -> bool:
         """Whether patience has run out."""
         settings = module.settings
-        if self.validate is None or self.waited < settings.patience:
+        if self.waited < settings.patience:
             return False
         if self.waited >= settings.plateau * settings.patience:
             return True
