@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -19,17 +18,15 @@ from pytorch_lightning.plugins.io import CheckpointIO
 from recsys.errors import UserError
 from recsys.files import atomic, check_regular, write_text
 from recsys.models.base import Model
-from recsys.models.closed_form.pop import Pop, PopSettings
 from recsys.objectives.diagnostics import embedding_diagnostics, sample
 from recsys.training.columns import ColumnsStrategy
 from recsys.training.filenames import HISTORY_FILE, RESUME_FILE
 from recsys.training.module import TrainingModule
+from recsys.training.patience import Patience
 from recsys.training.weights import save_arrays
 
 WRITE_EVERY = 2.0
 """Seconds between what a training leaves on the disk: writing each of shorter epochs would take longer than they do."""
-RISEN = 1.1
-"""A model has left popularity behind once it validates so many times as well."""
 DIAGNOSED = 2048
 """So many users, items and pairs are looked at by `diagnostics`."""
 
@@ -87,36 +84,31 @@ class KeepBest(pl.Callback):
     """Validates every `eval_every` epochs, keeps the best epoch's weights, and stops when patience runs out. Without
     validation all epochs are trained, and the last one's weights are kept.
 
-    Many models learn popularity in their first epochs, and stay there for dozens before they learn tastes. A training
-    stopped there says nothing of its model: as long as the best validation is not RISEN times popularity's, patience
-    is `plateau` times as long.
-
     Weights and history are written before the next epoch begins, and a resume file after them, unless `WRITE_EVERY`
     seconds of epochs and validation have not passed since: then the best weights wait in memory. The last epoch is
     always written.
 
     Of several processes the first validates and writes; the others take its word, so that all stop together."""
 
-    def __init__(self, folder: Path, validate: Validate | None):
-        self.folder, self.validate = folder, validate
-        self.best, self.level, self.best_epoch, self.waited = -math.inf, -math.inf, -1, 0
-        self.popularity: float | None = None
+    def __init__(self, folder: Path, validate: Validate | None, patience: Patience):
+        self.folder, self.validate, self.patience = folder, validate, patience
+        self.best, self.best_epoch = -math.inf, -1
         self.history: list[dict[str, float]] = []
         self.started, self.unkept, self.due = 0.0, math.inf, True
         self.unwritten: dict[str, torch.Tensor] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        names = ("best", "level", "best_epoch", "waited", "history")
-        return {name: getattr(self, name) for name in names}
+        state = {name: getattr(self, name) for name in ("best", "best_epoch", "history")}
+        return state | {"patience": self.patience.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.patience.load_state_dict(state.pop("patience"))
         for name, value in state.items():
             setattr(self, name, value)
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        assert isinstance(module, TrainingModule)
         # A run killed between its last epoch and its test has nothing left to train.
-        trainer.should_stop = trainer.should_stop or self._waited_enough(trainer, module)
+        trainer.should_stop = trainer.should_stop or on_leader(trainer, self.patience.over)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.started = time.perf_counter()
@@ -140,36 +132,14 @@ class KeepBest(pl.Callback):
 
     def _judge(self, trainer: pl.Trainer, module: TrainingModule, row: dict[str, float]) -> bool:
         """Validate the epoch of `row`; whether it is the best so far."""
-        settings = module.settings
         row.update(on_leader(trainer, lambda: self._validated(module)))
         if trainer.logger:
             module.log_dict({name: float(row[name]) for name in row if name != "epoch"})
-        judged = [float(past[settings.monitor]) for past in self.history if settings.monitor in past]
-        level = fmean(judged[-settings.smooth :])
-        better = level > self.level
-        self.waited = 0 if better else self.waited + 1
+        better = self.patience.better(float(row[module.settings.monitor]))
         if better:
-            self.level, self.best = level, row[settings.monitor]
-        trainer.should_stop = trainer.should_stop or self._waited_enough(trainer, module)
+            self.best = row[module.settings.monitor]
+        trainer.should_stop = trainer.should_stop or on_leader(trainer, self.patience.over)
         return better
-
-    def _waited_enough(self, trainer: pl.Trainer, module: TrainingModule) -> bool:
-        """Whether patience has run out."""
-        settings = module.settings
-        if self.waited < settings.patience:
-            return False
-        if self.waited >= settings.plateau * settings.patience:
-            return True
-        if self.popularity is None:
-            self.popularity = on_leader(trainer, lambda: self._popularity(module.model))
-        return self.level > RISEN * self.popularity
-
-    def _popularity(self, model: Model) -> float:
-        """What popularity reaches on the validation part."""
-        popular = Pop(PopSettings(), model.data, seed=0)
-        popular.fit()
-        assert self.validate is not None
-        return self.validate(popular)
 
     def _keep(self, trainer: pl.Trainer, module: TrainingModule, better: bool) -> None:
         """Write weights and history, or keep the weights in memory until it is time to."""

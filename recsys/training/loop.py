@@ -9,6 +9,7 @@ import statistics
 import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -24,11 +25,13 @@ from recsys.inputs.sampler import visited
 from recsys.inputs.train_settings import TrainSettings
 from recsys.memory import available, kept
 from recsys.models.base import Model
+from recsys.models.closed_form.pop import Pop, PopSettings
 from recsys.training.columns import ColumnsStrategy
 from recsys.training.distributed import Distributed, hush
 from recsys.training.filenames import HISTORY_FILE, ONLY_STAGE, RESUME_FILE
 from recsys.training.keeping import AtomicCheckpointIO, KeepBest, ResumeFile, Validate
 from recsys.training.module import TrainingModule
+from recsys.training.patience import Patience
 from recsys.training.weights import load_model, save_model
 
 AMPLE = 32
@@ -75,7 +78,10 @@ def train(
             model.terms.most = asked
     if settings.weight_average:
         _check_average(model, distributed)
-    keeper = KeepBest(folder, validate)
+    rule = Patience(
+        settings.patience, settings.plateau, settings.smooth, partial(_popularity, model, validate)
+    )
+    keeper = KeepBest(folder, validate, rule)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="pytorch_lightning")
         hush()
@@ -99,6 +105,14 @@ def train(
     chosen = {"best_epoch": keeper.best_epoch, "best": best} if validate else {}
     used = {"batch_size": settings.batch_size, "learning_rate": settings.learning_rate}
     return chosen | {"epochs": len(keeper.history), "train_epoch_median": statistics.median(seconds)} | used
+
+
+def _popularity(model: Model, validate: Validate | None) -> float:
+    """What popularity reaches on the validation part."""
+    assert validate is not None
+    popular = Pop(PopSettings(), model.data, seed=0)
+    popular.fit()
+    return validate(popular)
 
 
 def _check_average(model: Model, distributed: Distributed) -> None:

@@ -15,7 +15,6 @@ import torch
 from recsys import files
 from recsys.datasets.convert import convert
 from recsys.errors import UserError
-from recsys.models.closed_form.pop import Pop
 from recsys.models.collaborative.lightgcn import LightGCN
 from recsys.objectives.alignment.alignment import alignment
 from recsys.runs.config import RunConfig
@@ -36,11 +35,12 @@ def lightgcn(**settings):
 def validated(monkeypatch, values, popularity):
     """Each validation gives the next of `values`, and that of popularity's ranking `popularity`."""
     values, real = iter(values), KeepBest.__init__
-
-    def validate(model):
-        return popularity if isinstance(model, Pop) else next(values)
-
-    monkeypatch.setattr(KeepBest, "__init__", lambda self, folder, _: real(self, folder, validate))
+    monkeypatch.setattr(
+        KeepBest,
+        "__init__",
+        lambda self, folder, _, rule: real(self, folder, lambda model: next(values), rule),
+    )
+    monkeypatch.setattr("recsys.training.loop._popularity", lambda *_: popularity)
 
 
 def test_the_best_epoch_is_kept_and_training_stops_when_patience_runs_out(toy, tmp_path, monkeypatch):
