@@ -12,7 +12,7 @@ from recsys.datasets.splits import HEAD_SHARE
 from recsys.inputs.content import unit_rows
 
 CATEGORY_COLUMNS = ("genres", "genre", "category", "categories", "class", "type", "tags")
-ITEMS, KINDS = 1000, 7
+ITEMS, KINDS = 600, 7
 SIZE = 1000
 COMMON = 0.6
 """A category that a larger share of the items has does not tell items apart and is passed over."""
@@ -83,9 +83,12 @@ def _flat(vectors: np.ndarray) -> np.ndarray:
         flat = PCA(2, random_state=0).fit_transform(unit)
     else:
         from sklearn.manifold import TSNE
+        from threadpoolctl import threadpool_limits
 
         tsne = TSNE(2, init="pca", perplexity=min(30, len(unit) / 4), max_iter=400, random_state=0, n_jobs=1)
-        flat = tsne.fit_transform(unit)
+        # So few points keep several threads waiting for each other: two take three times the processor time of one.
+        with threadpool_limits(1):
+            flat = tsne.fit_transform(unit)
     low, span = flat.min(axis=0), np.ptp(flat, axis=0)
     return np.round((flat - low) / np.where(span > 0, span, 1) * SIZE).astype(int)
 
