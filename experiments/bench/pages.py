@@ -8,7 +8,6 @@ With `--from FOLDER` what `recsys bench` wrote into that folder first becomes a 
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,10 +15,19 @@ from typing import Any
 
 import pandas as pd
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from recsys.errors import UserError
+from recsys.experiments.bench import claims
 from recsys.experiments.bench.jobs import JOB_FILE
+from recsys.experiments.bench.result_file import (
+    COMMAND,
+    FILES,
+    ResultFile,
+    ResultTable,
+    Row,
+    read_results,
+    write_results,
+)
 from recsys.experiments.bench.results import RESULTS_FILE, read_json
 from recsys.experiments.bench.tables import markdown_table
 from recsys.files import write_text
@@ -27,14 +35,12 @@ from recsys.runs.artifacts import (
     CONFIG_FILE,
     ENVIRONMENT_FILE,
     GROUPS,
-    first_fault,
     read_history,
     read_metrics,
 )
 from recsys.runs.tables import number
 
-FILES, PAGES = Path("experiments/results"), Path("docs/results")
-COMMAND = "python -m recsys.experiments.bench.pages"
+PAGES = Path("docs/results")
 NOT_KEPT = "not kept"
 DIAGNOSTIC = "embedding_"
 INDEX = f"""# Results
@@ -46,88 +52,11 @@ known is "{NOT_KEPT}".
 Every figure is a mean over seeds and over users of the test part. "Worse" means that the 95% interval of the paired
 difference from the reference, corrected for the number of comparisons (Holm), excludes zero.
 
-Other commands write pages of their own: [whether our models compute what their authors' code computes](parity.md),
-[how cost grows with the data](scale.md), and [updates, warm starts and retraining in a simulated month](updates.md).
+[What papers claim](claims.md) is answered from these pages. Other commands write pages of their own: [whether our
+models compute what their authors' code computes](parity.md), [how cost grows with the data](scale.md), and [updates,
+warm starts and retraining in a simulated month](updates.md).
 
 """
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Row(_Part):
-    """One row of a table.
-
-    Attributes:
-        figures: column -> mean over seeds.
-        interval: of the deciding column's mean, 95%.
-        difference, difference_interval: from the reference in the deciding column; the interval is corrected for the
-            number of comparisons.
-        vectors: diagnostics of the vectors at the best epoch, and seconds of an epoch, means over the runs; of
-            trainings with `diagnostics: true`.
-    """
-
-    model: str
-    figures: dict[str, float]
-    interval: tuple[float, float] | None = None
-    difference: float | None = None
-    difference_interval: tuple[float, float] | None = None
-    verdict: str | None = None
-    vectors: dict[str, float] = {}
-
-
-class ResultTable(_Part):
-    """One data set under one split. `chance` is what a random order has in each column."""
-
-    title: str
-    columns: list[str]
-    decide_by: str
-    reference: str | None
-    rows: list[Row]
-    chance: dict[str, float | None] = {}
-
-
-class ResultFile(_Part):
-    """Figures and where they come from; None stands for what is not known.
-
-    Attributes:
-        command: measures the figures again.
-        source: "measured", or the page that the figures were copied from.
-        printed_by: the first commit whose `source` holds all the figures, where they were copied.
-        experiment: the file that says what was run, at that commit.
-        commit: of the code that measured them.
-        data_sha256: data set -> checksum of its content.
-        settings: title of the table -> row -> model and settings.
-    """
-
-    title: str
-    command: str
-    source: str
-    printed_by: str | None = None
-    experiment: str | None = None
-    commit: str | None
-    seeds: list[int]
-    split_seeds: list[int]
-    data_sha256: dict[str, str | None]
-    settings: dict[str, dict[str, dict[str, Any]]] | None
-    tables: list[ResultTable]
-
-
-def read_results(path: Path) -> ResultFile:
-    """A result file.
-
-    Raises:
-        UserError: it cannot be read, or is no result file.
-    """
-    try:
-        return ResultFile.model_validate_json(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
-    except ValidationError as error:
-        raise UserError(
-            f"{path} is no result file ({first_fault(error)}); make it with {COMMAND} --from"
-        ) from None
 
 
 def page(name: str, results: ResultFile, reading: str) -> str:
@@ -325,34 +254,18 @@ def _rounded(ends: Iterable[float] | None) -> list[float] | None:
     return [round(end, 6) for end in ends] if ends else None
 
 
-def as_json(value: Any, indent: str = "") -> str:
-    """JSON with whatever fits a line on one line, so that a row of a table is a line of its file."""
-    line = json.dumps(value, ensure_ascii=False)
-    if len(line) < 110 or not isinstance(value, (dict, list)) or "model" in value:
-        return line
-    inner = indent + "  "
-    if isinstance(value, dict):
-        parts = [f"{json.dumps(key)}: {as_json(part, inner)}" for key, part in value.items()]
-    else:
-        parts = [as_json(part, inner) for part in value]
-    start, end = "{}" if isinstance(value, dict) else "[]"
-    return start + "\n" + ",\n".join(inner + part for part in parts) + f"\n{indent}{end}"
-
-
-def write_results(results: ResultFile, path: Path) -> None:
-    """Write a result file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, as_json(results.model_dump(mode="json", exclude_unset=True)) + "\n")
-
-
 def pages(root: Path) -> dict[Path, str]:
-    """Path -> text of every result page and of their index, below the checkout `root`."""
+    """Path -> text of every result page, of the page of claims and of their index, below the checkout `root`."""
+    results = {path.stem: read_results(path) for path in sorted((root / FILES).glob("*.json"))}
     texts, index = {}, []
-    for path in sorted((root / FILES).glob("*.json")):
-        results, reading = read_results(path), path.with_suffix(".md")
+    for name, result in results.items():
+        reading = root / FILES / f"{name}.md"
         text = reading.read_text(encoding="utf-8") if reading.is_file() else ""
-        texts[root / PAGES / f"{path.stem}.md"] = page(path.stem, results, text)
-        index.append(f"* [{results.title}]({path.stem}.md)")
+        texts[root / PAGES / f"{name}.md"] = page(name, result, text)
+        index.append(f"* [{result.title}]({name}.md)")
+    papers = claims.read_claims(root / FILES / claims.FILE)
+    if papers:
+        texts[root / PAGES / "claims.md"] = claims.page(papers, results)
     return texts | {root / PAGES / "index.md": INDEX + "\n".join(index) + "\n"}
 
 

@@ -129,7 +129,7 @@ def run(options: argparse.Namespace) -> int:
             if not value < BOUND:
                 print(f"    {kind}: {what} {value:.1e}")
     if options.json:
-        from recsys.experiments.bench.pages import as_json
+        from recsys.experiments.bench.result_file import as_json
 
         write_text(options.json, as_json(measured) + "\n")
     if options.store:

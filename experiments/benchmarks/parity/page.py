@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from recsys.experiments.bench.pages import as_json
+from recsys.experiments.bench.result_file import as_json
 from recsys.experiments.benchmarks.parity.compare import BOUND, KINDS
 from recsys.files import write_text
 

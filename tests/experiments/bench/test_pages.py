@@ -11,7 +11,8 @@ import yaml
 from rich.console import Console
 
 from recsys.errors import UserError
-from recsys.experiments.bench import pages
+from recsys.experiments.bench import claims, pages
+from recsys.experiments.bench.result_file import ResultFile, as_json
 from recsys.experiments.bench.runner import BenchOptions, run_bench
 
 ROOT = Path(__file__).parents[3]
@@ -139,5 +140,63 @@ def test_folders_that_make_no_result_file(measured, tmp_path):
 
 def test_json_with_a_line_for_each_row_is_json():
     value = {"title": "a", "tables": [{"rows": [{"model": "m" * 200, "figures": {}}], "empty": []}]}
-    assert json.loads(pages.as_json(value)) == value
-    assert '{"model": "mmm' in pages.as_json(value)
+    assert json.loads(as_json(value)) == value
+    assert '{"model": "mmm' in as_json(value)
+
+
+CLAIMED = """
+- system: Toy
+  paper: A paper.
+  claims:
+    - {claim: a part helps, results: toys, without: [less]}
+    - {claim: another helps, results: later, without: [less]}
+  reading: In short.
+"""
+
+
+def claimed(tmp_path, verdict, without="less"):
+    """The lines of the page of claims that say something of CLAIMED, where `toys` has a row `less`."""
+    (tmp_path / claims.FILE).write_text(CLAIMED.replace("[less]", f"[{without}]"))
+    rows = [
+        {"model": "toy", "figures": {"ndcg@20": 0.25}},
+        {
+            "model": "less",
+            "figures": {"ndcg@20": 0.2},
+            "difference": -0.05,
+            "difference_interval": [-0.07, -0.02],
+            "verdict": verdict,
+        },
+    ]
+    table = {"title": "t", "columns": ["ndcg@20"], "decide_by": "ndcg@20", "reference": "toy", "rows": rows}
+    unknown = {"commit": None, "seeds": [0], "split_seeds": [0], "data_sha256": {}, "settings": None}
+    result = ResultFile.model_validate(
+        {"title": "Toys", "command": "c", "source": "measured", "tables": [table], **unknown}
+    )
+    text = claims.page(claims.read_claims(tmp_path / claims.FILE), {"toys": result})
+    assert "Measured on [Toys](toys.md).\n\nIn short." in text
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if "helps" in line]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said"),
+    [
+        ("worse", "holds"),
+        ("better", "the contrary"),
+        ("no difference", "not shown"),
+        ("one seed each", "no verdict"),
+        (None, "no verdict"),
+    ],
+)
+def test_a_claim_is_as_true_as_its_part_is_missed(tmp_path, verdict, said):
+    first, second = claimed(tmp_path, verdict)
+    assert first[1:3] == ["t", "toy, less: ndcg@20"]
+    assert first[3:] == ["0.2500", "0.2000", "+0.0500 (+0.0200 to +0.0700)", said]
+    assert second[:2] == ["another helps", "not measured yet"]
+
+
+def test_a_claim_of_a_row_that_is_not_there_is_a_line(tmp_path):
+    with pytest.raises(UserError, match="toys: 't' has no row 'lesser'"):
+        claimed(tmp_path, "worse", without="lesser")
+    (tmp_path / "bad.yaml").write_text("- {system: Toy}")
+    with pytest.raises(UserError, match=r"bad.yaml is no file of claims: .*paper"):
+        claims.read_claims(tmp_path / "bad.yaml")
