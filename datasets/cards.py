@@ -340,13 +340,13 @@ def load_dataset(name: str, data_root: str | Path | None = None) -> Dataset:
 
 def _declared(card: Card, dataset: Dataset) -> dict[str, Provenance]:
     """What the card says of modalities, and of those that were made here also how."""
-    told = {}
+    records = {}
     for name, said in card.provenance.items():
         made = dataset.declared.get(name)
         if made and not said.content_sha256:
             said = replace(made, made_from=said.made_from, made_by=said.made_by or made.made_by)
-        told[name] = said
-    return told
+        records[name] = said
+    return records
 
 
 def dataset_label(name: str) -> str:

@@ -173,11 +173,11 @@ class Dataset:
     def provenance(self) -> dict[str, Provenance]:
         """How each modality came about: as declared, or known where this engine made it of raw content."""
         own = {name: Provenance("content", f"encoder {spec.encoder}") for name, spec in self.encoders.items()}
-        found = {}
+        provenance = {}
         for name, modality in self.modalities.items():
             computed = Provenance("content", "the reader") if modality.made_of else Provenance()
-            found[name] = self.declared.get(name) or own.get(name) or computed
-        return found
+            provenance[name] = self.declared.get(name) or own.get(name) or computed
+        return provenance
 
     @classmethod
     def from_frame(

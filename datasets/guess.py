@@ -114,7 +114,7 @@ def _interactions(
     folder: Path, tables: dict[str, pd.DataFrame], reasons: list[str]
 ) -> tuple[str, dict[str, str]]:
     """The file of interactions, and its columns by what they mean."""
-    found = {}
+    columns_of = {}
     for name, table in tables.items():
         columns: dict[str, str] = {}
         for meaning, pattern in NAMES.items():
@@ -122,17 +122,17 @@ def _interactions(
             if named := next((c for c in free if re.search(pattern, _words(c))), None):
                 columns[meaning] = named
         if {"user", "item"} <= columns.keys():
-            found[name] = columns
-    if not found:
+            columns_of[name] = columns
+    if not columns_of:
         headers = "; ".join(f"{name}: {', '.join(map(str, t.columns[:6]))}" for name, t in tables.items())
         raise DataError(
             f"{folder}: no table has a column of users and one of items ({headers or 'there is no table'}); write the "
             f"{CARD_FILE} by hand (docs/add-a-data-set.md)"
         )
-    file = max(found, key=lambda name: len(tables[name]))
-    said = ", ".join(f"{meaning} is '{column}'" for meaning, column in found[file].items())
+    file = max(columns_of, key=lambda name: len(tables[name]))
+    said = ", ".join(f"{meaning} is '{column}'" for meaning, column in columns_of[file].items())
     reasons.append(f"{file} holds the interactions: {said}, by their names")
-    return file, found[file]
+    return file, columns_of[file]
 
 
 def _words(column: str) -> str:

@@ -82,10 +82,10 @@ def record(data: bytes, admitted: Any) -> Any:
     def name_of(module: Any, name: Any) -> Name:
         if not isinstance(module, str) or not isinstance(name, str):
             raise ValueError("a name is no text")
-        found = Name(module, name)
-        if not admitted(found):
-            raise Refused(str(found))
-        return found
+        wanted = Name(module, name)
+        if not admitted(wanted):
+            raise Refused(str(wanted))
+        return wanted
 
     def call(name: Any, arguments: Any) -> Call:
         if not isinstance(name, Name) or not isinstance(arguments, tuple):

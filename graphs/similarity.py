@@ -184,9 +184,9 @@ class SparseSearch:
             return keys
         short = torch.nonzero(keys[:, -1] >> 32 <= 0).ravel()
         for rows in short.split(max(1, SPARSE_CELLS // len(self.position))):
-            found = encode(torch.from_numpy(product[rows.numpy()].toarray()), self.position)
-            _hide(found, own if own is None else own[rows.numpy()], HIDDEN)
-            keys[rows] = found.topk(self.k, dim=1).values
+            encoded = encode(torch.from_numpy(product[rows.numpy()].toarray()), self.position)
+            _hide(encoded, own if own is None else own[rows.numpy()], HIDDEN)
+            keys[rows] = encoded.topk(self.k, dim=1).values
         return keys
 
     def _best_of_nonzeros(self, product: sp.csr_matrix, own: np.ndarray | None) -> Tensor:

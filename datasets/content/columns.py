@@ -153,8 +153,8 @@ def _numbers(texts: Sequence[str], source: str) -> np.ndarray:
 
 def _amount(text: str) -> str:
     """The number of a price."""
-    found = AMOUNT.fullmatch(text.strip())
-    return found[1].replace(",", "") if found else text
+    match = AMOUNT.fullmatch(text.strip())
+    return match[1].replace(",", "") if match else text
 
 
 @encoder(width="the vectors' own", weights="none: the vectors as they are")

@@ -104,8 +104,8 @@ def _tells(revision: str) -> bool:
 def _recipe(spec: ContentSpec, revision: str) -> str:
     """What makes features of content, in a line; the same for equal cards of all releases."""
     own = "".join(f" {key}={value!r}" for key, value in sorted(spec.options.items()))
-    told = f" revision {revision}" if _tells(revision) else ""
-    return f"{spec.encoder} {spec.width} {spec.seed}{own}{told}"
+    of_revision = f" revision {revision}" if _tells(revision) else ""
+    return f"{spec.encoder} {spec.width} {spec.seed}{own}{of_revision}"
 
 
 def _options(spec: ContentSpec) -> dict[str, str]:
@@ -252,9 +252,9 @@ def made_of(
         raise DataError(f"{source}: {error}") from None
     made = encode(spec, name, texts, f"{source}: {name}", files=files)
     if spec.names and not spec.columns and name not in table:
-        told = "file " + spec.names
+        origin = "file " + spec.names
     else:
-        told = "column " + ", ".join(spec.columns_of(name))
+        origin = "column " + ", ".join(spec.columns_of(name))
     where = spec.file or spec.archive or spec.folder
-    record = replace(made.provenance, made_of=told + (f" in {where}" if where else ""))
+    record = replace(made.provenance, made_of=origin + (f" in {where}" if where else ""))
     return made._replace(provenance=record)

@@ -108,8 +108,8 @@ class ContentSpec(BaseModel):
             key = ".".join(map(str, first["loc"]))
             if first["type"] == "extra_forbidden":
                 raise DataError(f"{where}: unknown key '{key}'{nearest(key, cls.model_fields)}") from None
-            told = first["msg"].removeprefix("Value error, ")
-            raise DataError(f"{where}: {key + ': ' if key else ''}{told}") from None
+            reason = first["msg"].removeprefix("Value error, ")
+            raise DataError(f"{where}: {key + ': ' if key else ''}{reason}") from None
 
     @model_validator(mode="before")
     @classmethod
@@ -131,8 +131,8 @@ class ContentSpec(BaseModel):
         known = encoder_options(CONTENT.get(self.encoder))
         for key, value in self.options.items():
             if key not in known:
-                told = nearest(key, known) if known else "; it has none"
-                raise ValueError(f"encoder '{self.encoder}' has no option '{key}'{told}")
+                hint = nearest(key, known) if known else "; it has none"
+                raise ValueError(f"encoder '{self.encoder}' has no option '{key}'{hint}")
             default = known[key][0]
             if not isinstance(value, type(default)) or isinstance(value, bool) != isinstance(default, bool):
                 raise ValueError(

@@ -192,8 +192,8 @@ def _content(folder: Path, options: TableOptions, items: _Side, made: Mapping[st
     )
     for name, spec in todo.items():
         if spec.file:
-            told = f"{', '.join(spec.columns) or 'the texts'} of {spec.file}"
-            done.provenance[name] = replace(done.provenance[name], made_of=told)
+            origin = f"{', '.join(spec.columns) or 'the texts'} of {spec.file}"
+            done.provenance[name] = replace(done.provenance[name], made_of=origin)
     if items.attributes is not None:
         drop = options.items.drop if options.items else ()
         items.attributes = without_raw(items.attributes, specs, drop)

@@ -214,12 +214,12 @@ def _measured(table: Mapping[str, Any], jobs: Path) -> dict[str, Any]:
     columns = list(dict.fromkeys([*table["columns"], decide]))
     references = {row["columns"].get(decide, {}).get("against", {}).get("reference") for row in table["rows"]}
     for row in table["rows"]:
-        found = row["columns"].get(decide, {})
-        against = found.get("against", {})
+        decided = row["columns"].get(decide, {})
+        against = decided.get("against", {})
         values = {
             "model": row["model"],
             "figures": {c: round(row["columns"][c]["mean"], 6) for c in columns if c in row["columns"]},
-            "interval": _rounded(found.get("interval")),
+            "interval": _rounded(decided.get("interval")),
             "difference": round(against["difference"], 6) if against else None,
             "difference_interval": _rounded(against.get("interval")),
             "verdict": against.get("label"),
@@ -238,16 +238,16 @@ def _measured(table: Mapping[str, Any], jobs: Path) -> dict[str, Any]:
 
 def _diagnostics(runs: Iterable[Path]) -> dict[str, float]:
     """Means over the runs of what `diagnostics: true` records of the vectors, at each run's best epoch."""
-    found = []
+    diagnostics = []
     for run in runs:
         history, metrics = read_history(run), read_metrics(run)
         recorded = [name for name in (() if history is None else history) if name.startswith(DIAGNOSTIC)]
         if history is None or metrics is None or not recorded:
             continue
         (at,) = history.loc[history["epoch"] == metrics["best_epoch"], recorded].to_dict("records")[-1:]
-        found.append({name.removeprefix(DIAGNOSTIC): value for name, value in at.items()})
-        found[-1]["seconds"] = metrics["timing"]["train_epoch_median"]
-    return {name: float(f"{value:.4g}") for name, value in pd.DataFrame(found).mean().items()}
+        diagnostics.append({name.removeprefix(DIAGNOSTIC): value for name, value in at.items()})
+        diagnostics[-1]["seconds"] = metrics["timing"]["train_epoch_median"]
+    return {name: float(f"{value:.4g}") for name, value in pd.DataFrame(diagnostics).mean().items()}
 
 
 def _rounded(ends: Iterable[float] | None) -> list[float] | None:

@@ -195,13 +195,13 @@ def _tables(
 
 def doubtful_content(environments: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Modality -> what it was made from, of those that the runs' records do not call content or training alone."""
-    found = {}
+    made_from = {}
     for environment in environments:
         content = environment.get("content")
         for name, made in content.items() if isinstance(content, dict) else ():
             if made.get("made_from") in ("all interactions", "unknown"):
-                found[name] = made["made_from"]
-    return found
+                made_from[name] = made["made_from"]
+    return made_from
 
 
 def unequal_content(environments: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
@@ -215,10 +215,10 @@ def unequal_content(environments: Sequence[Mapping[str, Any]]) -> dict[str, list
             ways.setdefault(name, set()).add(
                 (str(made.get("made_by", "")), str(made.get("content_sha256", "")))
             )
-    unequal = {name: sorted(found) for name, found in ways.items() if len(found) > 1}
+    unequal = {name: sorted(makers) for name, makers in ways.items() if len(makers) > 1}
     return {
-        name: [by + (f" of content {sha[:8]}" if sha else "") for by, sha in found]
-        for name, found in unequal.items()
+        name: [by + (f" of content {sha[:8]}" if sha else "") for by, sha in makers]
+        for name, makers in unequal.items()
     }
 
 
@@ -318,11 +318,11 @@ def default_columns(protocol: str, scored: Sequence[Scored] = ()) -> list[str]:
 
 def asked_for(scored: Sequence[Scored]) -> list[str]:
     """The metrics that runs report beside their task's own."""
-    found: dict[str, None] = {}
+    columns: dict[str, None] = {}
     for one in scored:
         usual = TASKS[one.metrics.get("task", "recommend")].metrics
-        found |= dict.fromkeys(m for m in one.metrics.get("test", {}) if m not in usual)
-    return list(found)
+        columns |= dict.fromkeys(m for m in one.metrics.get("test", {}) if m not in usual)
+    return list(columns)
 
 
 def matrices(scored: Sequence[Scored], draws: Sequence[Draw], column: str) -> dict[str, np.ndarray]:

@@ -61,11 +61,11 @@ class Source:
 def _made(made: Provenance) -> str:
     """What a modality was made of and by what, with the first digits of its content's checksum."""
     of = f": {made.made_of}" if made.made_of else ""
-    told = "".join(
+    options = "".join(
         f", {key} {value}" for key, value in made.options.items() if key not in ("columns", "names")
     )
     sha = f", sha256 {made.content_sha256[:8]}" if made.content_sha256 else ""
-    return f"{made.made_from}{of}{', by ' + made.made_by if made.made_by else ''}{told}{sha}"
+    return f"{made.made_from}{of}{', by ' + made.made_by if made.made_by else ''}{options}{sha}"
 
 
 def open_sources(groups: Sequence[Group], data_root: str | None) -> dict[str, Source]:

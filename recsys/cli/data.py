@@ -80,8 +80,8 @@ def data_init(folder: Annotated[Path, typer.Argument(help="Folder with the data 
     write_text(folder / CARD_FILE, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
     for reason in guess.reasons:
         console().print(reason, markup=False, soft_wrap=True)
-    told = f"wrote {folder / CARD_FILE}: correct it, then see `recsys data info {folder / CARD_FILE}`"
-    console().print(told, markup=False, soft_wrap=True)
+    next_step = f"wrote {folder / CARD_FILE}: correct it, then see `recsys data info {folder / CARD_FILE}`"
+    console().print(next_step, markup=False, soft_wrap=True)
 
 
 @data.command("convert")

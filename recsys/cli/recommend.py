@@ -149,7 +149,7 @@ def _from_bundle(folder: Path, asked: RecommendRequest, filters: list, output: P
 
     loaded, notes = load_bundle(folder), list[str]()
     exclude, include, where = filters
-    told: dict[str, Any] = {
+    restrictions: dict[str, Any] = {
         "exclude": _lines(exclude) if exclude else (),
         "include": _lines(include) if include else None,
         "where": parse_where(where or []),
@@ -159,16 +159,16 @@ def _from_bundle(folder: Path, asked: RecommendRequest, filters: list, output: P
 
         if asked.new_items is not None:
             raise UserError("--new-items with all users: write .csv, or name users with --users FILE")
-        write_all(loaded, output, asked.k, **told)
+        write_all(loaded, output, asked.k, **restrictions)
         console().print(f"wrote {output}", markup=False, soft_wrap=True)
         return
-    loaded, frame = _answer(loaded, asked, told, notes)
+    loaded, frame = _answer(loaded, asked, restrictions, notes)
     attributes = loaded.attributes.set_axis(loaded.items.names, axis=0)
     _tell(frame, attributes, f"{loaded.about['model']} on {loaded.about['dataset']}", notes, output)
 
 
 def _answer(
-    loaded: ServingBundle, asked: RecommendRequest, told: dict, notes: list[str]
+    loaded: ServingBundle, asked: RecommendRequest, restrictions: dict, notes: list[str]
 ) -> tuple[ServingBundle, pd.DataFrame]:
     """The bundle with the new items asked for, and the lists."""
     first = 0
@@ -186,7 +186,7 @@ def _answer(
 
         ids, query = read_new_users(asked.new_users, loaded.dataset)
         recipients = loaded.strangers_named(ids.tolist(), query.history, asked.named())
-    frame = loaded.lists(recipients, asked.k, loaded.allowed(**told), first)
+    frame = loaded.lists(recipients, asked.k, loaded.allowed(**restrictions), first)
     notes += loaded.notes(recipients)
     return loaded, frame
 

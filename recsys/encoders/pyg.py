@@ -70,10 +70,10 @@ class PygConvolutions(nn.Module):
 
     def forward(self, nodes: Tensor, edges: Tensor) -> list[Tensor]:
         """Layers 0..L, each (n, d), from layer 0 and edges (2, m) int64; of a hypergraph, from (node, hyperedge)."""
-        found = [nodes]
+        layers = [nodes]
         for layer in self.layers:
-            found.append(layer(found[-1], edges))
-        return found
+            layers.append(layer(layers[-1], edges))
+        return layers
 
     def over_interactions(
         self, graph: SparseOperator, users: Tensor, items: Tensor, readout: str
@@ -81,8 +81,8 @@ class PygConvolutions(nn.Module):
         """Users and items as the nodes of one graph, with an edge each way for an interaction; layers read out."""
         if self._edges[0] is not graph or self._edges[1].device != users.device:
             self._edges = graph, both_ways(graph)
-        found = torch.stack(self(torch.cat([users, items]), self._edges[1]))
-        nodes = found.mean(0) if readout == "mean" else found.sum(0)
+        layers = torch.stack(self(torch.cat([users, items]), self._edges[1]))
+        nodes = layers.mean(0) if readout == "mean" else layers.sum(0)
         return nodes[: len(users)], nodes[len(users) :]
 
 

@@ -215,8 +215,8 @@ class LossTerms(nn.Module):
         usual = model.settings.width
         widths = [model.view_widths.get(view, usual) for view in term.views]
         if objective.form.views == "several" and len(set(widths)) > 1:
-            told = ", ".join(f"{view} {width}" for view, width in zip(term.views, widths, strict=True))
-            raise UserError(f"{where}: {term.objective} compares views of one width, and got {told}")
+            got = ", ".join(f"{view} {width}" for view, width in zip(term.views, widths, strict=True))
+            raise UserError(f"{where}: {term.objective} compares views of one width, and got {got}")
         generator = torch.Generator().manual_seed(0)
         trial = [torch.randn(4, width, generator=generator) for width in widths]
         try:

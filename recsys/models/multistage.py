@@ -123,14 +123,14 @@ class Stage(Concatenated):
         labels = {}
         for side in SIDES:
             warm = np.flatnonzero(known[side])
-            found = np.full(len(known[side]), -1, dtype=np.int64)
-            found[warm] = 0
+            codes = np.full(len(known[side]), -1, dtype=np.int64)
+            codes[warm] = 0
             for number, vectors in enumerate(self._frozen()):
                 rows = getattr(vectors, side)[torch.from_numpy(warm).to(vectors.users.device)]
                 # By the clustered stage's seed: all later stages find the same clusters.
                 seed = derived_seed(self.scored[number].seed, number) % 2**32
-                found[warm] = found[warm] * self.clusters + clustered(rows, self.clusters, seed)
-            labels[side] = torch.from_numpy(found)
+                codes[warm] = codes[warm] * self.clusters + clustered(rows, self.clusters, seed)
+            labels[side] = torch.from_numpy(codes)
         return labels
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -217,8 +217,8 @@ def clustered(vectors: Tensor, clusters: int, seed: int) -> np.ndarray:
 
     Example:
         >>> import torch
-        >>> found = clustered(torch.tensor([[1.0, 0.0], [5.0, 0.1], [0.0, 1.0], [0.1, 3.0]]), 2, 0)
-        >>> bool(found[0] == found[1] != found[2] == found[3])
+        >>> labels = clustered(torch.tensor([[1.0, 0.0], [5.0, 0.1], [0.0, 1.0], [0.1, 3.0]]), 2, 0)
+        >>> bool(labels[0] == labels[1] != labels[2] == labels[3])
         True
     """
     from sklearn.cluster import MiniBatchKMeans

@@ -248,16 +248,16 @@ class Student(Model):
             squares, products = self._products(kernel, drawn[held], left[held])
             of_map = products.chunk(len(maps), 1)
             for ridge in RIDGES:
-                for of, found in enumerate(fit.solved(ridge).chunk(len(maps), 1)):
+                for of, solution in enumerate(fit.solved(ridge).chunk(len(maps), 1)):
                     # Errors of the scores, ||U (w^T k - y)||^2, over the items held out, of their products alone.
-                    after = found @ gram * (squares @ found - 2 * of_map[of])
+                    after = solution @ gram * (squares @ solution - 2 * of_map[of])
                     if (error := before[of] + float(after.sum())) < best:
-                        best, chosen = error, (reads_fields, sharpness, ridge, of, found)
-        reads_fields, sharpness, ridge, of, found = chosen
+                        best, chosen = error, (reads_fields, sharpness, ridge, of, solution)
+        reads_fields, sharpness, ridge, of, solution = chosen
         kernel = self._kernel(reads_fields, sharpness)
         # A regression's scores vary less than those that it predicts: no cold item would be among a user's best.
         near = np.concatenate([each for _, each in kernel.similarities(self._catalogue(drawn[held]))])
-        predicted = torch.from_numpy(sparse[held] @ maps[of] + near @ found.numpy())
+        predicted = torch.from_numpy(sparse[held] @ maps[of] + near @ solution.numpy())
         varied = [float((each @ gram * each).sum()) for each in (targets[held], predicted)]
         spread = math.sqrt(varied[0] / max(varied[1], 1e-12))
         linear = torch.from_numpy(ridge_regression(sparse, targets, ridges[of]))
@@ -378,15 +378,15 @@ def ridge_regression(rows: sp.csr_array, targets: Tensor, ridge: float) -> np.nd
     if not ridge:
         return np.zeros((rows.shape[1], targets.shape[1]))
     left = targets.numpy().copy()
-    found, step, size = np.zeros_like(left), left.copy(), (left**2).sum(0)
+    solution, step, size = np.zeros_like(left), left.copy(), (left**2).sum(0)
     enough = CLOSE**2 * size.sum()
     for _ in range(STEPS):
         if size.sum() <= enough:
             break
         along = rows @ (rows.T @ step) + ridge * step
         length = size / np.maximum((step * along).sum(0), 1e-300)
-        found += length * step
+        solution += length * step
         left -= length * along
         before, size = size, (left**2).sum(0)
         step = left + size / np.maximum(before, 1e-300) * step
-    return np.asarray(rows.T @ found)
+    return np.asarray(rows.T @ solution)

@@ -119,7 +119,7 @@ def rank(
     k: int,
     reranker: Reranker | None = None,
 ) -> pd.DataFrame:
-    """Each listener's k best items, without those that they are known to have.
+    """Each recipient's k best items, without those that they are known to have.
 
     Args:
         scorer: of the recipients, over the catalogue and the new items.

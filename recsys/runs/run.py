@@ -477,12 +477,12 @@ def reported_figures(evaluation: Evaluation) -> dict[str, Any]:
 def standard_errors(evaluation: Evaluation, share: float) -> dict[str, dict[str, float]]:
     """Group -> metric -> standard error of the mean over users who were drawn, without replacement, as a `share` of
     all: s / sqrt(n) sqrt(1 - share)."""
-    found = {}
+    by_group = {}
     for group, rows in evaluation.per_user.groupby("group", observed=True):
         values = rows.drop(columns=["user", "group"])
         errors = values.std(ddof=1) / math.sqrt(len(rows)) * math.sqrt(1 - share)
-        found[test_key(str(group))] = {str(name): float(error) for name, error in errors.dropna().items()}
-    return found
+        by_group[test_key(str(group))] = {str(name): float(error) for name, error in errors.dropna().items()}
+    return by_group
 
 
 def load_run(folder: Path, data_root: str | None = None) -> Run:

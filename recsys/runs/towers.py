@@ -81,7 +81,7 @@ class ItemTower(nn.Module):
     def forward(self, *modalities: Tensor) -> Tensor:
         total = torch.zeros_like(modalities[0][:, :1] @ self.mean[None])
         weight = torch.zeros_like(modalities[0][:, :1])
-        found = torch.zeros_like(weight)
+        counts = torch.zeros_like(weight)
         for place, (rows, each) in enumerate(zip(modalities, self.weights, strict=True)):
             length = rows.square().sum(1, keepdim=True).sqrt()
             cosines = (rows / length.clamp(min=1e-12)) @ self.get_buffer(f"bank_{place}")
@@ -90,8 +90,8 @@ class ItemTower(nn.Module):
             near = (values > 2**-24).to(rows.dtype)
             total = total + each * self.share * (self.items[numbers] * near[:, :, None]).sum(1)
             weight = weight + each * (length > 0).to(rows.dtype)
-            found = found + near.sum(1, keepdim=True)
-        return torch.where(found > 0, total / weight.clamp(min=1e-12), self.mean)
+            counts = counts + near.sum(1, keepdim=True)
+        return torch.where(counts > 0, total / weight.clamp(min=1e-12), self.mean)
 
 
 def towers(run: Run) -> tuple[UserTower, ItemTower | None, list[str]]:

@@ -568,7 +568,7 @@ class ServingBundle:
             by = "what is recommended to who took that item alone"
         scores = np.array(scores, dtype=np.float32)
         scores[row] = -np.inf
-        scores[self.unranked] = -np.inf
+        scores[self.cannot_score] = -np.inf
         if allowed is not None:
             scores[~allowed] = -np.inf
         places, values = top_k(scores[None], k)
@@ -585,7 +585,7 @@ class ServingBundle:
         return inner if isinstance(inner, Vectors) else None
 
     @property
-    def unranked(self) -> np.ndarray:
+    def cannot_score(self) -> np.ndarray:
         """Numbers of the items that the model cannot score."""
         return np.asarray(getattr(self.part, "cannot_score", np.empty(0, np.int64)))
 

@@ -45,9 +45,9 @@ class Neighbours:
         """(n, n_items) CSR, the rows that average what a new item resembles."""
         from recsys.graphs.knn import averages  # torch, which only new items need
 
-        found = {name: nearest_warm(name, self.k, new, bank) for name in self.weights}
+        neighbours = {name: nearest_warm(name, self.k, new, bank) for name in self.weights}
         masks = {name: new.modalities[name].mask for name in self.weights}
-        return averages(found, masks, self.weights, self.k, len(bank.warm))
+        return averages(neighbours, masks, self.weights, self.k, len(bank.warm))
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,8 @@ class Hyperedges:
 
         total = np.zeros_like(self.first.table[:1])
         for name, edges in self.edges.items():
-            found = nearest_warm(name, self.k, new, bank)
-            total = total + neighbour_graph(found, None, len(bank.warm)) @ edges
+            neighbours = nearest_warm(name, self.k, new, bank)
+            total = total + neighbour_graph(neighbours, None, len(bank.warm)) @ edges
         length = np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
         return (self.first.place(new, bank) + total / length).astype(np.float32)
 

@@ -49,9 +49,9 @@ class Ids(NamedTuple):
         else:
             places = np.searchsorted(self.names, keys, sorter=self.order)
         rows = np.asarray(self.order)[np.minimum(places, len(self.names) - 1)]
-        found = np.asarray(self.names)[rows] == keys
-        found &= np.array([one == one.rstrip("\0") for one in asked])
-        return np.where(found, rows, -1)
+        same = np.asarray(self.names)[rows] == keys
+        same &= np.array([one == one.rstrip("\0") for one in asked])
+        return np.where(same, rows, -1)
 
     def _bisect(self, key: str) -> int:
         low, high = 0, len(self.order)

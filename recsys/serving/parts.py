@@ -163,8 +163,8 @@ class Nearest(Part):
         queries, base = new.modalities[self.name], bank.modalities[self.name]
         masks = {"query_mask": queries.mask, "base_mask": np.asarray(base.mask) & bank.warm}
         rows, others = unit_rows(queries.features), unit_rows(base.features)
-        found = neighbour_graph(*knn(rows, others, self.k, **masks), len(bank.warm))
-        return replace(self, near=below(self.near, sp.csr_array(found)))
+        graph = neighbour_graph(*knn(rows, others, self.k, **masks), len(bank.warm))
+        return replace(self, near=below(self.near, sp.csr_array(graph)))
 
 
 @dataclass(frozen=True)

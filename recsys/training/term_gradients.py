@@ -20,15 +20,15 @@ def term_gradients(terms: Mapping[str, Tensor], parameters: Sequence[Tensor]) ->
 
     A step takes as many backward passes as there are terms.
     """
-    found = {}
+    gradients = {}
     for name, value in terms.items():
         if not value.requires_grad:
-            found[name] = [torch.zeros_like(p) for p in parameters]
+            gradients[name] = [torch.zeros_like(p) for p in parameters]
             continue
         parts = torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True)
         pairs = zip(parameters, parts, strict=True)
-        found[name] = [torch.zeros_like(p) if part is None else part for p, part in pairs]
-    return found
+        gradients[name] = [torch.zeros_like(p) if part is None else part for p, part in pairs]
+    return gradients
 
 
 def gradient_figures(gradients: Gradients) -> dict[str, float]:

@@ -26,11 +26,11 @@ def meanings(doc: str) -> dict[str, str]:
         {'name': 'what it is called.', 'x': 'its place.', 'y': 'its place.'}
     """
     _, _, attributes = doc.partition("Attributes:\n")
-    found = {}
+    meanings = {}
     for names, text in ATTRIBUTE.findall(attributes.partition("\n\n")[0] + "\n"):
         for name in names.split(","):
-            found[name.strip()] = " ".join(text.split())
-    return found
+            meanings[name.strip()] = " ".join(text.split())
+    return meanings
 
 
 def _described(model: type[BaseModel]) -> Schema:
@@ -81,8 +81,8 @@ def card_schema() -> Schema:
             kind = {"bool": "boolean", "int": "integer", "float": "number"}.get(
                 type(default).__name__, "string"
             )
-            told = {"type": kind, "description": f"{meaning} (encoder {name})"}
-            parts["ContentSpec"]["properties"].setdefault(option, told)
+            described = {"type": kind, "description": f"{meaning} (encoder {name})"}
+            parts["ContentSpec"]["properties"].setdefault(option, described)
     return schema
 
 
@@ -94,9 +94,9 @@ def experiment_schema() -> Schema:
     names = {"type": "array", "items": {"type": "string"}}
     del schema["properties"]["search"]  # in the file it is a key of a row
     rows = schema["properties"]["models"]
-    told = {key: rows.pop(key) for key in ("description", "title") if key in rows}
+    labels = {key: rows.pop(key) for key in ("description", "title") if key in rows}
     rows["additionalProperties"] = {"type": ["object", "null"]}
-    schema["properties"]["models"] = told | {"anyOf": [names, dict(rows)]}
+    schema["properties"]["models"] = labels | {"anyOf": [names, dict(rows)]}
     for part in (schema, *schema["$defs"].values()):
         split = part.get("properties", {}).get("splits")
         for holder in [] if split is None else [split, *split.get("anyOf", [])]:
