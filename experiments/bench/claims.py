@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from recsys.errors import UserError
-from recsys.experiments.bench.result_file import ResultFile, ResultTable, Row
+from recsys.experiments.bench.result_file import ResultFile, ResultTable, Row, heading
 from recsys.experiments.bench.tables import markdown_table
 from recsys.runs.artifacts import first_fault
 from recsys.runs.tables import number
@@ -39,11 +39,13 @@ class Claim(_Part):
         claim: in words of ours.
         results: name of the result file.
         without: rows of its tables that are compared with the tables' reference.
+        column: what is compared; empty: what the table is decided by, which alone has a verdict.
     """
 
     claim: str
     results: str
     without: list[str]
+    column: str = ""
 
 
 class Paper(_Part):
@@ -113,17 +115,14 @@ def _rows(claim: Claim, results: Mapping[str, ResultFile]) -> list[list[str]]:
 
 
 def _line(claim: Claim, table: ResultTable, reference: Row, row: Row) -> list[str]:
-    column = table.decide_by
-    difference = "" if row.difference is None else f"{-row.difference:+.4f}"
-    if row.difference_interval:
-        low, high = row.difference_interval
-        difference += f" ({-high:+.4f} to {-low:+.4f})"
-    return [
-        claim.claim,
-        table.title,
-        f"{reference.model}, {row.model}: {column}",
-        number(reference.figures.get(column)),
-        number(row.figures.get(column)),
-        difference,
-        outcome(row),
-    ]
+    column = claim.column or table.decide_by
+    figures = reference.figures.get(column), row.figures.get(column)
+    difference, said = "", "no verdict"
+    if column == table.decide_by:
+        said = outcome(row)
+        difference = "" if row.difference is None else f"{-row.difference:+.4f}"
+        if row.difference_interval:
+            low, high = row.difference_interval
+            difference += f" ({-high:+.4f} to {-low:+.4f})"
+    compared = f"{reference.model}, {row.model}: {heading(column)}"
+    return [claim.claim, table.title, compared, *map(number, figures), difference, said]

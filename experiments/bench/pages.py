@@ -25,6 +25,7 @@ from recsys.experiments.bench.result_file import (
     ResultFile,
     ResultTable,
     Row,
+    heading,
     read_results,
     write_results,
 )
@@ -34,7 +35,6 @@ from recsys.files import write_text
 from recsys.runs.artifacts import (
     CONFIG_FILE,
     ENVIRONMENT_FILE,
-    GROUPS,
     read_history,
     read_metrics,
 )
@@ -100,17 +100,6 @@ def _origin(name: str, results: ResultFile) -> list[str]:
 
 def _list(values: Iterable[int]) -> str:
     return ", ".join(map(str, values)) or NOT_KEPT
-
-
-def heading(column: str) -> str:
-    """A column's name for people.
-
-    Example:
-        >>> heading("ndcg@20"), heading("cold:ndcg@20")
-        ('ndcg@20', 'ndcg@20, cold items')
-    """
-    group, _, metric = column.rpartition(":")
-    return f"{metric}, {GROUPS.get(group, group)}" if group else metric
 
 
 def _table(table: ResultTable) -> str:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from recsys.errors import UserError
 from recsys.files import write_text
-from recsys.runs.artifacts import first_fault
+from recsys.runs.artifacts import GROUPS, first_fault
 
 FILES = Path("experiments/results")
 COMMAND = "python -m recsys.experiments.bench.pages"
@@ -92,6 +92,17 @@ def read_results(path: Path) -> ResultFile:
         raise UserError(
             f"{path} is no result file ({first_fault(error)}); make it with {COMMAND} --from"
         ) from None
+
+
+def heading(column: str) -> str:
+    """A column's name for people.
+
+    Example:
+        >>> heading("ndcg@20"), heading("cold:ndcg@20")
+        ('ndcg@20', 'ndcg@20, cold items')
+    """
+    group, _, metric = column.rpartition(":")
+    return f"{metric}, {GROUPS.get(group, group)}" if group else metric
 
 
 def as_json(value: Any, indent: str = "") -> str:

@@ -1,9 +1,9 @@
 """Why cold items reach the top of a list, or do not: `python -m recsys.experiments.benchmarks.cold_reach RUN ...`.
 
-Of each run, whose model has vectors: how long warm and cold items' vectors are, how much scores of them vary, and how far
-a user's best cold item lies below the 20th place. Then what NDCG@20 is on validation and test where cold items' vectors
-are multiplied by one factor after another: of all answers, of warm and of cold ones among all items, and of cold ones
-among themselves, which no factor changes. What cold items gain is beside what warm ones lose.
+Of each run, whose model has vectors: how long warm and cold items' vectors are, how much scores of them vary, and how
+far a user's best cold item lies below the 20th place. Then what NDCG@20 is on validation and test where cold items'
+vectors are multiplied by one factor after another: of all answers, of warm and of cold ones among all items, and of
+cold ones among themselves, which no factor changes. What cold items gain stands beside what warm ones lose.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def reach(run: Run) -> str:
     lengths = items.norm(dim=1)
     return (
         f"lengths {lengths[warm].mean():.3f} warm, {lengths[~warm].mean():.3f} cold; scores vary by "
-        f"{scores[:, warm].std():.3f} and {scores[:, ~warm].std():.3f}; place {PLACES} has {top:.3f}, a user's best cold "
-        f"item {best:.3f}"
+        f"{scores[:, warm].std():.3f} and {scores[:, ~warm].std():.3f}; place {PLACES} has {top:.3f}, a user's best "
+        f"cold item {best:.3f}"
     )
 
 

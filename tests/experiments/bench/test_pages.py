@@ -150,6 +150,7 @@ CLAIMED = """
   claims:
     - {claim: a part helps, results: toys, without: [less]}
     - {claim: another helps, results: later, without: [less]}
+    - {claim: it helps new items, results: toys, without: [less], column: "cold:ndcg@20"}
   reading: In short.
 """
 
@@ -158,7 +159,7 @@ def claimed(tmp_path, verdict, without="less"):
     """The lines of the page of claims that say something of CLAIMED, where `toys` has a row `less`."""
     (tmp_path / claims.FILE).write_text(CLAIMED.replace("[less]", f"[{without}]"))
     rows = [
-        {"model": "toy", "figures": {"ndcg@20": 0.25}},
+        {"model": "toy", "figures": {"ndcg@20": 0.25, "cold:ndcg@20": 0.1}},
         {
             "model": "less",
             "figures": {"ndcg@20": 0.2},
@@ -188,10 +189,11 @@ def claimed(tmp_path, verdict, without="less"):
     ],
 )
 def test_a_claim_is_as_true_as_its_part_is_missed(tmp_path, verdict, said):
-    first, second = claimed(tmp_path, verdict)
+    first, second, third = claimed(tmp_path, verdict)
     assert first[1:3] == ["t", "toy, less: ndcg@20"]
     assert first[3:] == ["0.2500", "0.2000", "+0.0500 (+0.0200 to +0.0700)", said]
     assert second[:2] == ["another helps", "not measured yet"]
+    assert third[2:] == ["toy, less: ndcg@20, cold items", "0.1000", "", "", "no verdict"]
 
 
 def test_a_claim_of_a_row_that_is_not_there_is_a_line(tmp_path):
