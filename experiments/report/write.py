@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from threadpoolctl import threadpool_limits
 
 from recsys.experiments.bench import tables as text
 from recsys.experiments.bench.results import (
@@ -59,6 +60,12 @@ def write_report(folder: Path, options: ReportOptions, console: Console) -> Path
     Raises:
         UserError: there is no run to report on, or the files cannot be written.
     """
+    # Its matrices are small: several threads would spend more time on waiting for each other than on them.
+    with threadpool_limits(1, user_api="blas"):
+        return _write(folder, options, console)
+
+
+def _write(folder: Path, options: ReportOptions, console: Console) -> Path:
     out = options.out or folder / "report"
     collection = collect(folder, out)
     try:

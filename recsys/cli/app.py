@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -41,6 +43,10 @@ COMMANDS = Registry(
     expected="a function with typer's annotations or a typer app",
 )
 """A command is a function with typer's annotations, or a typer app of several."""
+
+ALLOCATED = 10_000
+"""Objects between two looks for garbage. What is imported stays, and Python would look through it again and again, and
+once more at the end: a quarter of a small command."""
 
 
 def make_app() -> typer.Typer:
@@ -98,6 +104,9 @@ def demo(
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line. What a user can mend is one line on standard error and exit status 2: a UserError, or what
     the system refuses (a terminal's pipe that is full, a name that is too long)."""
+    if arguments is None:  # a process of its own
+        gc.set_threshold(ALLOCATED, *gc.get_threshold()[1:])
+        atexit.register(gc.freeze)
     if sys.stderr.isatty():
         from recsys.datasets.content.progress import PROGRESS, bar_on
 
