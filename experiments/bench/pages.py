@@ -53,8 +53,8 @@ Every figure is a mean over seeds and over users of the test part. "Worse" means
 difference from the reference, corrected for the number of comparisons (Holm), excludes zero.
 
 [What papers claim](claims.md) is answered from these pages. Other commands write pages of their own: [whether our
-models compute what their authors' code computes](parity.md), [how cost grows with the data](scale.md), and [updates,
-warm starts and retraining in a simulated month](updates.md).
+models compute what their authors' code computes](parity.md), [how cost grows with the data](scale.md), [how much seeds
+differ](seeds.md), and [updates, warm starts and retraining in a simulated month](updates.md).
 
 """
 

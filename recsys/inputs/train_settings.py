@@ -48,9 +48,9 @@ class TrainSettings(Settings):
         "pairs", "what an epoch visits: all pairs; users, drawn for as many batches; or each user's row once"
     )
     eval_every: int = setting(1, "epochs between validations", low=1)
-    patience: int = setting(20, "validations without improvement before training stops", low=1)
+    patience: int = setting(40, "validations without improvement before training stops", low=1)
     smooth: int = setting(
-        1,
+        3,
         "validations whose mean chooses the epoch and runs out patience; the last of them is the one that is kept",
         low=1,
         high=100,

@@ -25,7 +25,7 @@ from recsys.training.loop import train
 from recsys.training.module import TrainingModule
 from recsys.training.weights import checksum, load_model, read_arrays
 
-SETTINGS = {"width": 8, "max_epochs": 6, "batch_size": 64, "learning_rate": 0.01}
+SETTINGS = {"width": 8, "max_epochs": 6, "batch_size": 64, "learning_rate": 0.01, "smooth": 1}
 
 
 def lightgcn(**settings):
