@@ -32,12 +32,7 @@ from recsys.experiments.bench.result_file import (
 from recsys.experiments.bench.results import RESULTS_FILE, read_json
 from recsys.experiments.bench.tables import markdown_table
 from recsys.files import write_text
-from recsys.runs.artifacts import (
-    CONFIG_FILE,
-    ENVIRONMENT_FILE,
-    read_history,
-    read_metrics,
-)
+from recsys.runs.artifacts import CONFIG_FILE, ENVIRONMENT_FILE, read_history, read_metrics
 from recsys.runs.tables import number
 
 PAGES = Path("docs/results")

@@ -102,9 +102,13 @@ class KeepBest(pl.Callback):
         return state | {"patience": self.patience.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.patience.load_state_dict(state.pop("patience"))
-        for name, value in state.items():
-            setattr(self, name, value)
+        if "patience" not in state:
+            raise UserError(
+                f"{self.folder / RESUME_FILE} is of an earlier release: remove it, and train anew"
+            )
+        self.patience.load_state_dict(state["patience"])
+        for name in ("best", "best_epoch", "history"):
+            setattr(self, name, state[name])
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         # A run killed between its last epoch and its test has nothing left to train.

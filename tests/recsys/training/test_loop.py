@@ -23,6 +23,7 @@ from recsys.training.distributed import Distributed
 from recsys.training.keeping import AtomicCheckpointIO, KeepBest
 from recsys.training.loop import train
 from recsys.training.module import TrainingModule
+from recsys.training.patience import Patience
 from recsys.training.weights import checksum, load_model, read_arrays
 
 SETTINGS = {"width": 8, "max_epochs": 6, "batch_size": 64, "learning_rate": 0.01, "smooth": 1}
@@ -75,6 +76,12 @@ def test_patience_runs_again_once_a_model_rises_above_popularity(toy, tmp_path, 
     validated(monkeypatch, [0.2, 0.1, 0.1, 0.1, 0.3, 0.1, 0.1, 0.9], popularity=0.2)
     metrics = execute(prepare(lightgcn(patience=2, max_epochs=20), toy), tmp_path / "run")
     assert (metrics["best_epoch"], metrics["epochs"]) == (4, 7)
+
+
+def test_a_resume_file_of_an_earlier_release_is_a_line(tmp_path):
+    keeper = KeepBest(tmp_path, None, Patience(2, 1, 1, lambda: 0.0))
+    with pytest.raises(UserError, match=r"last.ckpt is of an earlier release: remove it"):
+        keeper.load_state_dict({"best": 0.1, "level": 0.1, "best_epoch": 0, "waited": 0, "history": []})
 
 
 def test_validation_follows_eval_every(toy, tmp_path):
