@@ -22,6 +22,9 @@ SPLITS = {
     "cold-item": "cold-item: a fifth of the films has no training interaction",
 }
 MODELS = ("pop", "itemknn", "contentknn", "ease", "lightgcn", "vbpr")
+FEW_EPOCHS = {"learning_rate": 0.01, "max_epochs": 40}
+SETTINGS = {"lightgcn": FEW_EPOCHS, "vbpr": FEW_EPOCHS}
+"""A high rate and few epochs take ten seconds; with their defaults these models train for several minutes."""
 BUNDLES = "bundle-electronic"
 BUNDLE_MODELS = ("pop", "cooccurrence", "cooccurrence-content", "clhe-signals")
 
@@ -35,7 +38,12 @@ def run_demo(folder: Path, console: Console, seed: int = 0) -> None:
         f"interactions, modalities {' and '.join(dataset.modalities)}"
     )
     for protocol, title in SPLITS.items():
-        configs = [RunConfig(model=model, dataset=DATASET, split=protocol, seed=seed) for model in MODELS]
+        configs = [
+            RunConfig(
+                model=model, dataset=DATASET, split=protocol, seed=seed, settings=SETTINGS.get(model, {})
+            )
+            for model in MODELS
+        ]
         compare_in_folder(title, configs, dataset, folder / protocol, console)
     _complete_bundles(folder / "bundles", console, seed)
     with console.status("report"):
