@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from recsys.errors import UserError
-from recsys.experiments.bench.result_file import ResultFile, ResultTable, Row, heading
+from recsys.experiments.bench.result_file import (
+    Kept,
+    ResultFile,
+    ResultTable,
+    Row,
+    difference_text,
+    heading,
+)
 from recsys.experiments.bench.tables import markdown_table
+from recsys.files import read_yaml
 from recsys.runs.artifacts import first_fault
 from recsys.runs.tables import number
 
@@ -28,11 +35,7 @@ Data, settings, seeds and the command that measures a table again are on the pag
 """
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Claim(_Part):
+class Claim(Kept):
     """One claim.
 
     Attributes:
@@ -48,28 +51,26 @@ class Claim(_Part):
     column: str = ""
 
 
-class Paper(_Part):
+class Paper(Kept):
     """The claims of one system's paper. `reading` says in a few lines what the outcomes mean."""
 
-    system: str
     paper: str
     claims: list[Claim]
     reading: str = ""
 
 
-def read_claims(path: Path) -> list[Paper]:
-    """What is claimed; nothing where there is no file.
+def read_claims(path: Path) -> dict[str, Paper]:
+    """What is claimed, by system; nothing where there is no file.
 
     Raises:
         UserError: the file does not fit.
     """
     if not path.is_file():
-        return []
+        return {}
     try:
-        return [Paper.model_validate(paper) for paper in yaml.safe_load(path.read_text(encoding="utf-8"))]
-    except (yaml.YAMLError, ValidationError) as error:
-        fault = first_fault(error) if isinstance(error, ValidationError) else str(error).splitlines()[0]
-        raise UserError(f"{path} is no file of claims: {fault}") from None
+        return {system: Paper.model_validate(paper) for system, paper in read_yaml(path).items()}
+    except ValidationError as error:
+        raise UserError(f"{path} is no file of claims: {first_fault(error)}") from None
 
 
 def outcome(row: Row) -> str:
@@ -82,21 +83,23 @@ def outcome(row: Row) -> str:
     return OUTCOMES.get(row.verdict or "", "no verdict")
 
 
-def page(papers: Sequence[Paper], results: Mapping[str, ResultFile]) -> str:
+def page(papers: Mapping[str, Paper], results: Mapping[str, ResultFile]) -> str:
     """The page as Markdown.
 
     Raises:
         UserError: a claim names a result file's row that is not there.
     """
     lines = [HEAD]
-    for paper in papers:
-        lines += [f"## {paper.system}", "", f"{paper.paper}", ""]
+    for system, paper in papers.items():
         rows = [row for claim in paper.claims for row in _rows(claim, results)]
+        table = markdown_table(["claim", "on", "compared", "with", "without", "difference", ""], rows)
+        lines += [f"## {system}", "", paper.paper, "", table, ""]
         measured = dict.fromkeys(claim.results for claim in paper.claims if claim.results in results)
-        links = "Measured on " + ", ".join(f"[{results[name].title}]({name}.md)" for name in measured) + "."
-        lines += [markdown_table(["claim", "on", "compared", "with", "without", "difference", ""], rows)]
-        lines += ["", *([links, ""] if measured else [])]
-        lines += [paper.reading.strip(), ""] if paper.reading else []
+        if measured:
+            links = ", ".join(f"[{results[name].title}]({name}.md)" for name in measured)
+            lines += [f"Measured on {links}.", ""]
+        if paper.reading:
+            lines += [paper.reading.strip(), ""]
     return "\n".join(lines)
 
 
@@ -119,10 +122,9 @@ def _line(claim: Claim, table: ResultTable, reference: Row, row: Row) -> list[st
     figures = reference.figures.get(column), row.figures.get(column)
     difference, said = "", "no verdict"
     if column == table.decide_by:
+        gap, ends = row.difference, row.difference_interval
+        gained = None if gap is None else -gap
+        difference = difference_text(gained, (-ends[1], -ends[0]) if ends else None)
         said = outcome(row)
-        difference = "" if row.difference is None else f"{-row.difference:+.4f}"
-        if row.difference_interval:
-            low, high = row.difference_interval
-            difference += f" ({-high:+.4f} to {-low:+.4f})"
     compared = f"{reference.model}, {row.model}: {heading(column)}"
     return [claim.claim, table.title, compared, *map(number, figures), difference, said]

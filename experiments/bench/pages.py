@@ -25,7 +25,9 @@ from recsys.experiments.bench.result_file import (
     ResultFile,
     ResultTable,
     Row,
+    difference_text,
     heading,
+    interval_text,
     read_results,
     write_results,
 )
@@ -99,7 +101,7 @@ def _list(values: Iterable[int]) -> str:
 
 def _table(table: ResultTable) -> str:
     beside = {
-        "95% interval": [_interval(row.interval) for row in table.rows],
+        "95% interval": [interval_text(row.interval) for row in table.rows],
         f"against {table.reference}": [_against(row) for row in table.rows],
     }
     beside = {name: texts for name, texts in beside.items() if any(texts)}
@@ -125,14 +127,8 @@ def _vectors(table: ResultTable) -> str:
     return markdown_table(["", *(name.replace("_", " ") for name in names)], rows)
 
 
-def _interval(ends: tuple[float, float] | None, sign: str = "") -> str:
-    return f"{ends[0]:{sign}.4f} to {ends[1]:{sign}.4f}" if ends else ""
-
-
 def _against(row: Row) -> str:
-    gap = "" if row.difference is None else f"{row.difference:+.4f}"
-    between = f"({_interval(row.difference_interval, '+')})" if row.difference_interval else ""
-    return ", ".join(filter(None, [f"{gap} {between}".strip(), row.verdict]))
+    return ", ".join(filter(None, [difference_text(row.difference, row.difference_interval), row.verdict]))
 
 
 def from_bench(folder: Path) -> ResultFile:

@@ -16,11 +16,13 @@ FILES = Path("experiments/results")
 COMMAND = "python -m recsys.experiments.bench.pages"
 
 
-class _Part(BaseModel):
+class Kept(BaseModel):
+    """A part of a file that the repository keeps: no key that is not known."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Row(_Part):
+class Row(Kept):
     """One row of a table.
 
     Attributes:
@@ -41,7 +43,7 @@ class Row(_Part):
     vectors: dict[str, float] = {}
 
 
-class ResultTable(_Part):
+class ResultTable(Kept):
     """One data set under one split. `chance` is what a random order has in each column."""
 
     title: str
@@ -52,7 +54,7 @@ class ResultTable(_Part):
     chance: dict[str, float | None] = {}
 
 
-class ResultFile(_Part):
+class ResultFile(Kept):
     """Figures and where they come from; None stands for what is not known.
 
     Attributes:
@@ -103,6 +105,22 @@ def heading(column: str) -> str:
     """
     group, _, metric = column.rpartition(":")
     return f"{metric}, {GROUPS.get(group, group)}" if group else metric
+
+
+def interval_text(ends: tuple[float, float] | None, sign: str = "") -> str:
+    """The ends of an interval for people; empty where there is none."""
+    return f"{ends[0]:{sign}.4f} to {ends[1]:{sign}.4f}" if ends else ""
+
+
+def difference_text(difference: float | None, ends: tuple[float, float] | None) -> str:
+    """A difference and its interval for people.
+
+    Example:
+        >>> difference_text(0.05, (0.02, 0.07))
+        '+0.0500 (+0.0200 to +0.0700)'
+    """
+    gap = "" if difference is None else f"{difference:+.4f}"
+    return f"{gap} ({interval_text(ends, '+')})".strip() if ends else gap
 
 
 def as_json(value: Any, indent: str = "") -> str:

@@ -8,15 +8,13 @@ cold ones among themselves, which no factor changes. What cold items gain stands
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import pandas as pd
 import torch
 
 from recsys.errors import UserError
 from recsys.evaluation.scorers import VectorScorer
-from recsys.runs.run import Run, load_run, make_evaluator
+from recsys.experiments.benchmarks.runs import given_runs
+from recsys.runs.run import Run, make_evaluator
 
 FACTORS = (1.0, 1.1, 1.25, 1.5, 2.0)
 METRIC, PLACES = "ndcg@20", 20
@@ -43,33 +41,24 @@ def reach(run: Run) -> str:
 
 def by_factor(run: Run) -> pd.DataFrame:
     """A row for each factor: NDCG@20 by part and group."""
-    cold, rows = torch.from_numpy(~run.data.warm_items), []
-    for factor in FACTORS:
-        row: dict[str, float] = {"factor": factor}
-        for part in ("valid", "test"):
-            users, items = run.model.embed(run.data.query_users(run.support(part)))
-            scaled = items.clone()
-            scaled[cold] *= factor
-            evaluator = make_evaluator(run.dataset, run.split, run.data, part, metrics=(METRIC,))
+    cold = torch.from_numpy(~run.data.warm_items)
+    rows: list[dict[str, float]] = [{"factor": factor} for factor in FACTORS]
+    for part in ("valid", "test"):
+        users, items = run.model.embed(run.data.query_users(run.support(part)))
+        evaluator = make_evaluator(run.dataset, run.split, run.data, part, metrics=(METRIC,))
+        for row in rows:
+            scaled = torch.where(cold[:, None], items * row["factor"], items)
             figures = evaluator.evaluate(VectorScorer(users, scaled)).metrics
             row |= {f"{part} {group}": figures[group][METRIC] for group in GROUPS}
-        rows.append(row)
     return pd.DataFrame(rows)
 
 
 @torch.no_grad()
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("runs", type=Path, nargs="+")
-    parser.add_argument("--data-root")
-    options = parser.parse_args()
-    for folder in options.runs:
-        run = load_run(folder, options.data_root)
+    for name, run in given_runs(__doc__):
         if not run.model.exports_vectors:
-            raise UserError(f"{folder}: {run.config.model} has no vectors")
-        print(f"{folder.name}: {reach(run)}")
+            raise UserError(f"{name}: {run.config.model} has no vectors")
+        print(f"{name}: {reach(run)}")
         print(by_factor(run).round(4).to_string(index=False), flush=True)
 
 

@@ -14,9 +14,7 @@ was trained.
 
 from __future__ import annotations
 
-import argparse
 import itertools
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -24,9 +22,10 @@ from torch.nn.functional import normalize
 
 from recsys.evaluation.evaluator import OVERALL, Evaluator
 from recsys.evaluation.scorers import LowestScorer, VectorScorer
+from recsys.experiments.benchmarks.runs import given_runs
 from recsys.models.base import Model
 from recsys.models.confluence import Confluence
-from recsys.runs.run import load_run, make_evaluator
+from recsys.runs.run import make_evaluator
 
 METRIC = "ndcg@20"
 LENGTHS, FACTORS, TERMS = (0.0, 0.5, 1.0), (0.0, 0.1, 0.2, 0.3, 0.5), (0.02, 0.05, 0.1, 0.2)
@@ -55,16 +54,9 @@ def figure(evaluator: Evaluator, model: Model, scorer: VectorScorer) -> float:
 
 @torch.no_grad()
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("runs", type=Path, nargs="+")
-    parser.add_argument("--data-root")
-    options = parser.parse_args()
     tried = [("times", multiplied, *pq) for pq in itertools.product(LENGTHS, FACTORS)]
     tried += [("plus", added, *pq) for pq in itertools.product(LENGTHS, TERMS)]
-    for folder in options.runs:
-        run = load_run(folder, options.data_root)
+    for folder, run in given_runs(__doc__):
         parts: dict[str, Model] = {run.config.model: run.model}
         if isinstance(run.model, Confluence):
             parts = {name: models[0] for name, models in run.model.components.items()}
@@ -84,7 +76,7 @@ def main() -> None:
             ]
             after = figure(test, model, form(*of_test, counts, p, q))
             print(
-                f"{folder.name} {name}: validation {before[0]:.4f} to {best:.4f}, test {before[1]:.4f} to {after:.4f} "
+                f"{folder} {name}: validation {before[0]:.4f} to {best:.4f}, test {before[1]:.4f} to {after:.4f} "
                 f"(p {p:g}, {way} popularity, q {q:g})",
                 flush=True,
             )

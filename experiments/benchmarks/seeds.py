@@ -25,9 +25,9 @@ import pytorch_lightning as pl
 
 from recsys.evaluation.evaluator import OVERALL
 from recsys.models.base import Model
-from recsys.models.closed_form.pop import Pop, PopSettings
+from recsys.models.closed_form.pop import popularity_of
 from recsys.runs.config import RunConfig
-from recsys.runs.run import Run, make_evaluator, prepare, support_of
+from recsys.runs.run import Run, make_evaluator, prepare
 from recsys.training.loop import train as train_model
 from recsys.training.patience import Patience
 
@@ -44,13 +44,11 @@ class Recorder(pl.Callback):
         self.evaluators = {
             part: make_evaluator(run.dataset, run.split, run.data, part, metrics=MEASURED) for part in PARTS
         }
-        popular = Pop(PopSettings(), run.data, seed=0)
-        popular.fit()
-        self.popularity = self.figures(popular, "valid")[MONITOR]
+        self.users = {part: run.data.query_users(run.support(part)) for part in PARTS}
+        self.popularity = self.figures(popularity_of(run.data), "valid")[MONITOR]
 
     def figures(self, model: Model, part: str) -> dict[str, float]:
-        users = self.run.data.query_users(support_of(self.run.dataset, self.run.split, part))
-        return self.evaluators[part].evaluate(model.scorer(users), groups=()).metrics[OVERALL]
+        return self.evaluators[part].evaluate(model.scorer(self.users[part]), groups=()).metrics[OVERALL]
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Add a row."""

@@ -27,6 +27,8 @@ from recsys.training.weights import save_arrays
 
 WRITE_EVERY = 2.0
 """Seconds between what a training leaves on the disk: writing each of shorter epochs would take longer than they do."""
+KEPT = ("best", "best_epoch", "history")
+"""What a resume file holds of `KeepBest` beside its patience."""
 DIAGNOSED = 2048
 """So many users, items and pairs are looked at by `diagnostics`."""
 
@@ -98,7 +100,7 @@ class KeepBest(pl.Callback):
         self.unwritten: dict[str, torch.Tensor] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        state = {name: getattr(self, name) for name in ("best", "best_epoch", "history")}
+        state = {name: getattr(self, name) for name in KEPT}
         return state | {"patience": self.patience.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -107,7 +109,7 @@ class KeepBest(pl.Callback):
                 f"{self.folder / RESUME_FILE} is of an earlier release: remove it, and train anew"
             )
         self.patience.load_state_dict(state["patience"])
-        for name in ("best", "best_epoch", "history"):
+        for name in KEPT:
             setattr(self, name, state[name])
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:

@@ -25,7 +25,7 @@ from recsys.inputs.sampler import visited
 from recsys.inputs.train_settings import TrainSettings
 from recsys.memory import available, kept
 from recsys.models.base import Model
-from recsys.models.closed_form.pop import Pop, PopSettings
+from recsys.models.closed_form.pop import popularity_of
 from recsys.training.columns import ColumnsStrategy
 from recsys.training.distributed import Distributed, hush
 from recsys.training.filenames import HISTORY_FILE, ONLY_STAGE, RESUME_FILE
@@ -110,9 +110,7 @@ def train(
 def _popularity(model: Model, validate: Validate | None) -> float:
     """What popularity reaches on the validation part."""
     assert validate is not None
-    popular = Pop(PopSettings(), model.data, seed=0)
-    popular.fit()
-    return validate(popular)
+    return validate(popularity_of(model.data))
 
 
 def _check_average(model: Model, distributed: Distributed) -> None:

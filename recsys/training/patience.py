@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable
 from statistics import fmean
 from typing import Any
@@ -31,21 +32,22 @@ class Patience:
     """
 
     def __init__(self, patience: int, plateau: int, smooth: int, popularity: Callable[[], float]):
-        self.patience, self.plateau, self.smooth = patience, plateau, smooth
+        self.patience, self.plateau = patience, plateau
         self._popularity, self._popular = popularity, math.nan
-        self.values: list[float] = []
+        self.last: deque[float] = deque(maxlen=smooth)
         self.level, self.waited = -math.inf, 0
 
     def state_dict(self) -> dict[str, Any]:
-        return {"values": self.values, "level": self.level, "waited": self.waited}
+        return {"last": list(self.last), "level": self.level, "waited": self.waited}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.values, self.level, self.waited = list(state["values"]), state["level"], state["waited"]
+        self.last.extend(state["last"])
+        self.level, self.waited = state["level"], state["waited"]
 
     def better(self, value: float) -> bool:
         """Add a validation; whether it is the best so far."""
-        self.values.append(value)
-        level = fmean(self.values[-self.smooth :])
+        self.last.append(value)
+        level = fmean(self.last)
         better = level > self.level
         self.level, self.waited = (level, 0) if better else (self.level, self.waited + 1)
         return better

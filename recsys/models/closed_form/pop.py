@@ -84,3 +84,10 @@ class Pop(Model):
         self, history: sp.csr_array, attributes: pd.DataFrame | None = None, vectors: Vectors | None = None
     ) -> Tensor:
         return self.counts.new_ones(history.shape[0], 1)
+
+
+def popularity_of(data: TrainingData) -> Pop:
+    """Popularity, ready to score: what other models are measured against."""
+    model = Pop(PopSettings(), data, seed=0)
+    model.fit()
+    return model

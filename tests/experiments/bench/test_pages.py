@@ -145,7 +145,7 @@ def test_json_with_a_line_for_each_row_is_json():
 
 
 CLAIMED = """
-- system: Toy
+Toy:
   paper: A paper.
   claims:
     - {claim: a part helps, results: toys, without: [less]}
@@ -199,6 +199,6 @@ def test_a_claim_is_as_true_as_its_part_is_missed(tmp_path, verdict, said):
 def test_a_claim_of_a_row_that_is_not_there_is_a_line(tmp_path):
     with pytest.raises(UserError, match="toys: 't' has no row 'lesser'"):
         claimed(tmp_path, "worse", without="lesser")
-    (tmp_path / "bad.yaml").write_text("- {system: Toy}")
+    (tmp_path / "bad.yaml").write_text("Toy: {claims: []}")
     with pytest.raises(UserError, match=r"bad.yaml is no file of claims: .*paper"):
         claims.read_claims(tmp_path / "bad.yaml")
