@@ -12,8 +12,11 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
+from recsys.coldstart.cold_items import harmonic_mean
+from recsys.coldstart.scale import SCALES
 from recsys.datasets.dataset import Modality
 from recsys.errors import UserError
+from recsys.evaluation.evaluator import COLD, OVERALL, WARM
 from recsys.evaluation.scorers import AverageScorer, FallbackScorer, LowestScorer, Scorer, VectorScorer
 from recsys.graphs.operator import table_rows
 from recsys.inputs.content import without_content
@@ -22,7 +25,7 @@ from recsys.inputs.sampler import Batch
 from recsys.inputs.training_data import TrainingData
 from recsys.models.columns import Columns
 from recsys.models.loss_terms import LossTerms
-from recsys.serving.cold import Cold, Neighbours, Resembling
+from recsys.serving.cold import Cold, Neighbours, Resembling, Scaled
 from recsys.serving.fold_in import FoldIn, UserEncoder, gathered
 from recsys.serving.parts import Part, Rules
 from recsys.serving.parts import Vectors as VectorPart
@@ -122,7 +125,7 @@ class Model(nn.Module):
     trains_by_columns: bool = False
     columns: Columns = Columns()
     idle_parameters: ClassVar[bool] = False
-    calibrated: ClassVar[tuple[str, ...]] = ()
+    calibrated: tuple[str, ...] = ()
     whole_graph: bool = False
     views: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     usual_views: ClassVar[tuple[str, ...]] = ("behaviour", "perturbed")
@@ -130,10 +133,15 @@ class Model(nn.Module):
     terms: LossTerms
     user_table: Tensor  # of models that call `add_id_tables`, or make one by `table`
     item_table: Tensor
+    cold_scale: Tensor | None
 
     def __init__(self, settings: Any, data: TrainingData, seed: int):
         super().__init__()
         self.settings = settings
+        scaled = getattr(settings, "calibrate_cold_scale", "none") != "none"
+        self.register_buffer("cold_scale", torch.ones(1) if scaled else None)
+        if scaled:
+            self.calibrated = (*self.calibrated, "cold_scale")
         self.data = data
         self.seed = seed
         self.init_generator = torch.Generator().manual_seed(seed)
@@ -209,7 +217,13 @@ class Model(nn.Module):
     def calibrate(self, validate: Callable[[str], float]) -> None:
         """Called once the model is trained, all its stages: choose what is left to choose by what `validate` says of
         this model as it stands, by the answers of a group such as "overall" or "cold_pool"; NaN where there are
-        none."""
+        none. Unless overridden, the factor of cold items' vectors, where the settings ask for one."""
+        if self.cold_scale is None:
+            return
+        if self.settings.calibrate_cold_scale == "harmonic":
+            calibrate_at(self.cold_scale, SCALES, lambda: harmonic_mean(validate(WARM), validate(COLD)))
+        else:
+            calibrate_at(self.cold_scale, SCALES, lambda: validate(OVERALL))
 
     def calibration(self) -> dict[str, Tensor]:
         """The buffers that `calibrate` fills, of the model's parts too, by name."""
@@ -261,9 +275,12 @@ class Model(nn.Module):
         """(m, d) vectors of `users` and (n_items + n, d) of the catalogue and, below it, of n new items.
 
         A known user's row and a catalogue item's are those of `forward`; the others' come from `encode_users` and
-        `encode_items`.
+        `encode_items`. Cold and new items' rows are `cold_scale` times that, where there is such a factor.
         """
         vectors = self.forward()
+        if self.cold_scale is not None:
+            scaled = torch.where(self._placed_by_content, vectors.items * self.cold_scale, vectors.items)
+            vectors = vectors._replace(items=scaled)
         rows = vectors.users[torch.from_numpy(np.maximum(users.numbers, 0)).to(vectors.users.device)]
         new = np.flatnonzero(users.numbers < 0)
         if len(new) and self.serves_new_users:
@@ -273,7 +290,17 @@ class Model(nn.Module):
         if new_items is None:
             return rows, vectors.items
         encoded = self.encode_items(new_items.modalities, new_items.attributes)
+        if self.cold_scale is not None:
+            encoded = encoded * self.cold_scale
         return rows, torch.cat([vectors.items, encoded])
+
+    @property
+    def _placed_by_content(self) -> Tensor:
+        """(n_items, 1) bool, the cold items that have content."""
+        read = getattr(self, "modalities", self.data.modalities)
+        without = without_content({name: self.data.modalities[name] for name in read}, self.data.n_items)
+        assert self.cold_scale is not None
+        return torch.from_numpy(~self.data.warm_items & ~without)[:, None].to(self.cold_scale.device)
 
     def cannot_score(self) -> np.ndarray:
         """(n_items,) bool, the catalogue's items that the model knows nothing of; it can score every new item that
@@ -353,7 +380,10 @@ class Model(nn.Module):
         rows, items = (v.detach().float().cpu().numpy() for v in self.embed(users))
         vectors = self.forward()
         encoder = self.user_part(Vectors(vectors.users, torch.from_numpy(items).to(vectors.items)))
-        return VectorPart(np.ascontiguousarray(rows), items, encoder, self.cold_part(items))
+        cold = self.cold_part(items)
+        if cold is not None and self.cold_scale is not None:
+            cold = Scaled(cold, float(self.cold_scale))
+        return VectorPart(np.ascontiguousarray(rows), items, encoder, cold)
 
     def user_part(self, vectors: Vectors) -> UserEncoder:
         """How a bundle places new users: `encode_users` in arrays. Who overrides that one alone is stood in for

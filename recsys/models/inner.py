@@ -29,7 +29,12 @@ def inner_settings(kind: type[Model], values: Mapping[str, Any], where: str) -> 
         raise UserError(f"{where}: {error}") from None
     training = own.get("train", {})
     build(TrainSettings, training, where)
-    return build(kind.Settings, own["model"], where), training
+    settings = build(kind.Settings, own["model"], where)
+    if getattr(settings, "calibrate_cold_scale", "none") != "none":
+        raise UserError(
+            f"{where}: calibrate_cold_scale is of whole models, and this one is a part; leave it out"
+        )
+    return settings, training
 
 
 def inner_training(

@@ -207,7 +207,23 @@ class Kernel:
             yield rows, total
 
 
-Cold = Resembling | Hyperedges | Spherical | Kernel
+@dataclass(frozen=True)
+class Scaled:
+    """A factor times what another rule gives: of a model that calibrates the factor of its cold items."""
+
+    rule: Resembling | Hyperedges | Spherical | Kernel
+    scale: float
+
+    @property
+    def exact(self) -> bool:
+        return self.rule.exact
+
+    def place(self, new: NewItems, bank: Bank) -> np.ndarray:
+        """(n, d) float32 vectors of new items."""
+        return self.rule.place(new, bank) * np.float32(self.scale)
+
+
+Cold = Resembling | Hyperedges | Spherical | Kernel | Scaled
 """How a model places new items."""
 
 

@@ -17,7 +17,7 @@ import scipy.sparse as sp
 from recsys.errors import UserError
 from recsys.inputs.content import below, unit_rows, without_content
 from recsys.inputs.requests import NewItems
-from recsys.serving.cold import Bank, Cold, Hyperedges, Kernel, Neighbours, Resembling, Spherical
+from recsys.serving.cold import Bank, Cold, Hyperedges, Kernel, Neighbours, Resembling, Scaled, Spherical
 from recsys.serving.fold_in import Beside, FoldIn, LeastSquares, Pooled, UserEncoder
 
 LOWEST = np.finfo(np.float32).min
@@ -460,6 +460,7 @@ PARTS: dict[str, type] = {
         Hyperedges,
         Spherical,
         Kernel,
+        Scaled,
         FoldIn,
         LeastSquares,
         Pooled,

@@ -99,7 +99,8 @@ def train(
         load_model(model, folder)
     model.eval()
     best = keeper.best
-    if trainer.is_global_zero and validate and type(model).calibrate is not Model.calibrate:
+    calibrates = type(model).calibrate is not Model.calibrate or model.calibrated
+    if trainer.is_global_zero and validate and calibrates:
         best = _calibrated(model, folder, validate)
     seconds = [row["seconds"] for row in keeper.history]
     chosen = {"best_epoch": keeper.best_epoch, "best": best} if validate else {}

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, embedding, leaky_relu, normalize
 
+from recsys.coldstart.scale import ColdScale, cold_scale_setting
 from recsys.datasets.dataset import Modality
 from recsys.encoders.content import ItemContent
 from recsys.encoders.linear import linear
@@ -45,6 +46,7 @@ class CLCRecSettings(Settings):
     )
     reg: float = setting(0.1, "weight of the batch's mean norms", low=0, search=(1e-4, 1.0), log=True)
     modalities: list[str] = setting([], "modalities to read; empty: all of them")
+    calibrate_cold_scale: ColdScale = cold_scale_setting()
 
 
 class CLCRec(Model):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding, mse_loss
 
+from recsys.coldstart.scale import ColdScale, cold_scale_setting
 from recsys.datasets.dataset import Modality
 from recsys.encoders.content import ItemContent
 from recsys.encoders.linear import linear
@@ -38,6 +39,7 @@ class DropoutNetSettings(Settings):
     )
     sweeps: int = setting(10, "sweeps of the factorisation", low=1, high=1000)
     modalities: list[str] = setting([], "modalities to read; empty: all of them")
+    calibrate_cold_scale: ColdScale = cold_scale_setting()
 
 
 class Tower(nn.Module):

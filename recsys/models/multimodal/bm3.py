@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity, embedding
 
 from recsys.coldstart.cold_items import ColdItems
+from recsys.coldstart.scale import ColdScale, cold_scale_setting
 from recsys.datasets.dataset import Modality
 from recsys.encoders.backbone import Backbone, backbone_options_setting, backbone_setting
 from recsys.encoders.content import ItemContent
@@ -42,6 +43,7 @@ class BM3Settings(Settings):
     )
     backbone: str = backbone_setting()
     backbone_options: dict[str, Any] = backbone_options_setting()
+    calibrate_cold_scale: ColdScale = cold_scale_setting()
     objectives: ObjectiveSettings = objectives_setting()
 
 

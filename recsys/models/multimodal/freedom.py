@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from recsys.coldstart.cold_items import ColdItems
+from recsys.coldstart.scale import ColdScale, cold_scale_setting
 from recsys.datasets.dataset import Modality
 from recsys.encoders.backbone import Backbone, backbone_options_setting, backbone_setting
 from recsys.encoders.content import ContentRows, ItemContent
@@ -46,6 +47,7 @@ class FREEDOMSettings(Settings):
     modalities: list[str] = setting([], "modalities to read; empty: all of them")
     backbone: str = backbone_setting()
     backbone_options: dict[str, Any] = backbone_options_setting()
+    calibrate_cold_scale: ColdScale = cold_scale_setting()
     objectives: ObjectiveSettings = objectives_setting()
 
 

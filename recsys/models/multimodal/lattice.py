@@ -15,6 +15,7 @@ from torch.nn.functional import normalize
 
 from recsys.coldstart.cold_items import ColdItems, absent
 from recsys.coldstart.neighbours import nearest
+from recsys.coldstart.scale import ColdScale, cold_scale_setting
 from recsys.datasets.dataset import Modality
 from recsys.encoders.backbone import Backbone, backbone_options_setting, backbone_setting
 from recsys.encoders.content import ContentRows
@@ -67,6 +68,7 @@ class LATTICESettings(Settings):
     modalities: list[str] = setting([], "modalities to read; empty: all of them")
     backbone: str = backbone_setting()
     backbone_options: dict[str, Any] = backbone_options_setting()
+    calibrate_cold_scale: ColdScale = cold_scale_setting()
     objectives: ObjectiveSettings = objectives_setting()
 
 

@@ -15,6 +15,7 @@ from torch.nn.functional import normalize
 
 from recsys.coldstart.cold_items import ColdItems
 from recsys.coldstart.neighbours import nearest
+from recsys.coldstart.scale import ColdScale, cold_scale_setting
 from recsys.datasets.dataset import Modality
 from recsys.encoders.backbone import Backbone, backbone_options_setting, backbone_setting
 from recsys.encoders.hypergraph import hypergraph
@@ -66,6 +67,7 @@ class MMHCLSettings(Settings):
     neighbours: int = setting(
         10, "nearest training items that a cold item takes its vector from", low=1, high=1000
     )
+    calibrate_cold_scale: ColdScale = cold_scale_setting()
     objectives: ObjectiveSettings = objectives_setting()
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
+from recsys.coldstart.scale import ColdScale, cold_scale_setting
 from recsys.datasets.dataset import Modality
 from recsys.encoders.content import ItemContent
 from recsys.inputs.content import choose
@@ -35,6 +36,7 @@ class VBPRSettings(Settings):
     )
     biases: bool = setting(True, "whether b_i and beta . f_i are part of the score; not in MMRec's code")
     modalities: list[str] = setting([], "modalities to read; empty: all of them")
+    calibrate_cold_scale: ColdScale = cold_scale_setting()
     objectives: ObjectiveSettings = objectives_setting()
 
 
