@@ -119,6 +119,10 @@ class Experiment(Settings):
         return [column.rpartition(":")[2] for column in (*self.columns, self.decide_by)]
 
 
+ERROR_FILE, ERROR_LOG, JOB_FILE = "error.json", "error.log", "job.json"
+"""What stands in a job's folder beside its run: why it failed, in a line and in full, and what it is."""
+
+
 @dataclass(frozen=True, eq=False)
 class Job:
     """One training and its test.

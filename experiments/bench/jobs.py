@@ -17,14 +17,12 @@ from filelock import FileLock
 from recsys.datasets.cards import load_dataset
 from recsys.datasets.dataset import Dataset
 from recsys.errors import UserError
-from recsys.experiments.bench.config import Job
+from recsys.experiments.bench.config import ERROR_FILE, ERROR_LOG, JOB_FILE, Job
 from recsys.experiments.processes import DEATHS, start_worker
 from recsys.files import write_text
 from recsys.runs.artifacts import read_metrics
 from recsys.runs.run import execute, prepare
 from recsys.runs.versions import data_checksum
-
-ERROR_FILE, ERROR_LOG, JOB_FILE = "error.json", "error.log", "job.json"
 
 
 class Outcome(NamedTuple):

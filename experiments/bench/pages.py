@@ -18,7 +18,7 @@ import yaml
 
 from recsys.errors import UserError
 from recsys.experiments.bench import claims
-from recsys.experiments.bench.jobs import JOB_FILE
+from recsys.experiments.bench.config import JOB_FILE
 from recsys.experiments.bench.result_file import (
     COMMAND,
     FILES,

@@ -21,7 +21,7 @@ import pandas as pd
 import yaml
 
 from recsys.datasets.cards import load_dataset
-from recsys.experiments.bench.jobs import JOB_FILE
+from recsys.experiments.bench.config import JOB_FILE
 from recsys.experiments.report.write import PAGE
 from recsys.runs.artifacts import METRICS_FILE, USERS_FILE
 from recsys.runs.config import RunConfig

@@ -38,7 +38,7 @@ from recsys.datasets.cards import load_dataset
 from recsys.datasets.dataset import Dataset
 from recsys.datasets.splits import make_split
 from recsys.evaluation.evaluator import Evaluator
-from recsys.evaluation.ranking import LOWEST
+from recsys.evaluation.hits import LOWEST
 from recsys.experiments.stats.verdicts import Rules, compare, estimates
 from recsys.files import write_text
 from recsys.inputs.requests import NewItems

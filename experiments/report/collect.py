@@ -13,8 +13,7 @@ import pandas as pd
 
 from recsys.datasets.cards import dataset_label
 from recsys.errors import UserError
-from recsys.experiments.bench.config import Job
-from recsys.experiments.bench.jobs import ERROR_FILE, JOB_FILE
+from recsys.experiments.bench.config import ERROR_FILE, JOB_FILE, Job
 from recsys.experiments.bench.results import RESULTS_FILE, Draw, Scored, read_json, read_scored
 from recsys.experiments.bench.sweep import config_title
 from recsys.inputs.corruption import CONTROLS, ContentCorruption

@@ -5,31 +5,30 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 
-from recsys.datasets.dataset import Dataset
+from recsys.datasets.dataset import Dataset, Modality
 from recsys.datasets.splits import Split
 from recsys.errors import UserError
-from recsys.evaluation.ranking import LOWEST
-from recsys.evaluation.scorers import Scorer
+from recsys.evaluation.hits import LOWEST
 from recsys.experiments.report.collect import Group, StoredRun
 from recsys.experiments.report.maps import ItemMap, item_map
 from recsys.experiments.report.sources import Source, split_of, view_of
-from recsys.graphs.knn import knn
-from recsys.inputs.training_data import TrainingData
 from recsys.models import MODELS
-from recsys.models.base import Model
-from recsys.runs.run import support_of, training_data
+from recsys.runs.artifacts import kept_bundle
+from recsys.serving.bundle import load_bundle
+from recsys.serving.parts import Lists
 from recsys.settings import build
 from recsys.training.filenames import MODEL_FILE
-from recsys.training.weights import load_model as load_weights
 
 LISTED, SHOWN, NEAREST = 10, 12, 5
 """Items of a recommendation; of a history or of what was held out; neighbours by a modality."""
 TITLE = 90
+Scored: TypeAlias = tuple[np.ndarray, np.ndarray | None, np.ndarray]
+"""Scores of some users (b, n_items), the items' vectors, if these make them, and the items that cannot be scored."""
 
 
 @dataclass
@@ -129,37 +128,54 @@ def _with_model(
 ) -> list[list[int]]:
     """The items that a trained run ranks first for each user; its vectors make the map where there is none yet."""
     dataset, split = of
-    data = training_data(run.config, dataset, split)
-    model = load_model(run, data)
-    query_users = data.query_users(support_of(dataset, split, "test"))
+    scores, vectors, cannot_score = served(run, dataset, users) or by_model(run, dataset, split, users)
     name = run.key[0]
-    if name not in explored.maps and model.exports_vectors:
-        vectors, ranked = model.embed(query_users)[1].cpu().numpy(), ~model.cannot_score()
-        made = item_map(label, dataset, vectors, data.item_counts(), ranked)
+    if name not in explored.maps and vectors is not None:
+        counts = np.bincount(dataset.interactions["item"].to_numpy()[split.train], minlength=dataset.n_items)
+        ranked = np.ones(dataset.n_items, dtype=bool)
+        ranked[cannot_score] = False
+        made = item_map(label, dataset, vectors, counts, ranked)
         if made is not None:
             explored.maps[name] = made
-    return top_items(model.scorer(query_users), dataset, split, users)
+    return top_items(scores, dataset, split, users)
 
 
-def load_model(run: StoredRun, data: TrainingData) -> Model:
-    """A run's trained model, ready to score. Unlike `load_run` it leaves the trainer and its library alone.
+def served(run: StoredRun, dataset: Dataset, users: np.ndarray) -> Scored | None:
+    """By the bundle that the run keeps, which needs neither its model nor torch; None where it keeps none, or one of
+    lists."""
+    kept = kept_bundle(run.scored.folder)
+    bundle = load_bundle(kept) if kept else None
+    if bundle is None or isinstance(bundle.part, Lists):
+        return None
+    scores = bundle.part.scores(bundle.recipients(dataset.user_ids[users].astype(str)).query)
+    vectors = None if bundle.vectors is None else np.asarray(bundle.vectors.items)
+    return scores, vectors, bundle.cannot_score
+
+
+def by_model(run: StoredRun, dataset: Dataset, split: Split, users: np.ndarray) -> Scored:
+    """By the trained model. Unlike `load_run` it leaves the trainer and its library alone.
 
     Raises:
         UserError: the run holds no weights, or they or its settings do not fit the model any more.
     """
+    from recsys.runs.run import support_of, training_data  # torch and the models, which a bundle does without
+    from recsys.training.weights import load_model
+
     if not (run.scored.folder / MODEL_FILE).exists():
         raise UserError(f"{run.name} holds no trained model")
     kind = MODELS.get(run.config.model)
     own = {k: v for k, v in run.config.settings.items() if k in kind.Settings.model_fields}
+    data = training_data(run.config, dataset, split)
     model = kind(build(kind.Settings, own, kind.__name__), data, run.config.seed)
-    load_weights(model, run.scored.folder)
+    load_model(model, run.scored.folder)
     model.eval()
-    return model
+    query_users = data.query_users(support_of(dataset, split, "test"))
+    vectors = model.embed(query_users)[1].cpu().numpy() if model.exports_vectors else None
+    return model.scorer(query_users)(users).cpu().numpy(), vectors, np.flatnonzero(model.cannot_score())
 
 
-def top_items(scorer: Scorer, dataset: Dataset, split: Split, users: np.ndarray) -> list[list[int]]:
+def top_items(scores: np.ndarray, dataset: Dataset, split: Split, users: np.ndarray) -> list[list[int]]:
     """The items that rank first for each user, without those that the user is known to have."""
-    scores = scorer(users).cpu().numpy()
     known = dataset.matrix(_of(users, dataset, split.known))
     scores[known[users].nonzero()] = -np.inf
     order = np.argsort(-scores, axis=1, kind="stable")[:, :LISTED]
@@ -224,13 +240,9 @@ def describe_items(dataset: Dataset, items: Sequence[int], also: Sequence[int] =
     rows = np.asarray(items, dtype=int)
     near: dict[str, list[list[int]]] = {}
     for name, modality in dataset.modalities.items():
-        queries = modality.features[rows]
-        neighbours, _ = knn(
-            queries, modality.features, NEAREST + 1, query_mask=modality.mask[rows], base_mask=modality.mask
-        )
         near[name] = [
             [i for i in own if i not in (-1, item)][:NEAREST]
-            for own, item in zip(neighbours.tolist(), rows.tolist(), strict=True)
+            for own, item in zip(_nearest(modality, rows).tolist(), rows.tolist(), strict=True)
         ]
     named = sorted({*items, *also, *(i for lists in near.values() for own in lists for i in own)})
     frame = dataset.item_attributes
@@ -245,6 +257,22 @@ def describe_items(dataset: Dataset, items: Sequence[int], also: Sequence[int] =
         "with": [int(i) for i in items],
         "near": near,
     }
+
+
+def _nearest(modality: Modality, rows: np.ndarray) -> np.ndarray:
+    """(n, NEAREST + 1) numbers of the items nearest to each of `rows`, itself among them; -1 for none."""
+    from sklearn.neighbors import NearestNeighbors
+
+    nearest = np.full((len(rows), NEAREST + 1), -1)
+    bank, having = np.flatnonzero(modality.mask), np.flatnonzero(modality.mask[rows])
+    if len(having):
+        k = min(NEAREST + 1, len(bank))
+        search = NearestNeighbors(n_neighbors=k, metric="cosine", algorithm="brute").fit(
+            modality.features[bank]
+        )
+        places = search.kneighbors(modality.features[rows[having]], return_distance=False)
+        nearest[having[:, None], np.arange(k)] = bank[places]
+    return nearest
 
 
 def _plain(text: str) -> str:

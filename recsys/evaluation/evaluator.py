@@ -13,19 +13,11 @@ from recsys.errors import UserError, nearest
 from recsys.evaluation.candidates import Candidates
 from recsys.evaluation.chunks import ChunkOfLists
 from recsys.evaluation.facts import Facts
+from recsys.evaluation.hits import RankedHits, constant_hits
 from recsys.evaluation.lists import ListStatistics
-from recsys.evaluation.metrics import MetricName, check_metrics, parse_metric
-from recsys.evaluation.ranking import RankedHits, constant_hits
+from recsys.evaluation.metrics import DEFAULT_METRICS, MetricName, check_metrics, parse_metric
 from recsys.evaluation.scorers import Scorer
 
-DEFAULT_METRICS = tuple(
-    f"{name}@{k}"
-    for name in ("recall", "ndcg", "precision", "hr", "mrr", "map", "coverage", "popularity")
-    for k in (10, 20)
-)
-BUNDLE_METRICS = tuple(
-    f"{name}@{k}" for name in ("recall", "ndcg", "coverage", "popularity") for k in (5, 10, 20, 40, 80)
-)
 OVERALL, WARM, COLD, COLD_POOL = "overall", "warm", "cold", "cold_pool"
 _CHUNK = 16384  # users whose hits are held at once: bounds memory, while metrics see long arrays
 _BLOCK = 2**23  # scores in a block

@@ -15,7 +15,17 @@ import numpy as np
 from recsys.errors import UserError, nearest
 from recsys.evaluation import METRICS
 from recsys.evaluation.facts import Facts
-from recsys.evaluation.ranking import RankedHits
+from recsys.evaluation.hits import RankedHits
+
+DEFAULT_METRICS = tuple(
+    f"{name}@{k}"
+    for name in ("recall", "ndcg", "precision", "hr", "mrr", "map", "coverage", "popularity")
+    for k in (10, 20)
+)
+BUNDLE_METRICS = tuple(
+    f"{name}@{k}" for name in ("recall", "ndcg", "coverage", "popularity") for k in (5, 10, 20, 40, 80)
+)
+"""What every run reports, of items for users and of items for bundles."""
 
 
 @dataclass(frozen=True)

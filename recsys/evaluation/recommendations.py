@@ -11,8 +11,9 @@ import torch
 
 from recsys.datasets.checks import place
 from recsys.errors import UserError
-from recsys.evaluation.evaluator import DEFAULT_METRICS, Evaluation, Evaluator
-from recsys.evaluation.ranking import LOWEST
+from recsys.evaluation.evaluator import Evaluation, Evaluator
+from recsys.evaluation.hits import LOWEST
+from recsys.evaluation.metrics import DEFAULT_METRICS
 
 
 class TableScorer:

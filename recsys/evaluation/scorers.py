@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from recsys.evaluation.ranking import LOWEST
+from recsys.evaluation.hits import LOWEST
 from recsys.graphs.operator import SparseOperator
 
 

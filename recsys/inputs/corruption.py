@@ -15,7 +15,6 @@ import scipy.sparse as sp
 from recsys.datasets.dataset import Dataset, Modality
 from recsys.datasets.splits import Split, head_items
 from recsys.errors import UserError, nearest
-from recsys.graphs.knn import knn, neighbour_graph
 from recsys.graphs.normalise import row_normalise
 from recsys.settings import Settings, setting
 
@@ -222,6 +221,8 @@ def _near(
     features: np.ndarray | sp.csr_array, mask: np.ndarray, holes: np.ndarray, bank: np.ndarray
 ) -> sp.csr_matrix:
     """(h, n_items) CSR of ones: for each hole its nearest items of the bank."""
+    from recsys.graphs.knn import knn, neighbour_graph  # torch, which a reader of settings does not need
+
     neighbours, _ = knn(
         features[holes],
         features,

@@ -6,7 +6,8 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from recsys.evaluation.ranking import LOWEST, ordered_top_k
+from recsys.evaluation.hits import LOWEST
+from recsys.evaluation.ranking import ordered_top_k
 from recsys.evaluation.scorers import Scorer
 from recsys.reranking.base import Reranker
 

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from rich.table import Table
 
 from recsys.errors import UserError, nearest
-from recsys.evaluation.ranking import LOWEST
+from recsys.evaluation.hits import LOWEST
 from recsys.inputs.requests import QueryUsers
 from recsys.runs.run import Run
 from recsys.runs.tables import make_table

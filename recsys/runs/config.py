@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import yaml
@@ -28,11 +28,13 @@ from recsys.files import read_yaml, write_text
 from recsys.inputs.corruption import ContentCorruption
 from recsys.inputs.train_settings import AS_PUBLISHED
 from recsys.models import MODELS
-from recsys.models.base import Model
 from recsys.reranking.base import make_reranker
 from recsys.runs.artifacts import CONFIG_FILE, MASK, own_card
 from recsys.runs.tasks import TASKS, TaskName
 from recsys.settings import Settings, build, divide, merge, setting
+
+if TYPE_CHECKING:
+    from recsys.models.base import Model
 
 WITHOUT_EFFECT = frozenset({"diagnostics", "logger"})
 """Settings that change what is noted of a run and none of its figures: a run goes on with others."""

@@ -11,10 +11,11 @@ from recsys.errors import UserError
 from recsys.inputs.corruption import CONTROLS, ContentCorruption
 from recsys.models import MODELS
 from recsys.runs.config import RunConfig, shipped_tuned
-from recsys.runs.run import Run, execute, prepare
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from recsys.runs.run import Run
 
 CONTENT_ONLY = "contentknn"
 """The model that has nothing but content."""
@@ -60,6 +61,8 @@ def run_controls(
     controls: Mapping[str, RunConfig], dataset: Dataset, folder: Path, resume: bool, console: Console
 ) -> list[dict[str, Any]]:
     """Run the controls, each in a folder beside `folder`; what their metrics.json hold, under their labels."""
+    from recsys.runs.run import execute, prepare
+
     results = []
     for label, config in controls.items():
         beside = folder.with_name(f"{folder.name}-{label.rpartition(', ')[2].lower().replace(' ', '-')}")

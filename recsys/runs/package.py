@@ -10,7 +10,8 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from recsys.evaluation.ranking import LOWEST, ordered_top_k
+from recsys.evaluation.hits import LOWEST
+from recsys.evaluation.ranking import ordered_top_k
 from recsys.graphs.cooccurrence import cooccurrence_graph
 from recsys.inputs.requests import QueryUsers
 from recsys.runs.artifacts import BUNDLE_FOLDER, fingerprint

@@ -14,7 +14,8 @@ import torch
 from recsys.datasets.checks import positions
 from recsys.errors import UserError, nearest
 from recsys.evaluation.facts import Facts
-from recsys.evaluation.ranking import LOWEST, ordered_top_k
+from recsys.evaluation.hits import LOWEST
+from recsys.evaluation.ranking import ordered_top_k
 from recsys.evaluation.scorers import Scorer
 from recsys.inputs.content import stacked
 from recsys.inputs.new_files import read_new_items, read_new_users

@@ -8,7 +8,7 @@ from typing import Literal
 
 from recsys.datasets.bundles import bundle_view
 from recsys.datasets.dataset import Dataset
-from recsys.evaluation.evaluator import BUNDLE_METRICS, DEFAULT_METRICS
+from recsys.evaluation.metrics import BUNDLE_METRICS, DEFAULT_METRICS
 
 TaskName = Literal["recommend", "bundle"]
 

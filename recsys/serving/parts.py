@@ -21,7 +21,7 @@ from recsys.serving.cold import Bank, Cold, Hyperedges, Kernel, Neighbours, Rese
 from recsys.serving.fold_in import Beside, FoldIn, LeastSquares, Pooled, UserEncoder
 
 LOWEST = np.finfo(np.float32).min
-"""As `recsys.evaluation.ranking.LOWEST`, which needs torch."""
+"""As `recsys.evaluation.hits.LOWEST`, which stands a floor above."""
 Matrix: TypeAlias = np.ndarray | sp.csr_array
 
 

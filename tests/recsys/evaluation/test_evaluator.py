@@ -15,8 +15,9 @@ from recsys.errors import UserError
 from recsys.evaluation.candidates import Candidates
 from recsys.evaluation.evaluator import Evaluator
 from recsys.evaluation.facts import Facts
+from recsys.evaluation.hits import LOWEST
 from recsys.evaluation.lists import ListStatistics, RankedLists
-from recsys.evaluation.ranking import LOWEST, top_k
+from recsys.evaluation.ranking import top_k
 from recsys.evaluation.scorers import LowestScorer, VectorScorer
 
 NAMES = ("recall", "ndcg", "precision", "hr", "mrr", "map")

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from recsys import evaluation
 from recsys.errors import UserError
 from recsys.evaluation import METRICS
+from recsys.evaluation.hits import RankedHits, constant_hits
 from recsys.evaluation.metrics import parse_metric
-from recsys.evaluation.ranking import RankedHits, constant_hits
 from recsys.registry import Registry
 
 

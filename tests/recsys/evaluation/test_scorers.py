@@ -8,7 +8,7 @@ import torch
 
 from recsys.errors import UserError
 from recsys.evaluation.evaluator import Evaluator
-from recsys.evaluation.ranking import LOWEST
+from recsys.evaluation.hits import LOWEST
 from recsys.evaluation.recommendations import evaluate_recommendations
 from recsys.evaluation.scorers import HistoryScorer, LowestScorer, StandardScorer, VectorScorer
 

@@ -13,7 +13,7 @@ import recsys as engine
 from recsys.datasets.dataset import Modality
 from recsys.errors import UserError
 from recsys.evaluation.facts import Facts
-from recsys.evaluation.ranking import LOWEST
+from recsys.evaluation.hits import LOWEST
 from recsys.reranking import RERANKERS, base
 from recsys.reranking.base import make_reranker
 from recsys.reranking.scorer import RerankedScorer

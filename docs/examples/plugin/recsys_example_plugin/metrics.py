@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from recsys.evaluation.hits import RankedHits
 from recsys.evaluation.lists import ListStatistics, of_all_lists
-from recsys.evaluation.ranking import RankedHits
 
 
 def capped_recall(hits: RankedHits, k: int) -> np.ndarray:
