@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from recsys.files import atomic
 from recsys.inputs.content import unit_rows
 from recsys.runs.run import Run
-from recsys.serving.cold import Resembling
+from recsys.serving.cold import Resembling, Scaled
 from recsys.serving.fold_in import FoldIn
 from recsys.serving.parts import Vectors
 
@@ -98,10 +98,12 @@ def towers(run: Run) -> tuple[UserTower, ItemTower | None, list[str]]:
     """A run's towers and the modalities that the second reads, in order; no second where the model ranks no cold items
     by content."""
     part: Vectors = run.model.vector_part(run.data.query_users(run.support("test")))
-    user = UserTower(run.model.fold_in(run.model.forward())).eval()
-    if not isinstance(part.cold, Resembling):
+    vectors = run.model.forward()
+    user = UserTower(run.model.fold_in(vectors._replace(items=torch.from_numpy(part.items)))).eval()
+    scale, cold = (part.cold.scale, part.cold.rule) if isinstance(part.cold, Scaled) else (1.0, part.cold)
+    if not isinstance(cold, Resembling):
         return user, None, []
-    banks, names, near, table = [], list(part.cold.neighbours.weights), part.cold.neighbours, part.cold.table
+    banks, names, near, table = [], list(cold.neighbours.weights), cold.neighbours, scale * cold.table
     for name in names:
         modality = run.data.modalities[name]
         rows = unit_rows(modality.features)

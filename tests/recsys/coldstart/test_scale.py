@@ -13,6 +13,7 @@ from recsys.inputs.requests import NewItems
 from recsys.models import MODELS
 from recsys.runs.config import RunConfig
 from recsys.runs.run import execute, prepare
+from recsys.runs.towers import towers
 from recsys.serving.cold import Bank
 from recsys.training.weights import load_model
 
@@ -49,6 +50,17 @@ def test_cold_new_and_served_items_are_scaled_and_warm_ones_are_not(name, toy):
     np.testing.assert_allclose(served, expected, rtol=1e-6)
     if part.cold.exact:
         np.testing.assert_allclose(served, after[1][toy.n_items :].numpy(), atol=1e-5)
+
+
+def test_the_item_tower_is_scaled_too(toy):
+    settings = {"width": 8, "calibrate_cold_scale": "overall"}
+    run = prepare(RunConfig(model="bm3", dataset="toy", split="cold-item", settings=settings), toy)
+    run.model.eval()
+    plain = towers(run)
+    run.model.cold_scale.fill_(1.5)
+    scaled = towers(run)
+    content = [torch.tensor(toy.modalities[name].features[:3]) for name in plain[2]]
+    torch.testing.assert_close(scaled[1](*content), 1.5 * plain[1](*content))
 
 
 def test_an_item_without_content_stands_where_it_stood(toy):
