@@ -17,7 +17,7 @@ import pandas as pd
 import yaml
 
 from recsys.errors import UserError
-from recsys.experiments.bench import claims
+from recsys.experiments.bench import claims, objectives
 from recsys.experiments.bench.config import JOB_FILE
 from recsys.experiments.bench.result_file import (
     COMMAND,
@@ -49,23 +49,28 @@ known is "{NOT_KEPT}".
 Every figure is a mean over seeds and over users of the test part. "Worse" means that the 95% interval of the paired
 difference from the reference, corrected for the number of comparisons (Holm), excludes zero.
 
-[What papers claim](claims.md) is answered from these pages. Other commands write pages of their own: [whether our
+[What papers claim](claims.md), and [what one objective in place of another is worth](objectives.md), is answered from
+these pages. Other commands write pages of their own: [whether our
 models compute what their authors' code computes](parity.md), [how cost grows with the data](scale.md), [how much seeds
 differ](seeds.md), and [updates, warm starts and retraining in a simulated month](updates.md).
 
 """
 
 
-def page(name: str, results: ResultFile, reading: str) -> str:
-    """A result page as Markdown."""
+def page(name: str, results: ResultFile) -> str:
+    """A result page as Markdown, but for its reading."""
     lines = [f"# {results.title}", "", "```sh", results.command, "```", "", *_origin(name, results), ""]
     for table in results.tables:
         lines += [f"## {table.title}", "", _table(table), ""]
         if any(row.vectors for row in table.rows):
             lines += ["The vectors at the best epoch, and the seconds of an epoch:", "", _vectors(table), ""]
-    if reading:
-        lines += ["## Reading", "", reading.strip(), ""]
     return "\n".join(lines)
+
+
+def _reading(root: Path, name: str) -> str:
+    """What a person says of the figures: the end of their page, where somebody wrote it."""
+    path = root / FILES / f"{name}.md"
+    return f"\n## Reading\n\n{path.read_text(encoding='utf-8').strip()}\n" if path.is_file() else ""
 
 
 def _origin(name: str, results: ResultFile) -> list[str]:
@@ -235,17 +240,19 @@ def _rounded(ends: Iterable[float] | None) -> list[float] | None:
 
 
 def pages(root: Path) -> dict[Path, str]:
-    """Path -> text of every result page, of the page of claims and of their index, below the checkout `root`."""
+    """Path -> text of every result page, of the pages that are made of several and of their index, below the checkout
+    `root`."""
     results = {path.stem: read_results(path) for path in sorted((root / FILES).glob("*.json"))}
     texts, index = {}, []
     for name, result in results.items():
-        reading = root / FILES / f"{name}.md"
-        text = reading.read_text(encoding="utf-8") if reading.is_file() else ""
-        texts[root / PAGES / f"{name}.md"] = page(name, result, text)
+        texts[root / PAGES / f"{name}.md"] = page(name, result) + _reading(root, name)
         index.append(f"* [{result.title}]({name}.md)")
     papers = claims.read_claims(root / FILES / claims.FILE)
     if papers:
         texts[root / PAGES / "claims.md"] = claims.page(papers, results)
+    if any(name.startswith(objectives.PREFIX) for name in results):
+        text = objectives.page(results, objectives.expected(root))
+        texts[root / PAGES / "objectives.md"] = text + _reading(root, "objectives")
     return texts | {root / PAGES / "index.md": INDEX + "\n".join(index) + "\n"}
 
 

@@ -11,8 +11,8 @@ import yaml
 from rich.console import Console
 
 from recsys.errors import UserError
-from recsys.experiments.bench import claims, pages
-from recsys.experiments.bench.result_file import ResultFile, as_json
+from recsys.experiments.bench import claims, objectives, pages
+from recsys.experiments.bench.result_file import ResultFile, as_json, write_results
 from recsys.experiments.bench.runner import BenchOptions, run_bench
 
 ROOT = Path(__file__).parents[3]
@@ -61,7 +61,7 @@ def test_diagnostics_of_the_vectors_are_means_over_the_runs(root, tmp_path):
         values.append(history["embedding_effective_rank_items"][best])
     assert rows["pop"] == {} and len(values) == 2
     assert rows["trained"]["effective_rank_items"] == pytest.approx(sum(values) / 2, rel=1e-3)
-    assert "effective rank items" in pages.page("toys", pages.from_bench(tmp_path / "toys"), "")
+    assert "effective rank items" in pages.page("toys", pages.from_bench(tmp_path / "toys"))
 
 
 def test_a_copied_result_file_claims_nothing_that_was_not_kept():
@@ -104,17 +104,17 @@ def test_a_benchmarks_folder_becomes_a_result_file_and_its_page(measured, tmp_pa
 
 
 def test_the_reading_stands_below_the_tables(measured, tmp_path):
-    results = pages.from_bench(measured[0])
-    text = pages.page("toys", results, "Pop is enough.\n")
-    assert text.endswith("## Reading\n\nPop is enough.\n") and "## Reading" not in pages.page(
-        "toys", results, ""
-    )
+    write_results(pages.from_bench(measured[0]), tmp_path / pages.FILES / "toys.json")
+    without = pages.pages(tmp_path)[tmp_path / pages.PAGES / "toys.md"]
+    (tmp_path / pages.FILES / "toys.md").write_text("Pop is enough.\n")
+    text = pages.pages(tmp_path)[tmp_path / pages.PAGES / "toys.md"]
+    assert text == without + "\n## Reading\n\nPop is enough.\n" and "## Reading" not in without
 
 
 def test_unknown_things_are_said_to_be_unknown(measured):
     known = pages.from_bench(measured[0])
     unknown = known.model_copy(update={"commit": None, "settings": None, "data_sha256": {"toy": None}})
-    text = pages.page("toys", unknown, "")
+    text = pages.page("toys", unknown)
     assert text.count(pages.NOT_KEPT) == 3
 
 
@@ -202,3 +202,46 @@ def test_a_claim_of_a_row_that_is_not_there_is_a_line(tmp_path):
     (tmp_path / "bad.yaml").write_text("Toy: {claims: []}")
     with pytest.raises(UserError, match=r"bad.yaml is no file of claims: .*paper"):
         claims.read_claims(tmp_path / "bad.yaml")
+
+
+def exchanged(tmp_path):
+    """The page of objectives, where two tables are measured and a third is asked for."""
+    tables = tmp_path / objectives.TABLES
+    tables.mkdir(parents=True)
+    (tables / "objectives-toy.yaml").write_text("datasets: [a, b, c]\n")
+    for name, gains in {"a": (0.03, -0.02), "b": (-0.01, 0.04)}.items():
+        rows = [
+            {"model": "published", "figures": {"ndcg@20": 0.2}, "vectors": {"alignment": 1.0, "seconds": 9.0}}
+        ]
+        for model, gain, verdict in zip(("infonce", "gram"), gains, ("better", "no difference"), strict=True):
+            vectors = {"alignment": 1.0 - gain, "seconds": 1.0}
+            figures = {"ndcg@20": 0.2 + gain}
+            rows.append(
+                {
+                    "model": model,
+                    "figures": figures,
+                    "difference": gain,
+                    "verdict": verdict,
+                    "vectors": vectors,
+                }
+            )
+        table = {"title": name, "columns": ["ndcg@20"], "decide_by": "ndcg@20", "reference": "published"}
+        unknown = {"commit": None, "seeds": [0], "split_seeds": [0], "data_sha256": {}, "settings": None}
+        result = {"title": "Toy", "command": "c", "source": "measured", "tables": [table | {"rows": rows}]}
+        made = ResultFile.model_validate(result | unknown)
+        write_results(made, tmp_path / pages.FILES / f"objectives-toy-{name}.json")
+    return pages.pages(tmp_path)[tmp_path / pages.PAGES / "objectives.md"]
+
+
+def test_objectives_stand_side_by_side_in_every_table_and_what_is_missing_is_named(tmp_path):
+    text = exchanged(tmp_path)
+    rows = {cells[1].strip(): cells[2:-1] for line in text.split("\n") if len(cells := line.split("|")) == 5}
+    assert [cell.strip() for cell in rows["infonce"]] == ["+0.0300 better", "-0.0100 better"]
+    assert [cell.strip() for cell in rows["gram"]] == ["-0.0200", "+0.0400"]
+    assert "published" not in rows and "Not measured yet: toy-c." in text
+    assert text.count("(objectives-toy-a.md)") == 1
+
+
+def test_the_diagnostics_are_ranked_against_the_figures(tmp_path):
+    lines = [line for line in exchanged(tmp_path).split("\n") if line.count("|") == 3 and "-1.00" in line]
+    assert len(lines) == 2 and "seconds" not in exchanged(tmp_path / "again")
