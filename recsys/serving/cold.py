@@ -211,7 +211,7 @@ class Kernel:
 class Scaled:
     """A factor times what another rule gives: of a model that calibrates the factor of its cold items."""
 
-    rule: Resembling | Hyperedges | Spherical | Kernel
+    rule: Cold
     scale: float
 
     @property
