@@ -12,6 +12,7 @@ from typing import Any, Literal
 from recsys.settings import setting
 
 SCALES = (1.0, 1.1, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
+"""Factors that are tried."""
 ColdScale = Literal["none", "overall", "harmonic"]
 
 
