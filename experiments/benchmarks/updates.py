@@ -38,7 +38,6 @@ from recsys.datasets.cards import load_dataset
 from recsys.datasets.dataset import Dataset
 from recsys.datasets.splits import make_split
 from recsys.evaluation.evaluator import Evaluator
-from recsys.evaluation.hits import LOWEST
 from recsys.experiments.stats.verdicts import Rules, compare, estimates
 from recsys.files import write_text
 from recsys.inputs.requests import NewItems
@@ -48,6 +47,7 @@ from recsys.runs.package import keep_bundle
 from recsys.runs.run import execute, prepare
 from recsys.runs.warm_start import warm_start_of
 from recsys.serving.bundle import ServingBundle, load_bundle
+from recsys.serving.parts import LOWEST
 
 PARTS = 4
 METRICS = ("recall@20", "ndcg@20")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,22 +13,19 @@ import pandas as pd
 from recsys.datasets.dataset import Dataset, Modality
 from recsys.datasets.splits import Split
 from recsys.errors import UserError
-from recsys.evaluation.hits import LOWEST
 from recsys.experiments.report.collect import Group, StoredRun
 from recsys.experiments.report.maps import ItemMap, item_map
 from recsys.experiments.report.sources import Source, split_of, view_of
 from recsys.models import MODELS
 from recsys.runs.artifacts import kept_bundle
 from recsys.serving.bundle import load_bundle
-from recsys.serving.parts import Lists
+from recsys.serving.parts import LOWEST, Lists
 from recsys.settings import build
 from recsys.training.filenames import MODEL_FILE
 
 LISTED, SHOWN, NEAREST = 10, 12, 5
 """Items of a recommendation; of a history or of what was held out; neighbours by a modality."""
 TITLE = 90
-Scored: TypeAlias = tuple[np.ndarray, np.ndarray | None, np.ndarray]
-"""Scores of some users (b, n_items), the items' vectors, if these make them, and the items that cannot be scored."""
 
 
 @dataclass
@@ -128,19 +125,33 @@ def _with_model(
 ) -> list[list[int]]:
     """The items that a trained run ranks first for each user; its vectors make the map where there is none yet."""
     dataset, split = of
-    scores, vectors, cannot_score = served(run, dataset, users) or by_model(run, dataset, split, users)
+    scores = served(run, dataset, users) or by_model(run, dataset, split, users)
     name = run.key[0]
-    if name not in explored.maps and vectors is not None:
-        counts = np.bincount(dataset.interactions["item"].to_numpy()[split.train], minlength=dataset.n_items)
+    if name not in explored.maps and scores.vectors is not None:
+        counts = np.bincount(dataset.matrix(split.train).indices, minlength=dataset.n_items)
         ranked = np.ones(dataset.n_items, dtype=bool)
-        ranked[cannot_score] = False
-        made = item_map(label, dataset, vectors, counts, ranked)
+        ranked[scores.cannot_score] = False
+        made = item_map(label, dataset, scores.vectors, counts, ranked)
         if made is not None:
             explored.maps[name] = made
-    return top_items(scores, dataset, split, users)
+    return top_items(scores.values, dataset, split, users)
 
 
-def served(run: StoredRun, dataset: Dataset, users: np.ndarray) -> Scored | None:
+class Scores(NamedTuple):
+    """What a run says of some users.
+
+    Attributes:
+        values: (b, n_items).
+        vectors: (n_items, d) whose inner products with users' they are; None where there are none.
+        cannot_score: numbers of the items that the model knows nothing of.
+    """
+
+    values: np.ndarray
+    vectors: np.ndarray | None
+    cannot_score: np.ndarray
+
+
+def served(run: StoredRun, dataset: Dataset, users: np.ndarray) -> Scores | None:
     """By the bundle that the run keeps, which needs neither its model nor torch; None where it keeps none, or one of
     lists."""
     kept = kept_bundle(run.scored.folder)
@@ -149,10 +160,10 @@ def served(run: StoredRun, dataset: Dataset, users: np.ndarray) -> Scored | None
         return None
     scores = bundle.part.scores(bundle.recipients(dataset.user_ids[users].astype(str)).query)
     vectors = None if bundle.vectors is None else np.asarray(bundle.vectors.items)
-    return scores, vectors, bundle.cannot_score
+    return Scores(scores, vectors, bundle.cannot_score)
 
 
-def by_model(run: StoredRun, dataset: Dataset, split: Split, users: np.ndarray) -> Scored:
+def by_model(run: StoredRun, dataset: Dataset, split: Split, users: np.ndarray) -> Scores:
     """By the trained model. Unlike `load_run` it leaves the trainer and its library alone.
 
     Raises:
@@ -171,7 +182,8 @@ def by_model(run: StoredRun, dataset: Dataset, split: Split, users: np.ndarray) 
     model.eval()
     query_users = data.query_users(support_of(dataset, split, "test"))
     vectors = model.embed(query_users)[1].cpu().numpy() if model.exports_vectors else None
-    return model.scorer(query_users)(users).cpu().numpy(), vectors, np.flatnonzero(model.cannot_score())
+    values = model.scorer(query_users)(users).cpu().numpy()
+    return Scores(values, vectors, np.flatnonzero(model.cannot_score()))
 
 
 def top_items(scores: np.ndarray, dataset: Dataset, split: Split, users: np.ndarray) -> list[list[int]]:

@@ -7,8 +7,8 @@ import scipy.sparse as sp
 import torch
 
 from recsys.errors import UserError
-from recsys.evaluation.hits import LOWEST
 from recsys.evaluation.ranking import TopK, top_k
+from recsys.serving.parts import LOWEST
 
 
 class Candidates:

@@ -14,9 +14,6 @@ from functools import cached_property
 
 import numpy as np
 
-LOWEST = float(np.finfo(np.float32).min)
-"""Score of an item that the model cannot score: below every score, above the masked items (-inf)."""
-
 
 @dataclass(frozen=True, eq=False)
 class RankedHits:

@@ -12,8 +12,8 @@ import torch
 from recsys.datasets.checks import place
 from recsys.errors import UserError
 from recsys.evaluation.evaluator import Evaluation, Evaluator
-from recsys.evaluation.hits import LOWEST
 from recsys.evaluation.metrics import DEFAULT_METRICS
+from recsys.serving.parts import LOWEST
 
 
 class TableScorer:

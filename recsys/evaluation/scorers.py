@@ -10,8 +10,8 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from recsys.evaluation.hits import LOWEST
 from recsys.graphs.operator import SparseOperator
+from recsys.serving.parts import LOWEST
 
 
 class Scorer(Protocol):

@@ -218,12 +218,9 @@ class Model(nn.Module):
         """Called once the model is trained, all its stages: choose what is left to choose by what `validate` says of
         this model as it stands, by the answers of a group such as "overall" or "cold_pool"; NaN where there are
         none. Unless overridden, the factor of cold items' vectors, where the settings ask for one."""
-        if self.cold_scale is None:
-            return
-        if self.settings.calibrate_cold_scale == "harmonic":
-            calibrate_at(self.cold_scale, SCALES, lambda: harmonic_mean(validate(WARM), validate(COLD)))
-        else:
-            calibrate_at(self.cold_scale, SCALES, lambda: validate(OVERALL))
+        if self.cold_scale is not None:
+            by = self.settings.calibrate_cold_scale
+            calibrate_at(self.cold_scale, SCALES, lambda: figure_by(by, validate))
 
     def calibration(self) -> dict[str, Tensor]:
         """The buffers that `calibrate` fills, of the model's parts too, by name."""
@@ -279,7 +276,10 @@ class Model(nn.Module):
         """
         vectors = self.forward()
         if self.cold_scale is not None:
-            scaled = torch.where(self._placed_by_content, vectors.items * self.cold_scale, vectors.items)
+            read = getattr(self, "modalities", self.data.modalities)
+            without = without_content({name: self.data.modalities[name] for name in read}, self.data.n_items)
+            placed = torch.from_numpy(~self.data.warm_items & ~without)[:, None].to(vectors.items.device)
+            scaled = torch.where(placed, vectors.items * self.cold_scale, vectors.items)
             vectors = vectors._replace(items=scaled)
         rows = vectors.users[torch.from_numpy(np.maximum(users.numbers, 0)).to(vectors.users.device)]
         new = np.flatnonzero(users.numbers < 0)
@@ -293,14 +293,6 @@ class Model(nn.Module):
         if self.cold_scale is not None:
             encoded = encoded * self.cold_scale
         return rows, torch.cat([vectors.items, encoded])
-
-    @property
-    def _placed_by_content(self) -> Tensor:
-        """(n_items, 1) bool, the cold items that have content."""
-        read = getattr(self, "modalities", self.data.modalities)
-        without = without_content({name: self.data.modalities[name] for name in read}, self.data.n_items)
-        assert self.cold_scale is not None
-        return torch.from_numpy(~self.data.warm_items & ~without)[:, None].to(self.cold_scale.device)
 
     def cannot_score(self) -> np.ndarray:
         """(n_items,) bool, the catalogue's items that the model knows nothing of; it can score every new item that
@@ -481,6 +473,12 @@ def calibrate_at(buffer: Tensor, choices: Sequence[float], figure: Callable[[], 
         if (value := figure()) > best:
             best, kept = value, choice
     buffer.fill_(kept)
+
+
+def figure_by(by: str, validate: Callable[[str], float]) -> float:
+    """What cold items' place among all is calibrated by: the figure of all answers, or, with `by` "harmonic", the
+    harmonic mean of those of warm and of cold answers, so that neither is given up for the other."""
+    return harmonic_mean(validate(WARM), validate(COLD)) if by == "harmonic" else validate(OVERALL)
 
 
 def triples(users: Tensor, items: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:

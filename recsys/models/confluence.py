@@ -10,16 +10,15 @@ import torch
 from pydantic import field_validator
 from torch import Tensor, nn
 
-from recsys.coldstart.cold_items import harmonic_mean
 from recsys.errors import UserError
-from recsys.evaluation.evaluator import COLD, COLD_POOL, OVERALL, WARM
+from recsys.evaluation.evaluator import COLD_POOL, WARM
 from recsys.evaluation.scorers import KeptScorer, Scorer, StandardScorer, SumScorer
 from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.inputs.sampler import derived_seed
 from recsys.inputs.train_settings import TrainSettings
 from recsys.inputs.training_data import TrainingData
 from recsys.models import MODELS
-from recsys.models.base import Model
+from recsys.models.base import Model, figure_by
 from recsys.models.inner import inner_settings, own_settings
 from recsys.serving.parts import Part, Standard, Sum
 from recsys.settings import Settings, build, merge, setting
@@ -186,12 +185,13 @@ class Confluence(Model):
             return
         self.calibrating = True
         try:
-            if np.isfinite(validate(WARM)):
+            by = self.settings.calibrate_cold_offset
+            if has_warm := np.isfinite(validate(WARM)):
                 self._climb(self.weights, lambda: validate(WARM))
             if np.isfinite(validate(COLD_POOL)):
                 self._climb(self.cold_weights, lambda: validate(COLD_POOL))
-                if self.settings.calibrate_cold_offset != "none":
-                    self._choose_offset(lambda: self._value_of_offset(validate))
+                if by != "none":
+                    self._choose_offset(lambda: figure_by(by if has_warm else "overall", validate))
             elif all(one.cold_weight is None for one in self.settings.components.values()):
                 self.cold_weights.copy_(self.weights)
         finally:
@@ -209,11 +209,6 @@ class Confluence(Model):
                 if value > best and values.any():
                     best, kept = value, values[place].item()
             values[place] = kept
-
-    def _value_of_offset(self, validate: Callable[[str], float]) -> float:
-        if self.settings.calibrate_cold_offset == "overall" or not np.isfinite(warm := validate(WARM)):
-            return validate(OVERALL)
-        return harmonic_mean(warm, validate(COLD))
 
     def _choose_offset(self, validate: Callable[[], float]) -> None:
         """Scale and offset of the cold items' scores, which leave their order among themselves. A scale of 1 brings the

@@ -6,10 +6,10 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from recsys.evaluation.hits import LOWEST
 from recsys.evaluation.ranking import ordered_top_k
 from recsys.evaluation.scorers import Scorer
 from recsys.reranking.base import Reranker
+from recsys.serving.parts import LOWEST
 
 SELECTED = 2.0**100
 """Steps between the scores of re-ranked items, above all that a model gives."""

@@ -10,10 +10,10 @@ import scipy.sparse as sp
 from rich.table import Table
 
 from recsys.errors import UserError, nearest
-from recsys.evaluation.hits import LOWEST
 from recsys.inputs.requests import QueryUsers
 from recsys.runs.run import Run
 from recsys.runs.tables import make_table
+from recsys.serving.parts import LOWEST
 
 
 def complete(run: Run, items: Sequence[str], k: int = 10) -> pd.DataFrame:

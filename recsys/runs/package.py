@@ -10,7 +10,6 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from recsys.evaluation.hits import LOWEST
 from recsys.evaluation.ranking import ordered_top_k
 from recsys.graphs.cooccurrence import cooccurrence_graph
 from recsys.inputs.requests import QueryUsers
@@ -19,7 +18,7 @@ from recsys.runs.run import Run
 from recsys.serving.arrays import replacing
 from recsys.serving.bundle import load_bundle
 from recsys.serving.ids import Ids
-from recsys.serving.parts import Content, History, Lists, Part, Query, Rules, Vectors
+from recsys.serving.parts import LOWEST, Content, History, Lists, Part, Query, Rules, Vectors
 from recsys.serving.write import write_bundle
 
 LISTED = 500

@@ -14,7 +14,6 @@ import torch
 from recsys.datasets.checks import positions
 from recsys.errors import UserError, nearest
 from recsys.evaluation.facts import Facts
-from recsys.evaluation.hits import LOWEST
 from recsys.evaluation.ranking import ordered_top_k
 from recsys.evaluation.scorers import Scorer
 from recsys.inputs.content import stacked
@@ -26,6 +25,7 @@ from recsys.runs.lists import RecommendRequest
 from recsys.runs.reasons import add_reasons
 from recsys.runs.run import Run, facts_of, known_rows
 from recsys.serving.notes import notes_on
+from recsys.serving.parts import LOWEST
 
 CELLS = 2**22
 """Scores of one block of users."""

@@ -20,8 +20,8 @@ from recsys.inputs.requests import NewItems
 from recsys.serving.cold import Bank, Cold, Hyperedges, Kernel, Neighbours, Resembling, Scaled, Spherical
 from recsys.serving.fold_in import Beside, FoldIn, LeastSquares, Pooled, UserEncoder
 
-LOWEST = np.finfo(np.float32).min
-"""As `recsys.evaluation.hits.LOWEST`, which stands a floor above."""
+LOWEST = float(np.finfo(np.float32).min)
+"""Score of an item that the model cannot score: below every score, above the masked items (-inf)."""
 Matrix: TypeAlias = np.ndarray | sp.csr_array
 
 

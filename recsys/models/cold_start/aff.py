@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding
 
-from recsys.coldstart.cold_items import harmonic_mean
 from recsys.coldstart.popularity import ContentPopularity
 from recsys.datasets.dataset import Modality
 from recsys.encoders.fields import DAYS, HOURS, AttributeFields, context_fields
@@ -26,13 +25,12 @@ from recsys.encoders.gated_fusion import (
 )
 from recsys.encoders.moving_average import MovingAverage
 from recsys.errors import UserError
-from recsys.evaluation.evaluator import COLD, OVERALL, WARM
 from recsys.inputs.content import choose, without_content
 from recsys.inputs.requests import NewItems
 from recsys.inputs.sampler import Batch
 from recsys.inputs.support_query import SupportQuerySampler
 from recsys.inputs.training_data import TrainingData
-from recsys.models.base import Model, Vectors, calibrate_at
+from recsys.models.base import Model, Vectors, calibrate_at, figure_by
 from recsys.objectives.contrastive.infonce import infonce
 from recsys.settings import Settings, setting
 
@@ -454,14 +452,10 @@ class AFF(Model):
 
     def calibrate(self, validate: Callable[[str], float]) -> None:
         """Choose what the scores of cold items gain. Their popularity is unknown and they are rated at what is usual
-        for their content, so that few lists reach down to them. By the figure of all answers; or by the harmonic
-        mean of those of warm and of cold answers, so that neither is given up for the other."""
-        if self.settings.calibrate_cold_offset == "overall":
-            calibrate_at(self.cold_offset, COLD_OFFSETS, lambda: validate(OVERALL))
-        elif self.settings.calibrate_cold_offset == "harmonic":
-            calibrate_at(
-                self.cold_offset, COLD_OFFSETS, lambda: harmonic_mean(validate(WARM), validate(COLD))
-            )
+        for their content, so that few lists reach down to them."""
+        by = self.settings.calibrate_cold_offset
+        if by != "none":
+            calibrate_at(self.cold_offset, COLD_OFFSETS, lambda: figure_by(by, validate))
 
     @torch.no_grad()
     def encode_users(

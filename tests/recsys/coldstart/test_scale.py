@@ -22,9 +22,9 @@ SCALED = sorted(
 )
 
 
-def model_of(name, toy, by, split="cold-item"):
+def model_of(name, toy, by):
     settings = {"width": 8, "calibrate_cold_scale": by}
-    model = prepare(RunConfig(model=name, dataset="toy", split=split, settings=settings), toy).model
+    model = prepare(RunConfig(model=name, dataset="toy", split="cold-item", settings=settings), toy).model
     model.start_epoch(0, torch.Generator().manual_seed(0))
     return model.eval()
 

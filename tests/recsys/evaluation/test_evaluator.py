@@ -15,10 +15,10 @@ from recsys.errors import UserError
 from recsys.evaluation.candidates import Candidates
 from recsys.evaluation.evaluator import Evaluator
 from recsys.evaluation.facts import Facts
-from recsys.evaluation.hits import LOWEST
 from recsys.evaluation.lists import ListStatistics, RankedLists
 from recsys.evaluation.ranking import top_k
 from recsys.evaluation.scorers import LowestScorer, VectorScorer
+from recsys.serving.parts import LOWEST
 
 NAMES = ("recall", "ndcg", "precision", "hr", "mrr", "map")
 N_USERS, N_ITEMS = 5, 6

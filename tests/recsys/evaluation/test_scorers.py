@@ -8,9 +8,9 @@ import torch
 
 from recsys.errors import UserError
 from recsys.evaluation.evaluator import Evaluator
-from recsys.evaluation.hits import LOWEST
 from recsys.evaluation.recommendations import evaluate_recommendations
 from recsys.evaluation.scorers import HistoryScorer, LowestScorer, StandardScorer, VectorScorer
+from recsys.serving.parts import LOWEST
 
 USERS = np.array([2, 0, 2])
 

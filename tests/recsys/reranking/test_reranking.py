@@ -13,10 +13,10 @@ import recsys as engine
 from recsys.datasets.dataset import Modality
 from recsys.errors import UserError
 from recsys.evaluation.facts import Facts
-from recsys.evaluation.hits import LOWEST
 from recsys.reranking import RERANKERS, base
 from recsys.reranking.base import make_reranker
 from recsys.reranking.scorer import RerankedScorer
+from recsys.serving.parts import LOWEST
 
 N_USERS, N_ITEMS, N, K = 9, 40, 15, 10
 OPTIONS = {
