@@ -268,7 +268,7 @@ def read_table(
     if kind in (".jsonl", ".ndjson"):
         return read_json_lines(path)
     if kind == ".json":
-        return _json_table(path)
+        return read_json_lines(path) if _has_json_lines(path) else _json_table(path)
     sep = SEPARATORS.get(kind, sep or ",")
     return read_delimited(path, sep, text=ids, quoted=len(sep) == 1, header=header, encoding=encoding)
 
@@ -280,6 +280,17 @@ def without_index(table: pd.DataFrame, source: str) -> tuple[pd.DataFrame, list[
     ]
     notes = [f"{Path(source).name}: column '{column}', a saved index, is not read" for column in left]
     return table.drop(columns=left), notes
+
+
+def _has_json_lines(path: Path) -> bool:
+    """Whether a `.json` file's first line is an object of its own, with another line behind it."""
+    need_file(path)
+    with opened(path) as file:
+        first, second = file.readline(), file.readline()
+    try:
+        return bool(second.strip()) and isinstance(json_of(first.decode()), dict)
+    except ValueError:
+        return False
 
 
 def _json_table(path: Path) -> pd.DataFrame:

@@ -6,8 +6,10 @@ import base64
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 from recsys.errors import DataError
 
@@ -21,12 +23,28 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith(ARCHIVES)
 
 
+Place = TypeVar("Place")
+
+
+def _by_last_part(named: Mapping[str, Place]) -> dict[str, Place]:
+    """What a name alone, without the folders before it, stands for; names that several have stand for nothing."""
+    last: dict[str, Place] = {}
+    twice = set()
+    for name, place in named.items():
+        short = PurePosixPath(name).name
+        if short in last:
+            twice.add(short)
+        last[short] = place
+    return {short: place for short, place in last.items() if short not in twice}
+
+
 class Files:
-    """Files by name, from several places in order.
+    """Files by name, from several places in order. Of what lies deeper in an archive, or in a folder of `deep`, a name
+    may leave out the folders before it, where no other file there has it.
 
     Args:
-        places: folders and archives. Names in an archive may leave out the folders that all of its files lie in, and
-            those before the name itself.
+        places: folders and archives.
+        deep: those of the folders whose subfolders are looked through.
         anywhere: whether names may be paths that lead out of the folders, as they may where the user wrote them.
 
     Raises:
@@ -40,8 +58,9 @@ class Files:
         (b'words', b'')
     """
 
-    def __init__(self, places: Sequence[Path], anywhere: bool = False):
+    def __init__(self, places: Sequence[Path], anywhere: bool = False, deep: Iterable[Path] = ()):
         self._anywhere = anywhere
+        self._deep = [place for place in deep if not is_archive(place)]
         self._folders = [place for place in places if not is_archive(place)]
         self._archives = [_Archive(place) for place in places if is_archive(place)]
         if gone := next((place for place in self._folders if not place.is_dir()), None):
@@ -62,9 +81,18 @@ class Files:
             try:
                 if path.is_file():
                     return path.read_bytes()
+                if folder in self._deep and (below := self._below.get(plain.name)):
+                    return below.read_bytes()
             except OSError:
                 continue
         return b""
+
+    @cached_property
+    def _below(self) -> dict[str, Path]:
+        """Files in subfolders by their names; a link to a folder is not followed."""
+        return _by_last_part(
+            {str(path): path for folder in self._deep for path in sorted(folder.rglob("*")) if path.is_file()}
+        )
 
     def stems(self) -> Iterator[tuple[str, str]]:
         """(name without its ending, name) of every file."""
@@ -75,6 +103,8 @@ class Files:
             for path in sorted(folder.iterdir()):
                 if path.is_file():
                     yield path.stem, path.name
+        for name, path in self._below.items():
+            yield path.stem, name
 
 
 class Inline:
@@ -118,7 +148,7 @@ class _Archive:
         except (OSError, tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError) as error:
             raise DataError(f"{path}: not a whole archive ({' '.join(str(error).split())})") from None
         self.names = {name.removeprefix("./"): info for name, info in members}
-        self._last = {PurePosixPath(name).name: info for name, info in self.names.items()}
+        self._last = _by_last_part(self.names)
 
     def read(self, name: str) -> bytes | None:
         info = self.names.get(name) or self._last.get(PurePosixPath(name.replace("\\", "/")).name)

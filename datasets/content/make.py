@@ -31,7 +31,7 @@ def files_of(spec: ContentSpec, folder: Path, anywhere: bool = False) -> Files |
     if not spec.reads_files:
         return None
     named = [folder / place for place in (spec.archive, spec.folder) if place]
-    return Files(named or [folder], anywhere)
+    return Files(named or [folder], anywhere, deep=named)
 
 
 def make_modalities(
@@ -126,4 +126,5 @@ def _places(spec: ContentSpec, dataset: Dataset, beside: Path) -> Files:
     """Where new items' files may be: beside their table, then where the catalogue's are."""
     roots = [root for root in (beside, dataset.folder) if root and root.is_dir()]
     named = [root / place for root in roots for place in (spec.folder, spec.archive) if place]
-    return Files([*roots[:1], *(place for place in named if place.exists()), *roots[1:]], anywhere=True)
+    named = [place for place in named if place.exists()]
+    return Files([*roots[:1], *named, *roots[1:]], anywhere=True, deep=named)

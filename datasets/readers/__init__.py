@@ -28,6 +28,7 @@ READERS = Registry(
         "movielens": "recsys.datasets.readers.movielens:read",
         "bundle-csv": "recsys.datasets.readers.bundle_csv:read",
         "clhe": "recsys.datasets.readers.clhe:read",
+        "lists": "recsys.datasets.readers.lists:read",
         "citeulike": "recsys.datasets.readers.citeulike:read",
         "table": "recsys.datasets.readers.table:read",
     },

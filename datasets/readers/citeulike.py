@@ -20,30 +20,28 @@ from recsys.datasets.content.features import normalise_rows
 from recsys.datasets.dataset import Dataset
 from recsys.datasets.files import is_there, read_text
 from recsys.datasets.readers import recognised_by
+from recsys.datasets.readers.lists import number_lines
 from recsys.errors import DataError
 
 
 def _read_lists(path: Path, what: str, limit: Catalogue | None = None) -> tuple[pd.DataFrame, int]:
     """Columns `row` and `what` of a file of counted lists, and its number of lines; the index holds lines."""
-    lines = read_text(path).rstrip("\n").split("\n")
-    tokens = [line.split() for line in lines]
-    lengths = np.fromiter((len(t) for t in tokens), dtype=np.int64, count=len(tokens))
-    flat = pd.Series(np.concatenate([np.asarray(t, dtype=object) for t in tokens]), name=what)
-    flat.index = pd.Index(np.repeat(np.arange(1, len(tokens) + 1), lengths), name="line")
-    numbers = row_numbers(flat, str(path))
+    flat, lengths = number_lines(path)
+    numbers = row_numbers(flat.rename(what), str(path))
     start = np.cumsum(lengths) - lengths
     wrong = lengths == 0
     wrong[~wrong] = numbers[start[~wrong]] != lengths[~wrong] - 1
     if wrong.any():
         at = int(np.argmax(wrong))
         raise DataError(
-            f"{path}: line {at + 1}: expected a count, then as many ids; found {lines[at][:60]!r}"
+            f"{path}: line {at + 1}: expected a count, then as many ids; found "
+            f"'{' '.join(flat.loc[flat.index == at + 1]):.60}'"
         )
     entry = np.ones(len(numbers), dtype=bool)
     entry[start] = False
     ids = row_numbers(pd.Series(numbers[entry], index=flat.index[entry], name=what), str(path), limit)
-    row = np.repeat(np.arange(len(tokens)), lengths - 1)
-    return pd.DataFrame({"row": row, what: ids}, index=flat.index[entry]), len(tokens)
+    row = np.repeat(np.arange(len(lengths)), lengths - 1)
+    return pd.DataFrame({"row": row, what: ids}, index=flat.index[entry]), len(lengths)
 
 
 def _binary(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> sp.csr_array:

@@ -75,6 +75,7 @@ class TableOptions(Strict):
         columns: its columns.
         sep: between the columns of `.csv`, `.dat` and `.txt` files.
         header: names of the interactions' columns, where the file's first line is none.
+        encoding: of the interactions' text.
         positive_from: keep interactions rated at least this; all where None.
         users, items: attribute files; items that only they name stay in the catalogue.
         features: modality -> file.
@@ -92,6 +93,7 @@ class TableOptions(Strict):
     columns: Columns = Columns()
     sep: Annotated[str, Field(min_length=1)] = ","
     header: tuple[str, ...] = ()
+    encoding: Literal["utf-8", "latin-1"] = "utf-8"
     positive_from: float | None = None
     users: Entities | None = None
     items: Entities | None = None
@@ -229,6 +231,7 @@ def read(folder: Path, card: Card) -> Dataset:
         ids=(columns.user, columns.item),
         columns=dict.fromkeys(mapped.values()),
         header=options.header,
+        encoding=options.encoding,
     )
     need_columns(raw.columns, mapped.values(), source)
     entities_of = {"user": options.users, "item": options.items}

@@ -1,8 +1,17 @@
 """`recsys data init`: a stranger's folder gets a card that reads it, with a reason for each decision."""
 
+import gzip
+import json
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
 
 from recsys.datasets.cards import load_dataset
 from recsys.datasets.guess import guess_card
@@ -80,3 +89,204 @@ def test_a_folder_that_cannot_be_guessed_says_what_is_there(shop, damage):
     with pytest.raises(DataError, match=said[damage]):
         guess_card(shop)
     assert not (shop / "card.yaml").exists()
+
+
+def table(path, header, rows, sep=","):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [header] if header else []
+    path.write_text("\n".join([*lines, *(sep.join(map(str, row)) for row in rows)]) + "\n")
+
+
+PAIRS = [(u, i) for u in range(1, 13) for i in range(1, 11) if (u * i + i) % 3]
+
+
+def movielens(folder):
+    """Numbered users and films; each table of films has the users' numbers too."""
+    table(
+        folder / "ratings.csv",
+        "userId,movieId,rating,timestamp",
+        [(u, i, 0.5 + i % 5, 964982703 + i) for u, i in PAIRS],
+    )
+    table(folder / "links.csv", "movieId,imdbId,tmdbId", [(i, f"{i:07d}", 3 * i) for i in range(1, 13)])
+    table(folder / "movies.csv", "movieId,title,genres", [(i, f"a film {i}", "A|B") for i in range(1, 13)])
+    table(folder / "tags.csv", "userId,movieId,tag,timestamp", [(1, 1, "fun", 964982703)])
+
+
+def fashion(folder):
+    """Ids with leading zeros, a date, codes beside names, and pictures in folders by the ids' first digits."""
+    table(
+        folder / "transactions_train.csv",
+        "t_dat,customer_id,article_id,price,sales_channel_id",
+        [(f"2018-09-{i:02d}", f"c{u}", f"0{100 + i}", 0.05, 2) for u, i in PAIRS],
+    )
+    table(folder / "customers.csv", "customer_id,age", [(f"c{u}", 20 + u) for u in range(1, 13)])
+    rows = [(f"0{100 + i}", 250 + i % 2, f"a nice top {i}", "Black") for i in range(1, 11)]
+    table(folder / "articles.csv", "article_id,product_type_no,prod_name,colour", rows)
+    for i in range(1, 11):
+        path = folder / "images" / f"0{i % 3}" / f"0{100 + i}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (20 * i, 0, 0)).save(path)
+
+
+def reviews(folder):
+    """JSON lines with two columns of items, and records inside the cells of the items' table."""
+    rows = [
+        {"rating": 1.0 + i % 5, "asin": f"A{i // 2}", "parent_asin": f"B{i}", "user_id": f"U{u}"}
+        for u, i in PAIRS
+    ]
+    with gzip.open(folder / "reviews.jsonl.gz", "wt") as file:
+        file.write("\n".join(map(json.dumps, rows)))
+    items = [
+        {
+            "title": f"a thing no {i}",
+            "images": [{"thumb": "https://x/y.jpg"}],
+            "categories": ["Beauty", ["Hair", "Nails"][i % 2]],
+            "details": {"Brand": "X"},
+            "parent_asin": f"B{i}",
+        }
+        for i in range(1, 11)
+    ]
+    with gzip.open(folder / "meta_reviews.jsonl.gz", "wt") as file:
+        file.write("\n".join(map(json.dumps, items)))
+
+
+def music(folder):
+    """Tabs in .dat files, and names in another encoding."""
+    table(folder / "user_artists.dat", "userID\tartistID\tweight", [(u, i, 3) for u, i in PAIRS], "\t")
+    rows = "\n".join(["id\tname\turl", *(f"{i}\tgroup É {i}\thttp://x/{i}" for i in range(1, 11))])
+    (folder / "artists.dat").write_bytes(rows.encode("latin-1"))
+
+
+def books(folder):
+    """Semicolons and quotes, names with dashes, in another encoding."""
+    rows = [(f'"{u}"', f'"0{i}X"', f'"{i % 5}"') for u, i in PAIRS]
+    table(folder / "ratings.csv", '"User-ID";"ISBN";"Book-Rating"', rows, ";")
+    rows = [(f'"0{i}X"', f'"The book; part {i}"') for i in range(1, 11)]
+    table(folder / "books.csv", '"ISBN";"Book Title"', rows, ";")
+    rows = [(f'"{u}"', f'"Köln, no {u}"') for u in range(1, 13)]
+    table(folder / "users.csv", '"User-ID";"Location"', rows, ";")
+    (folder / "users.csv").write_bytes((folder / "users.csv").read_text().encode("latin-1"))
+
+
+def bare(folder):
+    """No header: user, item, rating, seconds."""
+    table(folder / "ratings.csv", "", [(f"A{u}", f"B{i}", 1.0 + i % 5, 1369699200 + i) for u, i in PAIRS])
+
+
+def spaced(folder):
+    """No header, spaces, nothing but pairs; and a text that is no table."""
+    table(folder / "data.txt", "", PAIRS, " ")
+    (folder / "README.txt").write_text(
+        "Clicks of a month.\n\nEach line is a user and an item, in this order.\n"
+    )
+
+
+def clicks(folder):
+    """A label that says whether the user liked it."""
+    table(
+        folder / "clicks.csv", "user_name,user_id,video_id,label", [(f"n{u}", u, i, i % 2) for u, i in PAIRS]
+    )
+
+
+LAYOUTS = {
+    movielens: {
+        "interactions": "ratings.csv",
+        "columns": {"user": "userId", "item": "movieId", "timestamp": "timestamp", "rating": "rating"},
+        "items": {"file": "movies.csv", "id": "movieId"},
+        "content": {"title": "text"},
+    },
+    fashion: {
+        "interactions": "transactions_train.csv",
+        "columns": {"user": "customer_id", "item": "article_id", "timestamp": "t_dat"},
+        "users": {"file": "customers.csv", "id": "customer_id"},
+        "items": {"file": "articles.csv", "id": "article_id"},
+        "content": {
+            "prod_name": "text",
+            "photo": {"encoder": "image", "folder": "images", "names": "{id}.jpg"},
+        },
+    },
+    reviews: {
+        "interactions": "reviews.jsonl.gz",
+        "columns": {"user": "user_id", "item": "parent_asin", "rating": "rating"},
+        "items": {"file": "meta_reviews.jsonl.gz", "id": "parent_asin", "drop": ["images", "details"]},
+        "content": {"title": "text", "categories": "category"},
+    },
+    music: {
+        "interactions": "user_artists.dat",
+        "columns": {"user": "userID", "item": "artistID"},
+        "sep": "\t",
+        "items": {"file": "artists.dat", "id": "id", "encoding": "latin-1", "drop": ["url"]},
+        "content": {"name": "text"},
+    },
+    books: {
+        "interactions": "ratings.csv",
+        "columns": {"user": "User-ID", "item": "ISBN", "rating": "Book-Rating"},
+        "sep": ";",
+        "users": {"file": "users.csv", "id": "User-ID", "encoding": "latin-1"},
+        "items": {"file": "books.csv", "id": "ISBN"},
+        "content": {"Book_Title": {"encoder": "text", "columns": ["Book Title"]}},
+    },
+    bare: {
+        "interactions": "ratings.csv",
+        "columns": {"user": "user", "item": "item", "rating": "rating", "timestamp": "timestamp"},
+        "header": ["user", "item", "rating", "timestamp"],
+    },
+    spaced: {
+        "interactions": "data.txt",
+        "columns": {"user": "user", "item": "item"},
+        "sep": " ",
+        "header": ["user", "item"],
+    },
+    clicks: {
+        "interactions": "clicks.csv",
+        "columns": {"user": "user_id", "item": "video_id", "rating": "label"},
+        "positive_from": 1.0,
+    },
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.__name__)
+def test_layouts_of_public_data_sets_are_read(layout, tmp_path):
+    folder = tmp_path / layout.__name__
+    folder.mkdir()
+    layout(folder)
+    guess = guess_card(folder)
+    assert guess.card.options == LAYOUTS[layout], guess.reasons
+    (folder / "card.yaml").write_text(
+        yaml.safe_dump(guess.card.model_dump(mode="json", exclude_defaults=True))
+    )
+    data = load_dataset(folder.name, tmp_path)
+    liked = PAIRS if layout is not clicks else [(u, i) for u, i in PAIRS if i % 2]
+    assert len(data.interactions) == len(set(liked))
+    assert all(modality.mask.all() for modality in data.modalities.values())
+
+
+def test_ratings_that_all_count_and_parts_that_are_not_read_are_told(tmp_path):
+    folder = tmp_path / "parts"
+    for part, kept in (("train", 0), ("test", 1)):
+        rows = [(u, i, i % 5) for u, i in PAIRS if (u + i) % 2 == kept][kept:]
+        table(folder / f"{part}.csv", "user_id,item_id,rating", rows)
+    said = "\n".join(guess_card(folder).reasons)
+    assert "'rating' goes from 0 to 4, and every row counts" in said
+    assert "test.csv: the columns are those of train.csv, which alone is read" in said
+
+
+def test_what_a_name_says_and_the_values_do_not_is_told(tmp_path):
+    rows = [(u, i, "last week", "good") for u, i in PAIRS]
+    table(tmp_path / "odd" / "log.csv", "user,item,time,rating", rows)
+    guess = guess_card(tmp_path / "odd")
+    assert guess.card.options["columns"] == {"user": "user", "item": "item"}
+    said = "\n".join(guess.reasons)
+    assert "'time' is not read as timestamp" in said and "'rating' is not read as rating" in said
+
+
+@given(st.sampled_from([",", ";", "\t", "|", "::", " "]), st.booleans(), st.sampled_from([".txt", ".dat"]))
+@settings(deadline=None, max_examples=20)
+def test_any_separator_is_found(sep, header, suffix):
+    with tempfile.TemporaryDirectory() as root:
+        folder = Path(root) / "any"
+        names = "user_id item_id rating".replace(" ", sep)
+        table(folder / f"log{suffix}", names if header else "", [(u, i, i % 5) for u, i in PAIRS], sep)
+        options = guess_card(folder).card.options
+        assert options.get("sep", ",") == sep and ("header" in options) is not header
+        assert len(options["columns"]) == 3

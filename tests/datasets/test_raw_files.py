@@ -13,6 +13,8 @@ import pytest
 import yaml
 
 from recsys.datasets.cards import load_dataset
+from recsys.datasets.content.files import Files
+from recsys.datasets.files import read_table
 from recsys.errors import DataError
 
 CLICKS = [(f"u{u}", f"0{i}", 10 * u + i) for u in range(4) for i in range(5) if (u + i) % 3]
@@ -341,3 +343,39 @@ def test_new_items_and_users_are_read_through_the_card(tmp_path):
     (tmp_path / "odd.csv").write_text("sku,titel\nn1,red lamp\n")
     with pytest.raises(DataError, match="'titel' is no modality or item attribute of 'shop'; did you mean"):
         read_new_items(tmp_path / "odd.csv", data)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_files_in_deeper_folders_are_found_by_their_names_unless_two_have_it(tmp_path, packed):
+    for place, name in (
+        ("a", "1.jpg"),
+        ("b", "2.jpg"),
+        ("a", "3.jpg"),
+        ("b", "3.jpg"),
+        ("", "4.jpg"),
+        ("a", "4.jpg"),
+    ):
+        path = tmp_path / "pictures" / place / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(f"{place}/{name}".encode())
+    (tmp_path / "pictures" / "outside").symlink_to(tmp_path)
+    (tmp_path / "secret.jpg").write_bytes(b"secret")
+    place = tmp_path / "pictures"
+    if packed:
+        with zipfile.ZipFile(tmp_path / "pictures.zip", "w") as archive:
+            for path in sorted(place.rglob("*.jpg")):
+                archive.write(path, path.relative_to(place))
+        place = tmp_path / "pictures.zip"
+    files = Files([place], deep=[place])
+    found = [files.read(name) for name in ("1.jpg", "2.jpg", "b/3.jpg", "3.jpg", "4.jpg", "secret.jpg")]
+    assert found == [b"a/1.jpg", b"b/2.jpg", b"b/3.jpg", b"", b"/4.jpg", b""]
+    assert {"1", "2"} <= dict(files.stems()).keys()
+    if not packed:
+        assert Files([place]).read("1.jpg") == b""
+
+
+def test_json_lines_may_be_called_json(tmp_path):
+    (tmp_path / "a.json").write_text('{"user": "a", "item": "x"}\n{"user": "b", "item": "y"}\n')
+    (tmp_path / "b.json").write_text('{"x": "words", "y": "more"}\n')
+    assert read_table(tmp_path / "a.json").to_numpy().tolist() == [["a", "x"], ["b", "y"]]
+    assert read_table(tmp_path / "b.json").to_numpy().tolist() == [["x", "words"], ["y", "more"]]

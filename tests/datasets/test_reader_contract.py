@@ -46,6 +46,17 @@ def write_lattice(folder: Path, rows: list) -> None:
     write_npy(folder)
 
 
+def write_lists(folder: Path, rows: list) -> None:
+    for label, part in enumerate(("train", "valid", "test")):
+        lines: dict = {}
+        for u, i, x in rows:
+            if x == label:
+                lines.setdefault(u, [u]).append(i)
+        text = "".join(" ".join(map(str, line)) + "\n" for line in lines.values())
+        (folder / f"{part}.txt").write_text(text)
+    write_npy(folder)
+
+
 def write_diffmm(folder: Path, rows: list, width: int = 5) -> None:
     for label, part in enumerate(("trn", "val", "tst")):
         pairs = np.array([(u, i) for u, i, x in rows if x == label]).reshape(-1, 2)
@@ -235,6 +246,22 @@ CASES = {
             "empty": (lambda f: write_lattice(f, []), "holds no interactions"),
             **npy_faults("image_feat.npy", SHORT),
         },
+        given={"image": IMAGE, "audio": AUDIO},
+    ),
+    "lists": Case(
+        write_lists,
+        {
+            "non-integer id": (edit("valid.txt", "1 3", "1 x"), "line 1: item is 'x', expected an integer"),
+            "negative id": (edit("valid.txt", "1 3", "1 -3"), "line 1: item is -3"),
+            "id beyond": (edit("valid.txt", "1 3", "1 5"), "line 1: item 5 is beyond the 5 rows of"),
+            "two parts": (
+                rows_with(write_lists, (3, 0, 2)),
+                "user 3 and item 0 are in both train and test",
+            ),
+            "empty": (lambda f: write_lists(f, []), "holds no interactions"),
+            **npy_faults("image_feat.npy", SHORT),
+        },
+        {"missing column": "lists have no columns"},
         given={"image": IMAGE, "audio": AUDIO},
     ),
     "diffmm": Case(

@@ -16,7 +16,7 @@ from recsys.datasets.cards import Card
 from recsys.datasets.checks import number_ids, positions, to_codes
 from recsys.datasets.content.features import facts_modality
 from recsys.datasets.dataset import Modality
-from recsys.datasets.readers import READERS
+from recsys.datasets.readers import READERS, guess_reader
 from recsys.errors import DataError
 
 
@@ -181,6 +181,36 @@ def test_lattice_names_the_file(tmp_path, text, message):
     (tmp_path / "train.json").write_text(text)
     with pytest.raises(DataError, match=rf"train\.json: .*{message}"):
         load(tmp_path, "lattice")
+
+
+# lists
+
+
+def write_lists(folder, train="0 1\n1 0 2 2\n2\n", test="0 2\n2 \n"):
+    (folder / "train.txt").write_text(train)
+    (folder / "test.txt").write_text(test)
+
+
+def test_lists_need_no_validation_and_keep_users_without_items(tmp_path):
+    write_lists(tmp_path)
+    dataset = load(tmp_path, "lists")
+    assert (dataset.n_users, dataset.n_items) == (3, 3)
+    assert dataset.interactions.to_numpy().tolist() == [[0, 1, 0], [0, 2, 2], [1, 0, 0], [1, 2, 0]]
+    (tmp_path / "val.txt").write_text("2 1\n")
+    assert load(tmp_path, "lists").interactions.to_numpy().tolist()[-1] == [2, 1, 1]
+    assert guess_reader(tmp_path) == "lists"
+
+
+def test_a_user_of_lists_has_one_line(tmp_path):
+    write_lists(tmp_path, "0 1\n1 0\n0 2\n")
+    with pytest.raises(DataError, match=r"train\.txt: user 0 has two lines"):
+        load(tmp_path, "lists")
+
+
+@pytest.mark.parametrize("text", ["0 1\n0 2\n1 1\n", "user item\n0 1\n", "", "0 1.5\n"])
+def test_pairs_and_tables_are_no_lists(tmp_path, text):
+    write_lists(tmp_path, text)
+    assert guess_reader(tmp_path) is None
 
 
 # citeulike

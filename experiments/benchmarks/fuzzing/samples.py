@@ -63,14 +63,28 @@ def atomic(folder: Path) -> dict[str, Any]:
     return {"text": ["title"], "knowledge": True, "width": 4}
 
 
+def _lists(label: int) -> dict[str, list[int]]:
+    """The items of each user of one part."""
+    lists: dict[str, list[int]] = {}
+    for user, item, x in ROWS:
+        if x == label:
+            lists.setdefault(str(user), []).append(item)
+    return lists
+
+
 def lattice(folder: Path) -> dict[str, Any]:
     """Three JSON files of lists, and arrays."""
     for label, part in enumerate(("train", "val", "test")):
-        lists: dict[str, list[int]] = {}
-        for user, item, x in ROWS:
-            if x == label:
-                lists.setdefault(str(user), []).append(item)
-        (folder / f"{part}.json").write_text(json.dumps(lists))
+        (folder / f"{part}.json").write_text(json.dumps(_lists(label)))
+    _npy(folder)
+    return {}
+
+
+def lists(folder: Path) -> dict[str, Any]:
+    """Three text files of lists, and arrays."""
+    for label, part in enumerate(("train", "valid", "test")):
+        lines = (" ".join(map(str, [user, *items])) for user, items in _lists(label).items())
+        _lines(folder / f"{part}.txt", *lines)
     _npy(folder)
     return {}
 
@@ -162,6 +176,7 @@ WRITERS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "mmrec": mmrec,
     "atomic": atomic,
     "lattice": lattice,
+    "lists": lists,
     "diffmm": diffmm,
     "movielens": movielens,
     "bundle-csv": bundle_csv,

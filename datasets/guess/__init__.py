@@ -1,0 +1,103 @@
+"""A card for a folder that has none, from what its files look like: a proposal with reasons, to be corrected."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from recsys.datasets.cards import CARD_FILE, Card, is_plain
+from recsys.datasets.content.spec import ContentSpec
+from recsys.datasets.guess.content import guess_content, guess_features
+from recsys.datasets.guess.roles import Interactions, guess_entities, guess_interactions
+from recsys.datasets.guess.tables import Table, read_tables
+from recsys.datasets.readers import guess_reader
+from recsys.errors import DataError
+
+
+@dataclass
+class Guess:
+    """A proposal.
+
+    Attributes:
+        card: the card.
+        reasons: one line for each decision.
+    """
+
+    card: Card
+    reasons: list[str] = field(default_factory=list)
+
+
+def guess_card(folder: Path) -> Guess:
+    """What a card of `folder` could say: the table of interactions and its columns, those of users and items, feature
+    files, and the items' columns that can become modalities.
+
+    Raises:
+        DataError: the folder is not there, has a card, is in a format that needs none, or has no table of
+            interactions (names each file's header).
+    """
+    if not folder.is_dir():
+        raise DataError(f"there is no folder {folder}")
+    if (folder / CARD_FILE).exists():
+        raise DataError(f"{folder} has a {CARD_FILE} already; correct that one")
+    if not is_plain(folder.resolve().name):
+        raise DataError(f"{folder}: its name must be letters, digits, '.', '_' or '-'; rename it")
+    if reader := guess_reader(folder):
+        raise DataError(f"{folder} needs no card: the reader '{reader}' knows its form")
+    reasons: list[str] = []
+    tables = read_tables(folder, reasons)
+    given = guess_interactions(folder, tables, reasons)
+    entities = guess_entities(given, [table for table in tables if table is not given.table], reasons)
+    options: dict[str, Any] = {
+        "interactions": given.table.file,
+        "columns": given.columns,
+        **given.table.how(),
+        **({"positive_from": given.positive_from} if given.positive_from is not None else {}),
+    }
+    for key, (table, column) in entities.items():
+        how = table.how()
+        if how.get("sep") == given.table.sep:
+            del how["sep"]
+        options[f"{key}s"] = {"file": table.file, "id": column} | how
+    if "item" in entities:
+        options |= _of_items(folder, *entities["item"], options, reasons)
+    used = [given.table.file, *(table.file for table, _ in entities.values())]
+    used += [one["file"] for one in options.get("features", {}).values()]
+    contents = [ContentSpec.of(spec) for spec in options.get("content", {}).values()]
+    used += [spec.archive for spec in contents if spec.archive]
+    reasons += _left(folder, tables, given, used)
+    name = folder.resolve().name
+    card = Card(
+        name=name,
+        reader="table",
+        title=name,
+        options={key: value for key, value in options.items() if value},
+        files=dict.fromkeys(used),
+        modalities=(*options.get("features", {}), *options.get("content", {})),
+    )
+    return Guess(card, reasons)
+
+
+def _of_items(
+    folder: Path, table: Table, column: str, options: dict[str, Any], reasons: list[str]
+) -> dict[str, Any]:
+    """The options that say what the items' features are, and what their columns become."""
+    features = guess_features(folder, len(table.frame), reasons)
+    content, drop = guess_content(folder, table.typed(), column, table.frame[column], features, reasons)
+    items = options["items"] | ({"drop": drop} if drop else {})
+    return {"items": items, "features": features, "content": content}
+
+
+def _left(folder: Path, tables: Sequence[Table], given: Interactions, used: Sequence[str]) -> list[str]:
+    """What is said of files that the card does not name."""
+    said = []
+    columns = list(given.table.frame.columns)
+    parts = [t.file for t in tables if t is not given.table and list(t.frame.columns) == columns]
+    if parts:
+        said.append(
+            f"{', '.join(parts)}: the columns are those of {given.table.file}, which alone is read. To read all, write "
+            "them in one file, with a column label (train, valid, test) where they are parts of a split"
+        )
+    left = sorted(p.name for p in folder.iterdir() if p.is_file() and p.name not in {*used, *parts})
+    return said + ([f"not used: {', '.join(left)}"] if left else [])

@@ -1,0 +1,241 @@
+"""What becomes a modality: arrays beside the items' table, its columns, and files that are named by an item's id."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Container
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from recsys.datasets.cards import is_plain
+from recsys.datasets.compressed import plain_suffix
+from recsys.datasets.content.columns import AMOUNT, SEPARATOR, cells
+from recsys.datasets.content.files import Files, is_archive
+from recsys.datasets.files import TABLES
+from recsys.datasets.guess.roles import JOINED, holds_ids
+
+FEW_VALUES = 0.2
+"""A column of text with fewer different values than this share of its rows is a category."""
+SEPARATORS = (SEPARATOR, ";", ",", " > ", "/")
+"""That may stand between the values of one cell."""
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
+SOUNDS = (".wav", ".flac", ".mp3", ".ogg")
+LINK = re.compile(r"(?:https?|ftp)://\S+|www\.\S+")
+Specs = dict[str, str | dict[str, Any]]
+"""Modality -> its entry in a card's content."""
+
+
+def guess_features(folder: Path, rows: int, reasons: list[str]) -> dict[str, dict[str, str]]:
+    """Arrays with a row for each row of the items' table."""
+    features = {}
+    for path in sorted(folder.glob("*.npy")):
+        shape = _shape(path)
+        if len(shape) == 2 and shape[0] == rows:
+            features[path.stem.removesuffix("_feat")] = {"file": path.name}
+            reasons.append(f"{path.name} is a modality: {shape[0]:,} rows, as the items have")
+    return features
+
+
+def _shape(path: Path) -> tuple[int, ...]:
+    try:
+        return tuple(np.load(path, mmap_mode="r", allow_pickle=False).shape)
+    except (ValueError, OSError, EOFError):
+        return ()
+
+
+def guess_content(
+    folder: Path,
+    table: pd.DataFrame,
+    id_column: str,
+    ids: pd.Series,
+    taken: Container[str],
+    reasons: list[str],
+) -> tuple[Specs, list[str]]:
+    """Columns of items that can become a modality, with how, or files named by the items' ids; and columns that are no
+    use as attributes.
+
+    Args:
+        folder: of the data set.
+        table: the items', numbers as numbers.
+        id_column: its column of ids.
+        ids: the ids as they are written.
+        taken: names of modalities that there are.
+    """
+    content: Specs = {}
+    drop: list[str] = []
+    for column in map(str, table.columns):
+        if column == id_column:
+            continue
+        values = table[column].dropna()
+        name = column if is_plain(column) else re.sub(r"[^\w.-]+", "_", column).strip("_.-")
+        spec, read = _entry(folder, column, values, reasons)
+        if not read:
+            drop.append(column)
+        if spec is None:
+            continue
+        if name in content or name in taken or not is_plain(name):
+            reasons.append(f"'{column}' cannot name a modality; rename it under items to make it one")
+            continue
+        if name != column:
+            spec = ({"encoder": spec} if isinstance(spec, str) else spec) | {"columns": [column]}
+        content[name] = spec
+    if not any(isinstance(s, dict) and {"names", "folder", "archive"} & set(s) for s in content.values()):
+        content |= _files_by_id(folder, ids.astype(str), {*content, *drop}, reasons)
+    return content, drop
+
+
+def _entry(
+    folder: Path, column: str, values: pd.Series, reasons: list[str]
+) -> tuple[str | dict[str, Any] | None, bool]:
+    """What a column becomes in a card's content, and whether it is of use as an attribute at least."""
+    if values.map(_is_record).any():
+        reasons.append(f"'{column}' holds records inside its cells, and is not read")
+        return None, False
+    texts = pd.Series(cells(values.reset_index(drop=True)), dtype=str)
+    texts = texts[texts.str.strip() != ""]
+    if len(texts) and texts.str.fullmatch(LINK.pattern).mean() > JOINED:
+        reasons.append(f"'{column}' holds links, and is not read")
+        return None, False
+    if texts.nunique() < 2:
+        reasons.append(f"'{column}' stays an attribute: {'the same for all' if len(texts) else 'empty'}")
+        return None, True
+    if _file_names(texts):
+        spec = _files_of(folder, column, texts, reasons)
+        return spec, spec is not None
+    if pd.api.types.is_numeric_dtype(values) and holds_ids(column):
+        reasons.append(f"'{column}' stays an attribute: its numbers are codes by their name")
+        return None, True
+    if separator := _separator(texts):
+        reasons.append(
+            f"'{column}' becomes a modality by the encoder category: several values in a cell, separated by "
+            f"'{separator}'"
+        )
+        return "category" if separator == SEPARATOR else {"encoder": "category", "separator": separator}, True
+    for encoder, fits, why in _KINDS:
+        if fits(values if encoder == "number" else texts):
+            reasons.append(f"'{column}' becomes a modality by the encoder {encoder}: {why}")
+            return encoder, True
+    reasons.append(f"'{column}' stays an attribute: neither numbers, words nor categories")
+    return None, True
+
+
+def _is_record(value: object) -> bool:
+    """A JSON object, or a list of objects or lists."""
+    return isinstance(value, dict) or (
+        isinstance(value, list) and any(isinstance(one, (dict, list)) for one in value)
+    )
+
+
+def _files_of(folder: Path, column: str, texts: pd.Series, reasons: list[str]) -> dict[str, Any] | None:
+    """How a column of file names becomes a modality: where the files are, and the encoder; None where they are not."""
+    encoder = "audio" if texts.str.lower().str.endswith(SOUNDS).mean() > JOINED else "image"
+    for place in [folder, *_places(folder)]:
+        held = Files([place], deep=[] if place == folder else [place])
+        share = np.mean([bool(held.read(name)) for name in texts[:200]])
+        if share > JOINED:
+            where = {} if place == folder else {"archive" if is_archive(place) else "folder": place.name}
+            reasons.append(
+                _told(f"'{column}' names files, {share:.0%} of which are in {place.name}", encoder)
+            )
+            return {"encoder": encoder} | where
+    reasons.append(
+        f"'{column}' names files that are not in this folder, and is not read; put them in a folder or archive here, "
+        f"and give content an entry such as {column}: {{encoder: {encoder}, folder: pictures}}"
+    )
+    return None
+
+
+def _told(found: str, encoder: str) -> str:
+    better = {"image": "efficientnet-lite0 or timm", "audio": "transformers-audio"}[encoder]
+    return (
+        f"{found}: a modality by the encoder {encoder}, which has no trained weights; {better} sees more, where "
+        "installed (recsys list content)"
+    )
+
+
+def _places(folder: Path) -> list[Path]:
+    """Folders and archives that may hold pictures or sounds."""
+    inside = sorted(folder.iterdir())
+    return [
+        path for path in inside if (path.is_dir() and not path.name.startswith(".")) or _holds_files(path)
+    ]
+
+
+def _holds_files(path: Path) -> bool:
+    """Whether an archive is more than a compressed table."""
+    return path.is_file() and is_archive(path) and plain_suffix(path) not in TABLES
+
+
+def _files_by_id(folder: Path, ids: pd.Series, taken: Container[str], reasons: list[str]) -> Specs:
+    """Pictures or sounds that are named by the items' ids, in a folder or archive."""
+    for place in _places(folder):
+        stems = dict(Files([place], deep=[place]).stems())
+        joined = [item for item in ids if item in stems]
+        if len(joined) <= JOINED * len(ids):
+            continue
+        endings = Counter(Path(stems[item]).suffix for item in joined)
+        ending = endings.most_common(1)[0][0]
+        encoder = "audio" if ending.lower() in SOUNDS else "image"
+        if ending.lower() not in (*PICTURES, *SOUNDS):
+            continue
+        name = "photo" if encoder == "image" else "sound"
+        name = name if name not in taken else f"{name}_file"
+        share = len(joined) / len(ids)
+        reasons.append(
+            _told(f"{place.name} holds a file named by its id for {share:.0%} of the items", encoder)
+        )
+        where = "archive" if is_archive(place) else "folder"
+        return {name: {"encoder": encoder, where: place.name, "names": "{id}" + ending}}
+    return {}
+
+
+def _separator(texts: pd.Series) -> str | None:
+    """What stands between the values of a column's cells, where its values come again and again."""
+    for separator in SEPARATORS:
+        several = texts.str.contains(separator, regex=False)
+        if not several.any():
+            continue
+        values = [value.strip() for text in texts for value in text.split(separator) if value.strip()]
+        short = np.mean([len(value.split()) <= 3 for value in values]) > 0.9
+        again = len(set(values)) <= max(3, FEW_VALUES * len(values))
+        if several.mean() > 0.1 and short and again and not texts.map(_is_amount).all():
+            return separator
+    return None
+
+
+def _is_amount(text: str) -> bool:
+    return AMOUNT.fullmatch(text.strip()) is not None
+
+
+def _number(values: pd.Series) -> bool:
+    return len(values) > 0 and pd.api.types.is_numeric_dtype(values) and values.nunique() > 2
+
+
+def _price(values: pd.Series) -> bool:
+    """Amounts with a currency, such as "$9.50"."""
+    return len(values) > 0 and bool(values.astype(str).map(_is_amount).all()) and values.nunique() > 2
+
+
+def _category(values: pd.Series) -> bool:
+    texts = values.astype(str)
+    return bool(texts.str.contains("|", regex=False).any() or 1 < texts.nunique() <= FEW_VALUES * len(texts))
+
+
+def _text(values: pd.Series) -> bool:
+    return bool(values.astype(str).str.contains(" ").mean() > JOINED)
+
+
+def _file_names(values: pd.Series) -> bool:
+    return bool(values.astype(str).str.fullmatch(r"\S+\.[A-Za-z]\w{1,3}").mean() > JOINED)
+
+
+_KINDS: tuple[tuple[str, Callable[[pd.Series], bool], str], ...] = (
+    ("number", _number, "its values are numbers"),
+    ("number", _price, "its values are amounts of money"),
+    ("category", _category, "few different values, or several in a cell"),
+    ("text", _text, "words"),
+)

@@ -1,0 +1,272 @@
+"""Which table holds the interactions, which those of users and items, and what their columns mean."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from recsys.datasets.checks import floats, to_labels
+from recsys.datasets.guess.tables import Table, typed_column
+from recsys.datasets.times import to_timestamps
+from recsys.errors import DataError
+
+NAMES = {
+    "user": r"users?|customer|client|member|visitor|buyer|account|reader|viewer|listener|reviewer|shopper|consumer|"
+    r"subscriber|student|learner|player|person|uid",
+    "item": r"items?|product|article|sku|asin|isbn|movie|film|song|track|artist|album|book|video|recipe|news|offer|"
+    r"game|app|anime|course|business|venue|poi|restaurant|hotel|beer|wine|paper|document|podcast|iid|location|place|content|"
+    r"post|show|ad",
+    "timestamp": r"time|timestamp|date|datetime|dt|dat|stamp|at|when|unix",
+    "rating": r"rating|ratings|stars|score",
+    "label": r"label|split|part",
+}
+"""What the columns of interactions are usually called: words, any of which may stand in a name."""
+NUMBERED = r"id|ids|no|nr|number|num|code|key|index|idx|sku|asin|isbn|uid|iid"
+"""Words that say that a column holds ids."""
+JOINED = 0.5
+"""Share of the interactions' ids that a table of users or items must have."""
+FIRST = 1000
+"""Rows that show what a column holds."""
+DATE = r"\d{4}-\d\d-\d\d(?:[T ].*)?"
+
+
+class Interactions(NamedTuple):
+    """The table of interactions.
+
+    Attributes:
+        table: the table.
+        columns: its columns by what they mean.
+        positive_from: the lowest rating that counts; None: all.
+    """
+
+    table: Table
+    columns: dict[str, str]
+    positive_from: float | None
+
+
+def words_of(column: str) -> str:
+    """A column's name in small letters, its words apart.
+
+    Example:
+        >>> words_of("productCode"), words_of("USER_ID")
+        ('product code', 'user id')
+    """
+    return re.sub(r"[^a-z0-9]+", " ", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", column).lower()).strip()
+
+
+def means(key: str, column: str) -> bool:
+    """Whether a column, or a file, is called as those of `key` are: by a word, or by one with "id" behind it."""
+    return re.search(rf"\b(?:{NAMES[key]})(?:s|id|ids|no|code)?\b", words_of(column)) is not None
+
+
+def holds_ids(column: str) -> bool:
+    """Whether a column's name says that it holds ids, such as "productCode" and "userid"."""
+    words = words_of(column)
+    return re.search(rf"(?:^|\b)(?:{NUMBERED})$|id$", words) is not None
+
+
+def _named(key: str, columns: Iterable[str]) -> list[str]:
+    """The columns that are called as those of `key` are, the likeliest first: ids, then the bare word."""
+    found = [column for column in columns if means(key, column)]
+    bare = rf"(?:{NAMES[key]})s?"
+    return sorted(found, key=lambda c: (not holds_ids(c), re.fullmatch(bare, words_of(c)) is None))
+
+
+def guess_interactions(folder: Path, tables: Sequence[Table], reasons: list[str]) -> Interactions:
+    """The table of interactions: the longest that has a column of users and one of items by their names; else the
+    longest without a header, its columns by their places.
+
+    Raises:
+        DataError: there is none; names each table's header, or why a file is no table.
+    """
+    found: list[tuple[Table, str, str]] = []
+    for table in tables:
+        names = [str(c) for c in table.frame.columns]
+        users = _named("user", names)
+        items = [name for name in _named("item", names) if name not in users]
+        if not table.header and users and items:
+            found.append((table, users[0], _shared(items, tables, table)))
+    by = "by their names"
+    if not found:
+        bare = [table for table in tables if table.header and _repeat(table, table.header[0])]
+        found = [(table, *table.header[:2]) for table in bare]  # type: ignore[misc]
+        by = f"by their places, for it has no header: correct {'{columns: ...}'} where they are others"
+    if not found:
+        headers = "; ".join(f"{t.file}: {', '.join(map(str, t.frame.columns[:6]))}" for t in tables)
+        seen = headers or "; ".join(reasons) or "there is no table"
+        raise DataError(
+            f"{folder}: no table has a column of users and one of items ({seen}); write the card.yaml by hand "
+            "(docs/add-a-data-set.md)"
+        )
+    table, user, item = max(found, key=lambda one: (_repeat(one[0], one[1]), len(one[0].frame)))
+    return _columns(table, {"user": user, "item": item}, by, reasons)
+
+
+def _repeat(table: Table, user: str) -> bool:
+    """Whether a user has several rows: else the rows are of users or items themselves."""
+    return bool(table.frame[user].astype(str).duplicated().any())
+
+
+def _shared(items: Sequence[str], tables: Sequence[Table], interactions: Table) -> str:
+    """Of several columns of items the one whose name, then whose values, another table has as its ids."""
+    rest = [table for table in tables if table is not interactions]
+    if len(items) == 1 or not rest:
+        return items[0]
+
+    def known(column: str) -> tuple[float, bool]:
+        ids = set(interactions.frame[column].astype(str))
+        best = (0.0, False)
+        for table in rest:
+            for theirs in map(str, table.frame.columns):
+                values = table.frame[theirs].astype(str)
+                if values.is_unique and not means("user", theirs):
+                    best = max(
+                        best, (len(ids & set(values)) / len(ids), words_of(theirs) == words_of(column))
+                    )
+        return best
+
+    return max(items, key=known)
+
+
+def _columns(table: Table, columns: dict[str, str], by: str, reasons: list[str]) -> Interactions:
+    """What the columns beside the users' and the items' mean."""
+    rest = [str(c) for c in table.frame.columns if str(c) not in columns.values()]
+    notes: list[str] = []
+    positive_from = None
+    if table.header:
+        header = dict(zip(table.header, ("user", "item"), strict=False))
+        typed = {column: typed_column(table.frame[column]) for column in rest}
+        for meaning, fits in (("timestamp", _times), ("rating", _ratings)):
+            if column := next((c for c in rest if c not in header and fits(typed[c])), None):
+                header[column] = meaning
+        names = [header.get(column, column) for column in table.header]
+        table = table.named(names)
+        columns = {name: name for name in names if name in NAMES}
+    else:
+        for meaning in ("timestamp", "rating", "label"):
+            named = [c for c in _named(meaning, rest) if c not in columns.values()]
+            for column in named:
+                if why := _unfit(meaning, table.frame[column]):
+                    notes.append(f"'{column}' is not read as {meaning}: {why}")
+                else:
+                    columns[meaning] = column
+                    break
+        if "timestamp" not in columns:
+            dated = (c for c in rest if c not in columns.values() and _dates(table.frame[c]))
+            if column := next(dated, None):
+                columns["timestamp"] = column
+    if "label" in columns and set(typed_column(table.frame[columns["label"]]).unique()) <= {0, 1}:
+        column = columns.pop("label")
+        if "rating" not in columns:
+            columns["rating"], positive_from = column, 1.0
+            notes.append(
+                f"'{column}' is 0 or 1: rows of 1 count as interactions (positive_from: 1); a split into parts would "
+                "also have rows for testing, 2"
+            )
+    said = ", ".join(f"{meaning} is '{column}'" for meaning, column in columns.items())
+    reasons += [f"{table.file} holds the interactions: {said}, {by}", *notes]
+    if "rating" in columns and positive_from is None:
+        values = floats(table.frame[columns["rating"]])
+        reasons.append(
+            f"'{columns['rating']}' goes from {values.min():g} to {values.max():g}, and every row counts, also of the "
+            f"lowest: positive_from: {_upper(values):g} would keep rows that have at least this"
+        )
+    return Interactions(table, columns, positive_from)
+
+
+def _upper(values: object) -> float:
+    """A rating in the upper part of those that there are."""
+    return float(pd.Series(values).quantile(0.5))
+
+
+def _unfit(meaning: str, column: pd.Series) -> str:
+    """Why a column cannot be read as what its name says; "" where it can."""
+    values = typed_column(column)
+    try:
+        if meaning == "timestamp":
+            to_timestamps(values.iloc[:FIRST], str(column.name))
+        elif meaning == "label":
+            to_labels(values, str(column.name))
+        elif not _ratings(values):
+            return "its values are not all numbers, or all the same"
+    except DataError as error:
+        return str(error).partition(": ")[2] or str(error)
+    return ""
+
+
+def _times(column: pd.Series) -> bool:
+    """Numbers that lie between 2001 and 2100 as seconds or milliseconds, or dates."""
+    if not pd.api.types.is_numeric_dtype(column):
+        return _dates(column)
+    return any(bool(((column / unit > 1e9 * 0.9) & (column / unit < 4.2e9)).all()) for unit in (1, 1e3))
+
+
+def _dates(column: pd.Series) -> bool:
+    texts = column.iloc[:FIRST].astype(str)
+    return len(texts) > 0 and bool(texts.str.fullmatch(DATE).all())
+
+
+def _ratings(column: pd.Series) -> bool:
+    """Numbers, not the same in every row."""
+    return bool(pd.api.types.is_numeric_dtype(column) and column.notna().all() and column.nunique() > 1)
+
+
+def guess_entities(
+    given: Interactions, tables: Sequence[Table], reasons: list[str]
+) -> dict[str, tuple[Table, str]]:
+    """The table of users and that of items, each with its column of ids, where there are such."""
+    found: dict[str, tuple[Table, str]] = {}
+    for key, other in (("item", "user"), ("user", "item")):
+        ids = set(given.table.frame[given.columns[key]].astype(str))
+        best: tuple[tuple, Table, str, float] | None = None
+        for table in tables:
+            if any(table is taken for taken, _ in found.values()):
+                continue
+            for column in map(str, table.frame.columns):
+                if not _may_hold(key, other, column, table, given, ids):
+                    continue
+                values = table.frame[column].astype(str)
+                share = len(ids & set(values)) / len(ids) if values.is_unique else 0.0
+                if share <= JOINED:
+                    continue
+                rank = (
+                    round(share, 2),
+                    means(key, Path(table.file).stem),
+                    _worded(table),
+                    words_of(column) == words_of(given.columns[key]),
+                    len(table.frame.columns),
+                )
+                if best is None or rank > best[0]:
+                    best = rank, table, column, share
+        if best:
+            found[key] = best[1], best[2]
+            reasons.append(
+                f"{best[1].file} holds the {key}s: its column '{best[2]}' has {best[3]:.1%} of the {key}s' ids"
+            )
+    return {key: found[key] for key in ("user", "item") if key in found}
+
+
+def _may_hold(key: str, other: str, column: str, table: Table, given: Interactions, ids: set[str]) -> bool:
+    """Whether a column may hold the ids of `key`. Numbers may be anything's, so that they need a name that fits."""
+    same = words_of(column) == words_of(given.columns[key])
+    if same or (means(key, column) and not means(other, column)):
+        return True
+    if means(other, column) or words_of(column) == words_of(given.columns[other]):
+        return False
+    if not all(one.isdigit() for one in list(ids)[:FIRST]):
+        return True
+    file = Path(table.file).stem
+    plain = bool(table.header) or re.fullmatch(NUMBERED, words_of(column)) is not None
+    return plain and (means(key, file) or not means(other, file))
+
+
+def _worded(table: Table) -> int:
+    """How many of the columns hold words."""
+    return sum(
+        not pd.api.types.is_numeric_dtype(typed_column(table.frame[column].iloc[:FIRST]))
+        for column in table.frame.columns
+    )
