@@ -6,10 +6,11 @@ import atexit
 import contextlib
 import gc
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,6 +19,9 @@ from recsys.errors import UserError
 from recsys.registry import Registry, is_function
 from recsys.terminal import one_line
 
+NOT_TAKEN = typer.BadParameter.__mro__[1]
+"""What typer raises of an unknown option or command, of a value that is none of its kind, and of what is lacking: the
+class has no public name."""
 COMMANDS = Registry(
     "command",
     "recsys.commands",
@@ -113,9 +117,15 @@ def main(arguments: list[str] | None = None) -> None:
         PROGRESS.set(bar_on(sys.stderr))
     try:
         try:
-            make_app()(arguments, standalone_mode=True)
+            status = make_app()(arguments, standalone_mode=False)
         finally:
             sys.stdout.flush()
+        sys.exit(status or 0)
+    except NOT_TAKEN as error:
+        print(_not_taken(error), file=sys.stderr)
+        sys.exit(2)
+    except typer.Abort:
+        sys.exit(1)
     except (UserError, OSError) as error:
         with contextlib.suppress(OSError, ValueError):
             _drop_unwritten()
@@ -127,6 +137,19 @@ def main(arguments: list[str] | None = None) -> None:
         remedy = "take a smaller width or batch_size, another model, or fewer processes"
         print(f"recsys: out of memory ({one_line(error)[:200]}); {remedy}", file=sys.stderr)
         sys.exit(2)
+
+
+def _not_taken(error: Any) -> str:
+    """One line on a command line that is not taken; where nothing was asked for, what can be."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return str(error.format_message())
+    said = re.sub(
+        r"([(.] ?)([A-Z])",
+        lambda at: at[1].replace(".", ";") + at[2].lower(),
+        one_line(error.format_message()),
+    )
+    command = error.ctx.command_path if error.ctx else "recsys"
+    return f"recsys: {said[:1].lower()}{said[1:].rstrip('.')} (see `{command} --help`)"
 
 
 def _drop_unwritten() -> None:

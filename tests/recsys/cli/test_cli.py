@@ -316,3 +316,28 @@ def test_a_student_takes_data_and_split_from_the_run_that_teaches_it(recsys, tmp
     assert (config["dataset"], config["split"], config["split_seed"]) == ("toy", "cold-item", 3)
     status, _, err = recsys("train", "--teacher", "nowhere")
     assert (status, err.count("\n")) == (2, 1) and "nowhere is not a run's folder" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            "train --modle pop",
+            "no such option: --modle (possible options: --model, --num-nodes) (see `recsys train --help`)",
+        ),
+        ("trian", "no such command 'trian'; did you mean 'train'? (see `recsys --help`)"),
+        ("data inof", "no such command 'inof'; did you mean 'info'? (see `recsys data --help`)"),
+        ("show", "missing argument 'kind' (see `recsys show --help`)"),
+        ("train --seed x", "invalid value for '--seed': "),
+        ("train pop", "got unexpected extra argument(s) (pop) (see `recsys train --help`)"),
+    ],
+)
+def test_a_command_line_that_is_not_taken_is_one_line(recsys, arguments, said):
+    status, out, error = recsys(*arguments.split())
+    error = error.replace("`pytest ", "`recsys ")  # the program's own name
+    assert (status, out, error.count("\n")) == (2, "", 1) and error.startswith(f"recsys: {said}")
+
+
+def test_a_group_without_a_command_shows_its_commands(recsys):
+    status, _, error = recsys("data")
+    assert status == 2 and "Commands:" in error and "verify" in error
