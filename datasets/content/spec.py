@@ -63,8 +63,8 @@ class ContentSpec(BaseModel):
         file: another file than the items', whose rows these are: a table with a column `id`; for `vector` an array.
         id: the column of item ids in `file`.
         ids, key: of an array in `file`: the file with the item id of each row, and the array's name in it.
-        folder, archive: where files are that cells name: a folder, or a zip or tar, beside the card. A name may leave out
-            the folders inside of it, where no other file there has it.
+        folder, archive: where files are that cells name: a folder, or a zip or tar, beside the card. A name may leave
+            out the folders inside of it, where no other file there has it.
         names: for one file an item without a column that names it: its name made of the id, such as "{id}.jpg".
         width, seed: what the encoder gets: columns that it may make, and the seed of what it draws.
         options: of this encoder alone, as `recsys show content NAME` lists them, such as the name of a model.
