@@ -118,7 +118,7 @@ def _shared(items: Sequence[str], tables: Sequence[Table], interactions: Table) 
         return items[0]
 
     def known(column: str) -> tuple[float, bool]:
-        ids = set(interactions.frame[column].astype(str))
+        ids = _ids(interactions, column)
         best = (0.0, False)
         for table in rest:
             for theirs in map(str, table.frame.columns):
@@ -130,6 +130,10 @@ def _shared(items: Sequence[str], tables: Sequence[Table], interactions: Table) 
         return best
 
     return max(items, key=known)
+
+
+def _ids(table: Table, column: str) -> set[str]:
+    return set(table.frame[column].drop_duplicates().astype(str))
 
 
 def _columns(table: Table, columns: dict[str, str], by: str, reasons: list[str]) -> Interactions:
@@ -159,7 +163,7 @@ def _columns(table: Table, columns: dict[str, str], by: str, reasons: list[str])
             dated = (c for c in rest if c not in columns.values() and _dates(table.frame[c]))
             if column := next(dated, None):
                 columns["timestamp"] = column
-    if "label" in columns and set(typed_column(table.frame[columns["label"]]).unique()) <= {0, 1}:
+    if "label" in columns and set(_distinct(table.frame[columns["label"]])) <= {0, 1}:
         column = columns.pop("label")
         if "rating" not in columns:
             columns["rating"], positive_from = column, 1.0
@@ -178,6 +182,11 @@ def _columns(table: Table, columns: dict[str, str], by: str, reasons: list[str])
     return Interactions(table, columns, positive_from)
 
 
+def _distinct(column: pd.Series) -> pd.Series:
+    """A column's different values, numbers as numbers."""
+    return typed_column(column.drop_duplicates())
+
+
 def _upper(values: object) -> float:
     """A rating in the upper part of those that there are."""
     return float(pd.Series(values).quantile(0.5))
@@ -185,13 +194,12 @@ def _upper(values: object) -> float:
 
 def _unfit(meaning: str, column: pd.Series) -> str:
     """Why a column cannot be read as what its name says; "" where it can."""
-    values = typed_column(column)
     try:
         if meaning == "timestamp":
-            to_timestamps(values.iloc[:FIRST], str(column.name))
+            to_timestamps(typed_column(column.iloc[:FIRST]), str(column.name))
         elif meaning == "label":
-            to_labels(values, str(column.name))
-        elif not _ratings(values):
+            to_labels(_distinct(column), str(column.name))
+        elif not _ratings(_distinct(column)):
             return "its values are not all numbers, or all the same"
     except DataError as error:
         return str(error).partition(": ")[2] or str(error)
@@ -221,7 +229,7 @@ def guess_entities(
     """The table of users and that of items, each with its column of ids, where there are such."""
     found: dict[str, tuple[Table, str]] = {}
     for key, other in (("item", "user"), ("user", "item")):
-        ids = set(given.table.frame[given.columns[key]].astype(str))
+        ids = _ids(given.table, given.columns[key])
         best: tuple[tuple, Table, str, float] | None = None
         for table in tables:
             if any(table is taken for taken, _ in found.values()):

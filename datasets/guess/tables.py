@@ -68,8 +68,9 @@ class Table:
 
 def typed_column(column: pd.Series) -> pd.Series:
     """A column of text as numbers, where all of its entries are; its empty cells as missing."""
-    if pd.api.types.is_numeric_dtype(column) or not column.map(lambda value: isinstance(value, str)).all():
-        return column
+    if not isinstance(column.dtype, pd.StringDtype):
+        if column.dtype != object or not column.map(lambda value: isinstance(value, str)).all():
+            return column
     filled = column.where(~column.isin(MISSING))
     try:
         return pd.to_numeric(filled)
