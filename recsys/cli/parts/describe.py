@@ -69,6 +69,8 @@ def _summary(kind: str, registry: Registry, name: str) -> str:
     target = registry.target(name)
     if kind == "models" and target and (paper := class_text(target, "paper")):
         return paper.removeprefix("None: ")
+    if kind == "readers" and target:
+        target = target.partition(":")[0]  # all are called `read`; the file says what they know
     doc = first_line(target) if target else inspect.getdoc(registry.get(name)) or ""
     sentence = " ".join(doc.partition("\n\n")[0].split()).partition(". ")[0]
     return sentence.rstrip(".")
