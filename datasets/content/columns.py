@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ from recsys.errors import DataError
 SEPARATOR = "|"
 """Between the values of one cell, where a card names no other."""
 Separator = Annotated[str, "between the values of one cell"]
+LONGEST_LIST = 100_000
+"""Characters of a cell that may be a list."""
 KNOTS = 9
 AMOUNT = re.compile(r"\D{0,4}?\s*([+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?|[+-]?\d+(?:\.\d+)?)\s*\D{0,4}")
 """A number with a currency before or behind it, and perhaps commas between its thousands."""
@@ -40,7 +43,7 @@ def _cell(value: object, separator: str) -> str:
     return "" if value is None or pd.isna(value) else str(value)
 
 
-@encoder(width="at most `width`", revision="1", weights="none: the catalogue's values")
+@encoder(width="at most `width`", revision="2", weights="none: the catalogue's values")
 def category(
     texts: Sequence[str],
     *,
@@ -50,8 +53,9 @@ def category(
     fit_on: Sequence[str] | None = None,
     separator: Separator = SEPARATOR,
 ) -> Modality:
-    """Values separated by `separator` to (n_items, at most `width`) rows of unit length, with a column for each value,
-    reduced by a truncated SVD where there are more values than that. Values that `fit_on` does not have count as none.
+    """Values separated by `separator`, or in a list such as "['a', 'b']", to (n_items, at most `width`) rows of unit
+    length, with a column for each value, reduced by a truncated SVD where there are more values than that. Values that
+    `fit_on` does not have count as none.
 
     Raises:
         DataError: no cell holds a value.
@@ -60,7 +64,7 @@ def category(
     return reduced(_unit(matrix), width, seed, None if fitted is None else _unit(fitted))
 
 
-@encoder(width="at most `width`", revision="1", weights="none: the catalogue's facts")
+@encoder(width="at most `width`", revision="2", weights="none: the catalogue's facts")
 def facts(
     texts: Sequence[str],
     *,
@@ -94,7 +98,38 @@ def _matrices(
 
 
 def _values(texts: Sequence[str], separator: str) -> list[list[str]]:
-    return [sorted({v.strip() for v in text.split(separator)} - {""}) for text in texts]
+    return [sorted(set(values_of(text, separator))) for text in texts]
+
+
+def values_of(cell: str, separator: str = SEPARATOR) -> list[str]:
+    """The values in a cell: those between the separators, or those of a list as JSON and Python write it.
+
+    Example:
+        >>> values_of("Drama | War"), values_of("['60 minutes', 'dinner']"), values_of("[8, 27]")
+        (['Drama', 'War'], ['60 minutes', 'dinner'], ['8', '27'])
+    """
+    listed = as_list(cell)
+    if listed is None:
+        listed = cell.split(separator)
+    return [value for one in listed if (value := _written(one))]
+
+
+def as_list(cell: str) -> list[object] | None:
+    """The texts and numbers of a list as JSON and Python write it; None of a cell that holds no such list."""
+    text = cell.strip()
+    if not (text.startswith("[") and text.endswith("]") and len(text) < LONGEST_LIST):
+        return None
+    try:
+        values = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    plain = isinstance(values, list) and all(isinstance(v, (str, int, float)) for v in values)
+    return values if plain else None
+
+
+def _written(value: object) -> str:
+    """A value as text; a whole number without its point."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
 
 
 def _unit(matrix: sp.csr_array) -> sp.csr_array:

@@ -9,7 +9,7 @@ from typing import Any
 
 from recsys.datasets.cards import CARD_FILE, Card, is_plain
 from recsys.datasets.content.spec import ContentSpec
-from recsys.datasets.guess.content import guess_content, guess_features
+from recsys.datasets.guess.content import guess_content, guess_dropped, guess_features
 from recsys.datasets.guess.roles import Interactions, guess_entities, guess_interactions
 from recsys.datasets.guess.tables import Table, read_tables
 from recsys.datasets.readers import guess_reader
@@ -62,6 +62,10 @@ def guess_card(folder: Path) -> Guess:
         options[f"{key}s"] = {"file": table.file, "id": column} | how
     if "item" in entities:
         options |= _of_items(folder, *entities["item"], options, reasons)
+    if "user" in entities:
+        table, column = entities["user"]
+        if drop := guess_dropped(table.typed(), column, reasons):
+            options["users"]["drop"] = drop
     used = [given.table.file, *(table.file for table, _ in entities.values())]
     used += [one["file"] for one in options.get("features", {}).values()]
     contents = [ContentSpec.of(spec) for spec in options.get("content", {}).values()]

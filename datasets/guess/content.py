@@ -7,16 +7,17 @@ from collections import Counter
 from collections.abc import Callable, Container
 from pathlib import Path
 from typing import Any
+from unicodedata import category
 
 import numpy as np
 import pandas as pd
 
 from recsys.datasets.cards import is_plain
 from recsys.datasets.compressed import plain_suffix
-from recsys.datasets.content.columns import AMOUNT, SEPARATOR, cells
+from recsys.datasets.content.columns import AMOUNT, SEPARATOR, as_list, cells
 from recsys.datasets.content.files import Files, is_archive
 from recsys.datasets.files import TABLES
-from recsys.datasets.guess.roles import JOINED, holds_ids
+from recsys.datasets.guess.roles import JOINED, holds_ids, words_of
 
 FEW_VALUES = 0.2
 """A column of text with fewer different values than this share of its rows is a category."""
@@ -24,6 +25,12 @@ SEPARATORS = (SEPARATOR, ";", ",", " > ", "/")
 """That may stand between the values of one cell."""
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
 SOUNDS = (".wav", ".flac", ".mp3", ".ogg")
+CURRENCIES = r"AUD|BRL|CAD|CHF|CNY|CZK|DKK|EUR|GBP|HKD|HUF|INR|JPY|KRW|MXN|NOK|NZD|PLN|RMB|RUB|Rs|SEK|SGD|TRY|USD|kr|zł"
+OF_USERS = (
+    r"ratings?|stars|scores?|reviews?|votes?|likes?|views?|plays|popularity|downloads?|sold|sales|"
+    r"members|favou?rites"
+)
+"""Words in names of columns of numbers that sum up interactions."""
 LINK = re.compile(r"(?:https?|ftp)://\S+|www\.\S+")
 Specs = dict[str, str | dict[str, Any]]
 """Modality -> its entry in a card's content."""
@@ -92,14 +99,10 @@ def _entry(
     folder: Path, column: str, values: pd.Series, reasons: list[str]
 ) -> tuple[str | dict[str, Any] | None, bool]:
     """What a column becomes in a card's content, and whether it is of use as an attribute at least."""
-    if values.map(_is_record).any():
-        reasons.append(f"'{column}' holds records inside its cells, and is not read")
+    if why := _useless(column, values):
+        reasons.append(f"'{column}' {why}")
         return None, False
-    texts = pd.Series(cells(values.reset_index(drop=True)), dtype=str)
-    texts = texts[texts.str.strip() != ""]
-    if len(texts) and texts.str.fullmatch(LINK.pattern).mean() > JOINED:
-        reasons.append(f"'{column}' holds links, and is not read")
-        return None, False
+    texts = _texts(values)
     if texts.nunique() < 2:
         reasons.append(f"'{column}' stays an attribute: {'the same for all' if len(texts) else 'empty'}")
         return None, True
@@ -109,6 +112,10 @@ def _entry(
     if pd.api.types.is_numeric_dtype(values) and holds_ids(column):
         reasons.append(f"'{column}' stays an attribute: its numbers are codes by their name")
         return None, True
+    if (lists := texts.map(as_list)).notna().mean() > JOINED:
+        encoder, why = _of_lists(lists.dropna())
+        reasons.append(f"'{column}' becomes a modality by the encoder {encoder}: {why}")
+        return encoder, True
     if separator := _separator(texts):
         reasons.append(
             f"'{column}' becomes a modality by the encoder category: several values in a cell, separated by "
@@ -121,6 +128,50 @@ def _entry(
             return encoder, True
     reasons.append(f"'{column}' stays an attribute: neither numbers, words nor categories")
     return None, True
+
+
+def guess_dropped(table: pd.DataFrame, id_column: str, reasons: list[str]) -> list[str]:
+    """Columns of users that are no use as attributes."""
+    drop = []
+    for column in map(str, table.columns):
+        if column != id_column and (why := _useless(column, table[column].dropna())):
+            reasons.append(f"'{column}' {why}")
+            drop.append(column)
+    return drop
+
+
+def _texts(values: pd.Series) -> pd.Series:
+    """The cells that are not empty, as encoders take them."""
+    texts = pd.Series(cells(values.reset_index(drop=True)), dtype=str)
+    return texts[texts.str.strip() != ""]
+
+
+def _useless(column: str, values: pd.Series) -> str:
+    """Why a column is not even an attribute; "" where it may be one."""
+    if values.map(_is_record).any():
+        return "holds records inside its cells, and is not read"
+    if pd.api.types.is_numeric_dtype(values):
+        if re.search(rf"\b(?:{OF_USERS})\b", words_of(column)):
+            return (
+                "is not read: by its name it sums up what users did, which is to be predicted; take it out of drop "
+                "if it does not"
+            )
+        return ""
+    texts = _texts(values)
+    links = len(texts) > 0 and texts.str.fullmatch(LINK.pattern).mean() > JOINED
+    return "holds links, and is not read" if links else ""
+
+
+def _of_lists(lists: pd.Series) -> tuple[str, str]:
+    """The encoder of lists, and why."""
+    numbers = lists.map(lambda values: all(isinstance(v, (int, float)) for v in values)).all()
+    if (
+        numbers
+        and lists.map(len).nunique() == 1
+        and lists.map(lambda v: any(isinstance(x, float) for x in v)).any()
+    ):
+        return "vector", "lists of numbers, all of one length"
+    return "category", "a list in each cell"
 
 
 def _is_record(value: object) -> bool:
@@ -216,8 +267,14 @@ def _number(values: pd.Series) -> bool:
 
 
 def _price(values: pd.Series) -> bool:
-    """Amounts with a currency, such as "$9.50"."""
-    return len(values) > 0 and bool(values.astype(str).map(_is_amount).all()) and values.nunique() > 2
+    """Amounts, with a currency such as "$9.50" or without."""
+    texts = values.astype(str)
+    beside = set(texts.str.replace(r"[\d.,\s+-]", "", regex=True))
+    known = all(
+        not text or re.fullmatch(CURRENCIES, text) or any(category(c) == "Sc" for c in text)
+        for text in beside
+    )
+    return known and bool(texts.map(_is_amount).all()) and texts.nunique() > 2
 
 
 def _category(values: pd.Series) -> bool:

@@ -31,6 +31,8 @@ JOINED = 0.5
 """Share of the interactions' ids that a table of users or items must have."""
 FIRST = 1000
 """Rows that show what a column holds."""
+KIND = r"event|action|behaviou?r|type|kind"
+"""Words in names of columns that say what a user did."""
 DATE = r"\d{4}-\d\d-\d\d(?:[T ].*)?"
 
 
@@ -103,7 +105,10 @@ def guess_interactions(folder: Path, tables: Sequence[Table], reasons: list[str]
             "(docs/add-a-data-set.md)"
         )
     table, user, item = max(found, key=lambda one: (_repeat(one[0], one[1]), len(one[0].frame)))
-    return _columns(table, {"user": user, "item": item}, by, reasons)
+    given = _columns(table, {"user": user, "item": item}, by, reasons)
+    if others := [one.file for one, its_user, _ in found if one is not table and _repeat(one, its_user)]:
+        reasons.append(f"users and items are also in {', '.join(others)}, which is shorter and not read")
+    return given
 
 
 def _repeat(table: Table, user: str) -> bool:
@@ -173,6 +178,12 @@ def _columns(table: Table, columns: dict[str, str], by: str, reasons: list[str])
             )
     said = ", ".join(f"{meaning} is '{column}'" for meaning, column in columns.items())
     reasons += [f"{table.file} holds the interactions: {said}, {by}", *notes]
+    if unread := [c for c in map(str, table.frame.columns) if c not in columns.values()]:
+        several = [c for c in unread if re.search(rf"\b(?:{KIND})\b", words_of(c))]
+        reasons.append(
+            f"not read of its columns: {', '.join(unread)}"
+            + (f"; rows of every {several[0]} count alike" if several else "")
+        )
     if "rating" in columns and positive_from is None:
         values = floats(table.frame[columns["rating"]])
         reasons.append(
@@ -268,8 +279,11 @@ def _may_hold(key: str, other: str, column: str, table: Table, given: Interactio
     if not all(one.isdigit() for one in list(ids)[:FIRST]):
         return True
     file = Path(table.file).stem
-    plain = bool(table.header) or re.fullmatch(NUMBERED, words_of(column)) is not None
-    return plain and (means(key, file) or not means(other, file))
+    if table.header:
+        return means(key, file)
+    return re.fullmatch(NUMBERED, words_of(column)) is not None and (
+        means(key, file) or not means(other, file)
+    )
 
 
 def _worded(table: Table) -> int:

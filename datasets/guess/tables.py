@@ -68,9 +68,11 @@ class Table:
 
 def typed_column(column: pd.Series) -> pd.Series:
     """A column of text as numbers, where all of its entries are; its empty cells as missing."""
-    if not isinstance(column.dtype, pd.StringDtype):
-        if column.dtype != object or not column.map(lambda value: isinstance(value, str)).all():
-            return column
+    texts = isinstance(column.dtype, pd.StringDtype) or (
+        column.dtype == object and column.map(lambda value: isinstance(value, str)).all()
+    )
+    if not texts:
+        return column
     filled = column.where(~column.isin(MISSING))
     try:
         return pd.to_numeric(filled)

@@ -329,3 +329,14 @@ def test_a_specification_survives_being_written():
     assert spec.short() == {"encoder": "category", "columns": ["tags"], "options": {"separator": ";"}}
     assert ContentSpec.of(json.loads(json.dumps(spec.short()))) == spec
     assert ContentSpec.of("number").short() == "number"
+
+
+@pytest.mark.parametrize("encoder", ["category", "facts"])
+def test_lists_in_cells_are_their_values(encoder):
+    separated = made(encoder, ["a b|8", "", "8", "c"])[0]
+    listed = made(encoder, ["['a b', 8.0]", "[]", '["8"]', "c"])[0]
+    assert (
+        np.array_equal(separated.features, listed.features)
+        and separated.mask.tolist() == listed.mask.tolist()
+    )
+    assert made(encoder, ["[a", "b]", "[(1, 2)]", "[" * 5000 + "]" * 5000])[0].mask.all()

@@ -188,6 +188,18 @@ def clicks(folder):
     )
 
 
+def videos(folder):
+    """Numbers of views in a table without a header that has the users' numbers too, lists in cells, kinds of events."""
+    rows = [(u, i, 1583378629552 + i, "view") for u, i in PAIRS]
+    table(folder / "pairs.csv", "user,item,timestamp,event", rows)
+    rows = [(i, f'"the video, no {i}"', f'"[{i % 2}, {8 + i % 3}]"', 3 * i) for i in range(1, 11)]
+    table(folder / "titles.csv", "item,title,tags,like_count", rows)
+    table(folder / "likes_and_views.txt", "", [(i, 20 * i, 300 * i) for i in range(1, 13)], "\t")
+    table(
+        folder / "user_features.csv", "user,gender,review_count", [(u, "fm"[u % 2], u) for u in range(1, 13)]
+    )
+
+
 LAYOUTS = {
     movielens: {
         "interactions": "ratings.csv",
@@ -242,6 +254,13 @@ LAYOUTS = {
         "columns": {"user": "user_id", "item": "video_id", "rating": "label"},
         "positive_from": 1.0,
     },
+    videos: {
+        "interactions": "pairs.csv",
+        "columns": {"user": "user", "item": "item", "timestamp": "timestamp"},
+        "users": {"file": "user_features.csv", "id": "user", "drop": ["review_count"]},
+        "items": {"file": "titles.csv", "id": "item", "drop": ["like_count"]},
+        "content": {"title": "text", "tags": "category"},
+    },
 }
 
 
@@ -268,7 +287,35 @@ def test_ratings_that_all_count_and_parts_that_are_not_read_are_told(tmp_path):
         table(folder / f"{part}.csv", "user_id,item_id,rating", rows)
     said = "\n".join(guess_card(folder).reasons)
     assert "'rating' goes from 0 to 4, and every row counts" in said
+    assert "users and items are also in test.csv, which is shorter and not read" in said
     assert "test.csv: the columns are those of train.csv, which alone is read" in said
+
+
+def test_what_is_left_out_of_videos_is_told_with_its_reason(tmp_path):
+    (tmp_path / "v").mkdir()
+    videos(tmp_path / "v")
+    said = "\n".join(guess_card(tmp_path / "v").reasons)
+    assert "not read of its columns: event; rows of every event count alike" in said
+    assert "'like_count' is not read: by its name it sums up what users did" in said
+
+
+@pytest.mark.parametrize(
+    ("cells", "encoder"),
+    [
+        (["$9.50", "$1,200.00", "12 EUR"], "number"),
+        (["Name 1", "Name 2", "Name 3"], "text"),
+        (["000001X", "000002X", "000003Y"], None),
+        (['"[0.5, 0.1]"', '"[1.0, 2.0]"', '"[3, 4.5]"'], "vector"),
+        (['"[5, 6]"', '"[6]"', '"[]"'], "category"),
+        (["\"['a', 'b']\"", "\"['b']\"", "\"['a']\""], "category"),
+    ],
+)
+def test_what_a_column_of_items_becomes(tmp_path, cells, encoder):
+    table(tmp_path / "s" / "log.csv", "user,item", [(u, f"i{i}") for u, i in PAIRS if i < 4])
+    quoted = [cell if cell.startswith('"') else f'"{cell}"' for cell in cells]
+    table(tmp_path / "s" / "items.csv", "item,what", [(f"i{n}", cell) for n, cell in enumerate(quoted, 1)])
+    guess = guess_card(tmp_path / "s")
+    assert guess.card.options.get("content", {}).get("what") == encoder, guess.reasons
 
 
 def test_what_a_name_says_and_the_values_do_not_is_told(tmp_path):
