@@ -20,7 +20,7 @@ NAMES = {
     "item": r"items?|product|article|sku|asin|isbn|movie|film|song|track|artist|album|book|video|recipe|news|offer|"
     r"game|app|anime|course|business|venue|poi|restaurant|hotel|beer|wine|paper|document|podcast|iid|location|place|content|"
     r"post|show|ad",
-    "timestamp": r"time|timestamp|date|datetime|dt|dat|stamp|at|when|unix",
+    "timestamp": r"time|timestamp|date|datetime|dt|dat|stamp|at|when|unix|position",
     "rating": r"rating|ratings|stars|score",
     "label": r"label|split|part",
 }

@@ -19,7 +19,7 @@ from recsys.datasets.checks import Catalogue, check_catalogue, row_numbers
 from recsys.datasets.content.features import normalise_rows
 from recsys.datasets.dataset import Dataset
 from recsys.datasets.files import is_there, read_text
-from recsys.datasets.readers import recognised_by
+from recsys.datasets.readers import first_line, recognised_by
 from recsys.datasets.readers.lists import number_lines
 from recsys.errors import DataError
 
@@ -77,8 +77,9 @@ def _citations(folder: Path) -> sp.csr_array:
 
 
 def recognises(folder: Path) -> bool:
-    """A file users.dat."""
-    return (folder / "users.dat").is_file()
+    """A file users.dat whose first line is a count and as many whole numbers."""
+    cells = first_line(folder / "users.dat").split()
+    return bool(cells) and all(cell.isdecimal() for cell in cells) and int(cells[0]) == len(cells) - 1
 
 
 @recognised_by(recognises)

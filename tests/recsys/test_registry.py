@@ -146,5 +146,7 @@ def test_folders_are_offered_to_every_reader_that_can_be_imported(tmp_path, monk
     assert "reader 'broken' of theirs 1.2 cannot be imported" in caplog.text
     (folder / "theirs").touch()
     assert guess_reader(folder) == "other"
-    (folder / "users.dat").touch()
+    (folder / "users.dat").write_text("1::F::25\n")
+    assert guess_reader(folder) == "other"
+    (folder / "users.dat").write_text("2 0 3\n")
     assert guess_reader(folder) == "citeulike"
