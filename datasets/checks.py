@@ -42,8 +42,35 @@ class Catalogue(NamedTuple):
 
 
 def place(index: pd.Index, bad: np.ndarray) -> str:
-    """The first row marked in `bad`, as "line 7" after the index's name ("row" where it has none)."""
-    return f"{index.name or 'row'} {index[int(np.argmax(bad))]}"
+    """The first row marked in `bad`, as "line 7" after the index's name ("row" where it has none), or as "line 7 of
+    test.csv" where several files were put together by `one_table`."""
+    where = index[int(np.argmax(bad))]
+    if isinstance(index, pd.MultiIndex):
+        return f"{index.names[1] or 'row'} {where[1]} of {where[0]}"
+    return f"{index.name or 'row'} {where}"
+
+
+def one_table(parts: Mapping[str, tuple[str, pd.DataFrame]], column: str = "label") -> pd.DataFrame:
+    """Files of the parts of a split as one table, whose index says file and row.
+
+    Args:
+        parts: name of the part (one of `PARTS`) -> name of its file, and its rows.
+        column: is added: the place of a row's part in `PARTS`.
+
+    Raises:
+        DataError: the files' columns differ.
+    """
+    (first, table), *others = parts.values()
+    for file, other in others:
+        if differ := set(table.columns).symmetric_difference(other.columns):
+            raise DataError(
+                f"{file} and {first} have not the same columns: {', '.join(map(str, sorted(differ)))}"
+            )
+    files, frames = zip(*parts.values(), strict=True)
+    name = table.index.name or "row"
+    joined = pd.concat(frames, keys=files, names=["file", name])
+    label = np.repeat([PARTS.index(part) for part in parts], [len(frame) for frame in frames])
+    return joined.assign(**{column: label.astype(np.int8)})
 
 
 def need_columns(columns: Iterable[str], expected: Iterable[str], source: str) -> None:

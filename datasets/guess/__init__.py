@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from recsys.datasets.cards import CARD_FILE, Card, is_plain
 from recsys.datasets.content.spec import ContentSpec
 from recsys.datasets.guess.content import guess_content, guess_dropped, guess_features
-from recsys.datasets.guess.roles import Interactions, guess_entities, guess_interactions
+from recsys.datasets.guess.roles import guess_entities, guess_interactions
 from recsys.datasets.guess.tables import Table, read_tables
 from recsys.datasets.readers import guess_reader
 from recsys.errors import DataError
@@ -48,9 +47,11 @@ def guess_card(folder: Path) -> Guess:
     reasons: list[str] = []
     tables = read_tables(folder, reasons)
     given = guess_interactions(folder, tables, reasons)
-    entities = guess_entities(given, [table for table in tables if table is not given.table], reasons)
+    entities = guess_entities(
+        given, [t for t in tables if t.file not in (given.table.file, *given.parts.values())], reasons
+    )
     options: dict[str, Any] = {
-        "interactions": given.table.file,
+        "interactions": given.parts or given.table.file,
         "columns": given.columns,
         **given.table.how(),
         **({"positive_from": given.positive_from} if given.positive_from is not None else {}),
@@ -66,11 +67,12 @@ def guess_card(folder: Path) -> Guess:
         table, column = entities["user"]
         if drop := guess_dropped(table.typed(), column, reasons):
             options["users"]["drop"] = drop
-    used = [given.table.file, *(table.file for table, _ in entities.values())]
+    used = [*(given.parts.values() or [given.table.file]), *(table.file for table, _ in entities.values())]
     used += [one["file"] for one in options.get("features", {}).values()]
     contents = [ContentSpec.of(spec) for spec in options.get("content", {}).values()]
     used += [spec.archive for spec in contents if spec.archive]
-    reasons += _left(folder, tables, given, used)
+    left = sorted(p.name for p in folder.iterdir() if p.is_file() and p.name not in used)
+    reasons += [f"not used: {', '.join(left)}"] if left else []
     name = folder.resolve().name
     card = Card(
         name=name,
@@ -91,17 +93,3 @@ def _of_items(
     content, drop = guess_content(folder, table.typed(), column, table.frame[column], features, reasons)
     items = options["items"] | ({"drop": drop} if drop else {})
     return {"items": items, "features": features, "content": content}
-
-
-def _left(folder: Path, tables: Sequence[Table], given: Interactions, used: Sequence[str]) -> list[str]:
-    """What is said of files that the card does not name."""
-    said = []
-    columns = list(given.table.frame.columns)
-    parts = [t.file for t in tables if t is not given.table and list(t.frame.columns) == columns]
-    if parts:
-        said.append(
-            f"{', '.join(parts)}: the columns are those of {given.table.file}, which alone is read. To read all, write "
-            "them in one file, with a column label (train, valid, test) where they are parts of a split"
-        )
-    left = sorted(p.name for p in folder.iterdir() if p.is_file() and p.name not in {*used, *parts})
-    return said + ([f"not used: {', '.join(left)}"] if left else [])

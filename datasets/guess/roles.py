@@ -31,6 +31,8 @@ JOINED = 0.5
 """Share of the interactions' ids that a table of users or items must have."""
 FIRST = 1000
 """Rows that show what a column holds."""
+PART_NAMES = {"train": "train|training", "valid": "valid|validation|val|dev", "test": "test|testing"}
+"""Words in names of files that hold a part of a split."""
 KIND = r"event|action|behaviou?r|type|kind"
 """Words in names of columns that say what a user did."""
 DATE = r"\d{4}-\d\d-\d\d(?:[T ].*)?"
@@ -43,11 +45,13 @@ class Interactions(NamedTuple):
         table: the table.
         columns: its columns by what they mean.
         positive_from: the lowest rating that counts; None: all.
+        parts: part of a split -> file, where the table is one of several such; else empty.
     """
 
     table: Table
     columns: dict[str, str]
     positive_from: float | None
+    parts: dict[str, str]
 
 
 def words_of(column: str) -> str:
@@ -106,7 +110,13 @@ def guess_interactions(folder: Path, tables: Sequence[Table], reasons: list[str]
         )
     table, user, item = max(found, key=lambda one: (_repeat(one[0], one[1]), len(one[0].frame)))
     given = _columns(table, {"user": user, "item": item}, by, reasons)
-    if others := [one.file for one, its_user, _ in found if one is not table and _repeat(one, its_user)]:
+    if parts := _parts(given, tables):
+        given = given._replace(parts=parts)
+        reasons.append(
+            f"{', '.join(parts.values())} are the parts {', '.join(parts)} of a split, by their names"
+        )
+    others = [one.file for one, its_user, _ in found if one is not table and _repeat(one, its_user)]
+    if others := [file for file in others if file not in parts.values()]:
         reasons.append(f"users and items are also in {', '.join(others)}, which is shorter and not read")
     return given
 
@@ -114,6 +124,26 @@ def guess_interactions(folder: Path, tables: Sequence[Table], reasons: list[str]
 def _repeat(table: Table, user: str) -> bool:
     """Whether a user has several rows: else the rows are of users or items themselves."""
     return bool(table.frame[user].astype(str).duplicated().any())
+
+
+def _parts(given: Interactions, tables: Sequence[Table]) -> dict[str, str]:
+    """The files of a split's parts, of which the table is one: all have its columns."""
+    if "label" in given.columns:
+        return {}
+    width = len(given.table.frame.columns)
+    names = list(given.table.frame.columns)
+    alike = [
+        t
+        for t in tables
+        if (t.header and given.table.header and len(t.header) == width) or list(t.frame.columns) == names
+    ]
+    found = {part: t.file for part, pattern in PART_NAMES.items() for t in alike if _is_part(t.file, pattern)}
+    whole = {"train", "test"} <= found.keys() and given.table.file in found.values()
+    return found if whole else {}
+
+
+def _is_part(file: str, pattern: str) -> bool:
+    return re.search(rf"\b(?:{pattern})\b", words_of(file)) is not None
 
 
 def _shared(items: Sequence[str], tables: Sequence[Table], interactions: Table) -> str:
@@ -190,7 +220,7 @@ def _columns(table: Table, columns: dict[str, str], by: str, reasons: list[str])
             f"'{columns['rating']}' goes from {values.min():g} to {values.max():g}, and every row counts, also of the "
             f"lowest: positive_from: {_upper(values):g} would keep rows that have at least this"
         )
-    return Interactions(table, columns, positive_from)
+    return Interactions(table, columns, positive_from, {})
 
 
 def _distinct(column: pd.Series) -> pd.Series:

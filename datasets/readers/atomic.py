@@ -1,5 +1,6 @@
 """RecBole's atomic files: `NAME.inter .item .user .kg .link`, tab-separated, headers `name:type` with the types
-token, token_seq, float and float_seq.
+token, token_seq, float and float_seq. In place of `NAME.inter` a split may be given: `NAME.train.inter`,
+`NAME.test.inter` and perhaps `NAME.valid.inter`.
 
 Item columns of type float_seq become modalities; texts and knowledge-graph facts do where the card asks for
 them, reduced by truncated SVD fitted without looking at the interactions. Users and items of `.user` and
@@ -17,7 +18,17 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from recsys.datasets.assembly import Attributes, align, assemble, make_modality
 from recsys.datasets.cards import Card, Seed
-from recsys.datasets.checks import need_columns, number_ids, positions, taken, to_codes, to_numbers, to_tokens
+from recsys.datasets.checks import (
+    PARTS,
+    need_columns,
+    number_ids,
+    one_table,
+    positions,
+    taken,
+    to_codes,
+    to_numbers,
+    to_tokens,
+)
 from recsys.datasets.content.encode import ContentEncoder, run_encoder
 from recsys.datasets.content.features import facts_modality
 from recsys.datasets.dataset import Dataset, Modality
@@ -144,13 +155,24 @@ def recognises(folder: Path) -> bool:
     return bool(columns) and "userID" not in columns
 
 
+def _interactions(folder: Path, name: str) -> tuple[pd.DataFrame, str, Path]:
+    """The rows, with a column `part` where they are those of a split; what messages call their file; and its name
+    without an ending."""
+    parts = {part: path for part in PARTS for path in folder.glob(f"*.{part}.inter")}
+    if {"train", "test"} <= parts.keys() and not (folder / f"{name}.inter").is_file():
+        stem = folder / parts["train"].name.removesuffix(".train.inter")
+        files = {part: stem.with_name(f"{stem.name}.{part}.inter") for part in parts}
+        rows = {part: (path.name, read_typed(path)) for part, path in files.items()}
+        return one_table(rows, "part"), f"{folder} ({', '.join(p.name for p in files.values())})", stem
+    path = inter_file(folder, name)
+    return read_typed(path), str(path), path.with_suffix("")
+
+
 @recognised_by(recognises)
 def read(folder: Path, card: Card) -> Dataset:
     """The folder as a Dataset, ids in sorted order. DataError where anything is amiss."""
     options = card.options_as(AtomicOptions)
-    path = inter_file(folder, card.name)
-    source, stem = str(path), path.with_suffix("")
-    raw = read_typed(path)
+    raw, source, stem = _interactions(folder, card.name)
     need_columns(raw.columns, ("user_id", "item_id"), source)
     users, _ = _entities(stem.with_name(stem.name + ".user"), "user_id", options.rename)
     items, item_types = _entities(stem.with_name(stem.name + ".item"), "item_id", options.rename)
@@ -165,6 +187,8 @@ def read(folder: Path, card: Card) -> Dataset:
         empty = pd.DataFrame(index=range(len(ids[-1])))
         tables.append(empty if table is None else align(table, key, ids[-1], file))
     frame = pd.DataFrame({"user": codes[0].places(ids[0]), "item": codes[1].places(ids[1])}, index=raw.index)
+    if "part" in raw:
+        frame["label"] = raw["part"]
     if "rating" in raw:
         frame["rating"] = to_numbers(raw["rating"], source)
     times: list[str] = []
@@ -173,7 +197,10 @@ def read(folder: Path, card: Card) -> Dataset:
     if "label" in raw:
         observed = to_numbers(raw["label"], source) > 0
         if not observed.all():
-            times = [*times, f"{path.name}: {(~observed).sum():,} rows with label 0 are no interactions"]
+            times = [
+                *times,
+                f"{stem.name}.inter: {(~observed).sum():,} rows with label 0 are no interactions",
+            ]
         frame = frame[observed]
     frame, left_out = taken(frame, options.positive_from, source)
     modalities, notes = _modalities(stem, ids[1], tables[1], item_types, options)

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from recsys.datasets.assembly import Attributes, align, assemble
 from recsys.datasets.cards import Card, File
-from recsys.datasets.checks import need_columns, number_ids, positions, to_codes, to_tokens
+from recsys.datasets.checks import PARTS, need_columns, number_ids, one_table, positions, to_codes, to_tokens
 from recsys.datasets.content import CONTENT
 from recsys.datasets.content.encode import gather
 from recsys.datasets.content.encoder import encoder_options
@@ -71,7 +71,8 @@ class TableOptions(Strict):
     """The card's `options`.
 
     Attributes:
-        interactions: the file of interactions: `.csv`, `.tsv`, `.parquet`, `.jsonl`, ..., perhaps compressed.
+        interactions: the file of interactions: `.csv`, `.tsv`, `.parquet`, `.jsonl`, ..., perhaps compressed; or the
+            files of a split's parts: train, test, and perhaps valid.
         columns: its columns.
         sep: between the columns of `.csv`, `.dat` and `.txt` files.
         header: names of the interactions' columns, where the file's first line is none.
@@ -89,7 +90,7 @@ class TableOptions(Strict):
             items files, which must then name every id.
     """
 
-    interactions: File
+    interactions: File | dict[Literal["train", "valid", "test"], File]
     columns: Columns = Columns()
     sep: Annotated[str, Field(min_length=1)] = ","
     header: tuple[str, ...] = ()
@@ -219,21 +220,46 @@ def _placed(
     return codes.distinct, side, places
 
 
+def _interactions(
+    folder: Path, options: TableOptions, mapped: dict[str, str], where: str
+) -> tuple[pd.DataFrame, str]:
+    """The rows of the file of interactions, or of the parts' files, whose labels `mapped` then has; and what messages
+    call it."""
+    parts = options.interactions
+    files = {"": parts} if isinstance(parts, str) else dict(parts)
+    if isinstance(parts, dict):
+        if not {"train", "test"} <= parts.keys():
+            raise DataError(f"{where}: interactions: expected files of train and test, and perhaps of valid")
+        if "label" in mapped:
+            raise DataError(f"{where}: columns: label: the files say the parts; leave it out")
+    raw: dict[str, tuple[str, pd.DataFrame]] = {}
+    for part, file in files.items():
+        frame = read_table(
+            folder / file,
+            options.sep,
+            ids=(options.columns.user, options.columns.item),
+            columns=dict.fromkeys(mapped.values()),
+            header=options.header,
+            encoding=options.encoding,
+        )
+        need_columns(frame.columns, mapped.values(), str(folder / file))
+        raw[part] = file, frame
+    if isinstance(parts, str):
+        return raw[""][1], str(folder / parts)
+    if "label" in raw["train"][1]:
+        raise DataError(f"{folder / files['train']}: a column 'label' beside files of parts; use one of them")
+    mapped["label"] = "label"
+    return one_table(
+        {part: raw[part] for part in PARTS if part in raw}
+    ), f"{folder} ({', '.join(files.values())})"
+
+
 def read(folder: Path, card: Card) -> Dataset:
     """The folder as a Dataset. DataError where anything is amiss."""
     options = card.options_as(TableOptions)
-    path, columns = folder / options.interactions, options.columns
-    source = str(path)
+    columns = options.columns
     mapped = {ours: theirs for ours, theirs in columns if theirs is not None}
-    raw = read_table(
-        path,
-        options.sep,
-        ids=(columns.user, columns.item),
-        columns=dict.fromkeys(mapped.values()),
-        header=options.header,
-        encoding=options.encoding,
-    )
-    need_columns(raw.columns, mapped.values(), source)
+    raw, source = _interactions(folder, options, mapped, f"options of card {card.name}")
     entities_of = {"user": options.users, "item": options.items}
     given, sides, places = dict[str, np.ndarray](), dict[str, _Side](), dict[str, np.ndarray]()
     # NumPy numbers users and items at the same time; of two errors the users' is raised.

@@ -280,15 +280,35 @@ def test_layouts_of_public_data_sets_are_read(layout, tmp_path):
     assert all(modality.mask.all() for modality in data.modalities.values())
 
 
-def test_ratings_that_all_count_and_parts_that_are_not_read_are_told(tmp_path):
-    folder = tmp_path / "parts"
-    for part, kept in (("train", 0), ("test", 1)):
-        rows = [(u, i, i % 5) for u, i in PAIRS if (u + i) % 2 == kept][kept:]
-        table(folder / f"{part}.csv", "user_id,item_id,rating", rows)
-    said = "\n".join(guess_card(folder).reasons)
-    assert "'rating' goes from 0 to 4, and every row counts" in said
-    assert "users and items are also in test.csv, which is shorter and not read" in said
-    assert "test.csv: the columns are those of train.csv, which alone is read" in said
+def parts(folder, header="user_id,item_id,rating"):
+    """A file for each part of a split."""
+    for part, kept in (("train", (0, 1)), ("val", (2,)), ("test", (3,))):
+        rows = [(u, i, i % 5) for u, i in PAIRS if (u + i) % 4 in kept]
+        table(folder / f"my_{part}.csv", header, rows)
+
+
+@pytest.mark.parametrize("header", ["user_id,item_id,rating", ""])
+def test_ratings_that_all_count_are_told_and_files_of_parts_are_a_split(tmp_path, header):
+    parts(tmp_path / "parts", header)
+    guess = guess_card(tmp_path / "parts")
+    said = "\n".join(guess.reasons)
+    assert "'rating' goes from 0 to 4, and every row counts" in said and "not used" not in said
+    files = {"train": "my_train.csv", "valid": "my_val.csv", "test": "my_test.csv"}
+    assert guess.card.options["interactions"] == files and list(guess.card.files) == list(files.values())
+    (tmp_path / "parts" / "card.yaml").write_text(
+        yaml.safe_dump(guess.card.model_dump(mode="json", exclude_defaults=True))
+    )
+    read = load_dataset("parts", tmp_path).interactions
+    assert read["label"].value_counts().to_dict() == {
+        label: sum((u + i) % 4 in kept for u, i in PAIRS) for label, kept in enumerate([(0, 1), (2,), (3,)])
+    }
+
+
+def test_a_second_table_of_interactions_is_told(tmp_path):
+    table(tmp_path / "two" / "bought.csv", "user,item,amount", [(u, i, 1) for u, i in PAIRS])
+    table(tmp_path / "two" / "seen.csv", "user,item", PAIRS[:40])
+    said = "\n".join(guess_card(tmp_path / "two").reasons)
+    assert "users and items are also in seen.csv, which is shorter and not read" in said
 
 
 def test_what_is_left_out_of_videos_is_told_with_its_reason(tmp_path):

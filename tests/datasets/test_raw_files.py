@@ -379,3 +379,45 @@ def test_json_lines_may_be_called_json(tmp_path):
     (tmp_path / "b.json").write_text('{"x": "words", "y": "more"}\n')
     assert read_table(tmp_path / "a.json").to_numpy().tolist() == [["a", "x"], ["b", "y"]]
     assert read_table(tmp_path / "b.json").to_numpy().tolist() == [["x", "words"], ["y", "more"]]
+
+
+def write_parts(folder, test="u1,04\n", valid=True, **options):
+    folder.mkdir()
+    (folder / "a.csv").write_text("user,item\nu0,00\nu0,01\nu1,00\n")
+    (folder / "b.csv").write_text("user,item\nu0,02\n")
+    (folder / "c.csv").write_text(f"user,item\n{test}")
+    files = {"train": "a.csv", "test": "c.csv"} | ({"valid": "b.csv"} if valid else {})
+    card = {"name": folder.name, "reader": "table", "options": {"interactions": files} | options}
+    (folder / "card.yaml").write_text(yaml.safe_dump(card))
+
+
+def test_files_of_parts_are_a_split(tmp_path):
+    write_parts(tmp_path / "s")
+    data = load_dataset("s", tmp_path)
+    assert data.item_ids.tolist() == ["00", "01", "02", "04"]
+    assert data.interactions.to_numpy().tolist() == [[0, 0, 0], [0, 1, 0], [0, 2, 1], [1, 0, 0], [1, 3, 2]]
+    write_parts(tmp_path / "two", valid=False)
+    assert set(load_dataset("two", tmp_path).interactions["label"]) == {0, 2}
+
+
+@pytest.mark.parametrize(
+    ("how", "fault"),
+    [
+        ({"test": "u1,\n"}, r"line 2 of c\.csv: item is empty"),
+        ({"test": "u0,00\n"}, "user u0 and item 00 are in both train and test"),
+        ({"interactions": {"train": "a.csv", "valid": "b.csv"}}, "expected files of train and test"),
+        ({"interactions": {"train": "a.csv", "tests": "c.csv"}}, "interactions"),
+        ({"columns": {"label": "part"}}, "the files say the parts"),
+        ({"columns": {"item": "thing"}}, r"[ac]\.csv: no column thing"),
+        (
+            {"interactions": {"train": "a.csv", "test": "d.csv"}},
+            r"d\.csv and a\.csv have not the same columns: at",
+        ),
+    ],
+)
+def test_what_is_wrong_with_parts_is_one_line(tmp_path, how, fault):
+    write_parts(tmp_path / "s", **how)
+    (tmp_path / "s" / "d.csv").write_text("user,item,at\nu0,03,5\n")
+    with pytest.raises(DataError, match=fault) as caught:
+        load_dataset("s", tmp_path)
+    assert "\n" not in str(caught.value)

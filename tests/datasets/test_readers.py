@@ -183,6 +183,27 @@ def test_lattice_names_the_file(tmp_path, text, message):
         load(tmp_path, "lattice")
 
 
+# atomic files of a split's parts
+
+
+def test_atomic_files_of_parts_are_a_split(tmp_path):
+    head = "user_id:token\titem_id:token\tlabel:float\n"
+    (tmp_path / "x.train.inter").write_text(head + "a\ti\t1\nb\ti\t1\nb\tj\t0\n")
+    (tmp_path / "x.test.inter").write_text(head + "a\tj\t1\n")
+    (tmp_path / "x.item").write_text("item_id:token\ttitle:token_seq\ni\tred\nj\tblue\n")
+    assert guess_reader(tmp_path) == "atomic"
+    dataset = load(tmp_path, "atomic")
+    assert dataset.interactions[["user", "item", "label"]].to_numpy().tolist() == [
+        [0, 0, 0],
+        [0, 1, 2],
+        [1, 0, 0],
+    ]
+    assert dataset.item_attributes["title"].tolist() == ["red", "blue"]
+    (tmp_path / "x.test.inter").write_text(head + "a\t\t1\n")
+    with pytest.raises(DataError, match=r"line 2 of x\.test\.inter: item_id is empty"):
+        load(tmp_path, "atomic")
+
+
 # lists
 
 
