@@ -16,12 +16,24 @@ LATEST = 4_102_444_800
 ZONE = r"(?:[zZ]|[+-]\d\d:?(?:\d\d)?)$"
 
 
+def _calendar_days(numbers: np.ndarray) -> list[np.ndarray]:
+    """Seconds since 1970 of numbers that are years, months and days; nothing where not all of them are. As seconds they
+    would all lie in August of 1970."""
+    if not len(numbers) or not (np.min(numbers) >= 19700101 and np.max(numbers) < 21000101):
+        return []
+    distinct, places = np.unique(numbers, return_inverse=True)
+    moments = pd.to_datetime(pd.Series(distinct).map("{:.10g}".format), format="%Y%m%d", errors="coerce")
+    if moments.isna().any():
+        return []
+    return [((moments - pd.Timestamp(0)) / pd.Timedelta(seconds=1)).to_numpy(np.float64)[places]]
+
+
 def to_timestamps(column: pd.Series, source: str) -> tuple[np.ndarray, list[str]]:
     """(n,) float64 seconds since 1970, UTC, and a note where they were not written so.
 
-    Numbers are seconds where most of them lie between 1970 and 2100 then, else milliseconds, microseconds or
-    nanoseconds by the same rule. Dates and moments may have any form of ISO 8601, or of SQL; those without a time zone
-    count as UTC.
+    Whole numbers such as 20240531 are days where all are. Other numbers are seconds where most of them lie between 1970
+    and 2100 then, else milliseconds, microseconds or nanoseconds by the same rule. Dates and moments may have any form
+    of ISO 8601, or of SQL; those without a time zone count as UTC.
 
     Raises:
         DataError: an entry that is none of these, or numbers that lie in that time by no unit.
@@ -31,6 +43,8 @@ def to_timestamps(column: pd.Series, source: str) -> tuple[np.ndarray, list[str]
         numeric = floats(column)
         finite = np.isfinite(numeric)
         if not len(column) or finite.mean() > 0.5:
+            if days := _calendar_days(numeric):
+                return days[0], [f"{name}: {column.name} read as year, month and day (YYYYMMDD), UTC"]
             seconds = numeric if column.dtype.kind in "iuf" and finite.all() else to_numbers(column, source)
             for unit, factor in UNITS.items():
                 inside = (seconds / factor >= 0) & (seconds / factor < LATEST)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 from recsys.datasets.cards import CARD_FILE, Card, is_plain
 from recsys.datasets.content.spec import ContentSpec
 from recsys.datasets.guess.content import guess_content, guess_dropped, guess_features
-from recsys.datasets.guess.roles import guess_entities, guess_interactions
-from recsys.datasets.guess.tables import Table, read_tables
+from recsys.datasets.guess.roles import Entities, guess_entities, guess_interactions
+from recsys.datasets.guess.tables import read_tables
 from recsys.datasets.readers import guess_reader
 from recsys.errors import DataError
 
@@ -47,27 +48,29 @@ def guess_card(folder: Path) -> Guess:
     reasons: list[str] = []
     tables = read_tables(folder, reasons)
     given = guess_interactions(folder, tables, reasons)
-    entities = guess_entities(
-        given, [t for t in tables if t.file not in (given.table.file, *given.parts.values())], reasons
-    )
+    parts = {part: table.file for part, table in given.parts.items()}
+    files = list(parts.values()) or [given.table.file]
+    entities = guess_entities(given, [t for t in tables if t.file not in files], reasons)
     options: dict[str, Any] = {
-        "interactions": given.parts or given.table.file,
+        "interactions": parts or given.table.file,
         "columns": given.columns,
         **given.table.how(),
         **({"positive_from": given.positive_from} if given.positive_from is not None else {}),
     }
-    for key, (table, column) in entities.items():
+    for key, (table, column, _) in entities.items():
         how = table.how()
         if how.get("sep") == given.table.sep:
             del how["sep"]
         options[f"{key}s"] = {"file": table.file, "id": column} | how
+    if (share := min((one.share for one in entities.values()), default=1.0)) < 1:
+        options["min_joined"] = math.floor(share * 1e4) / 1e4
     if "item" in entities:
-        options |= _of_items(folder, *entities["item"], options, reasons)
+        options |= _of_items(folder, entities["item"], options, reasons)
     if "user" in entities:
-        table, column = entities["user"]
+        table, column, _ = entities["user"]
         if drop := guess_dropped(table.typed(), column, reasons):
             options["users"]["drop"] = drop
-    used = [*(given.parts.values() or [given.table.file]), *(table.file for table, _ in entities.values())]
+    used = [*files, *(one.table.file for one in entities.values())]
     used += [one["file"] for one in options.get("features", {}).values()]
     contents = [ContentSpec.of(spec) for spec in options.get("content", {}).values()]
     used += [spec.archive for spec in contents if spec.archive]
@@ -85,10 +88,9 @@ def guess_card(folder: Path) -> Guess:
     return Guess(card, reasons)
 
 
-def _of_items(
-    folder: Path, table: Table, column: str, options: dict[str, Any], reasons: list[str]
-) -> dict[str, Any]:
+def _of_items(folder: Path, given: Entities, options: dict[str, Any], reasons: list[str]) -> dict[str, Any]:
     """The options that say what the items' features are, and what their columns become."""
+    table, column, _ = given
     features = guess_features(folder, len(table.frame), reasons)
     content, drop = guess_content(folder, table.typed(), column, table.frame[column], features, reasons)
     items = options["items"] | ({"drop": drop} if drop else {})

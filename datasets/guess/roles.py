@@ -45,13 +45,27 @@ class Interactions(NamedTuple):
         table: the table.
         columns: its columns by what they mean.
         positive_from: the lowest rating that counts; None: all.
-        parts: part of a split -> file, where the table is one of several such; else empty.
+        parts: part of a split -> its table, where there are several; else empty.
     """
 
     table: Table
     columns: dict[str, str]
     positive_from: float | None
-    parts: dict[str, str]
+    parts: dict[str, Table]
+
+    def ids(self, key: str) -> set[str]:
+        """All users or items, of all parts."""
+        place = list(self.table.frame.columns).index(self.columns[key])
+        tables = [self.table, *(table for table in self.parts.values() if table.file != self.table.file)]
+        return set().union(*(_ids(table, table.frame.columns[place]) for table in tables))
+
+
+class Entities(NamedTuple):
+    """A table of users or items, its column of ids, and the share of the interactions' ids that it has."""
+
+    table: Table
+    column: str
+    share: float
 
 
 def words_of(column: str) -> str:
@@ -112,11 +126,10 @@ def guess_interactions(folder: Path, tables: Sequence[Table], reasons: list[str]
     given = _columns(table, {"user": user, "item": item}, by, reasons)
     if parts := _parts(given, tables):
         given = given._replace(parts=parts)
-        reasons.append(
-            f"{', '.join(parts.values())} are the parts {', '.join(parts)} of a split, by their names"
-        )
-    others = [one.file for one, its_user, _ in found if one is not table and _repeat(one, its_user)]
-    if others := [file for file in others if file not in parts.values()]:
+        files = ", ".join(table.file for table in parts.values())
+        reasons.append(f"{files} are the parts {', '.join(parts)} of a split, by their names")
+    taken = (table.file, *(part.file for part in parts.values()))
+    if others := [one.file for one, its_user, _ in found if one.file not in taken and _repeat(one, its_user)]:
         reasons.append(f"users and items are also in {', '.join(others)}, which is shorter and not read")
     return given
 
@@ -126,8 +139,8 @@ def _repeat(table: Table, user: str) -> bool:
     return bool(table.frame[user].astype(str).duplicated().any())
 
 
-def _parts(given: Interactions, tables: Sequence[Table]) -> dict[str, str]:
-    """The files of a split's parts, of which the table is one: all have its columns."""
+def _parts(given: Interactions, tables: Sequence[Table]) -> dict[str, Table]:
+    """The tables of a split's parts, of which the table is one: all have its columns."""
     if "label" in given.columns:
         return {}
     width = len(given.table.frame.columns)
@@ -137,8 +150,8 @@ def _parts(given: Interactions, tables: Sequence[Table]) -> dict[str, str]:
         for t in tables
         if (t.header and given.table.header and len(t.header) == width) or list(t.frame.columns) == names
     ]
-    found = {part: t.file for part, pattern in PART_NAMES.items() for t in alike if _is_part(t.file, pattern)}
-    whole = {"train", "test"} <= found.keys() and given.table.file in found.values()
+    found = {part: t for part, pattern in PART_NAMES.items() for t in alike if _is_part(t.file, pattern)}
+    whole = {"train", "test"} <= found.keys() and given.table.file in [t.file for t in found.values()]
     return found if whole else {}
 
 
@@ -198,14 +211,12 @@ def _columns(table: Table, columns: dict[str, str], by: str, reasons: list[str])
             dated = (c for c in rest if c not in columns.values() and _dates(table.frame[c]))
             if column := next(dated, None):
                 columns["timestamp"] = column
-    if "label" in columns and set(_distinct(table.frame[columns["label"]])) <= {0, 1}:
+    if "label" in columns and _is_yes_or_no(table.frame[columns["label"]]):
         column = columns.pop("label")
-        if "rating" not in columns:
-            columns["rating"], positive_from = column, 1.0
-            notes.append(
-                f"'{column}' is 0 or 1: rows of 1 count as interactions (positive_from: 1); a split into parts would "
-                "also have rows for testing, 2"
-            )
+        columns = {"rating": column} | columns
+    if "rating" in columns and _is_yes_or_no(table.frame[columns["rating"]]):
+        positive_from = 1.0
+        notes.append(f"'{columns['rating']}' is 0 or 1: rows of 1 count as interactions (positive_from: 1)")
     said = ", ".join(f"{meaning} is '{column}'" for meaning, column in columns.items())
     reasons += [f"{table.file} holds the interactions: {said}, {by}", *notes]
     if unread := [c for c in map(str, table.frame.columns) if c not in columns.values()]:
@@ -221,6 +232,10 @@ def _columns(table: Table, columns: dict[str, str], by: str, reasons: list[str])
             f"lowest: positive_from: {_upper(values):g} would keep rows that have at least this"
         )
     return Interactions(table, columns, positive_from, {})
+
+
+def _is_yes_or_no(column: pd.Series) -> bool:
+    return set(_distinct(column)) <= {0, 1}
 
 
 def _distinct(column: pd.Series) -> pd.Series:
@@ -264,16 +279,14 @@ def _ratings(column: pd.Series) -> bool:
     return bool(pd.api.types.is_numeric_dtype(column) and column.notna().all() and column.nunique() > 1)
 
 
-def guess_entities(
-    given: Interactions, tables: Sequence[Table], reasons: list[str]
-) -> dict[str, tuple[Table, str]]:
-    """The table of users and that of items, each with its column of ids, where there are such."""
-    found: dict[str, tuple[Table, str]] = {}
+def guess_entities(given: Interactions, tables: Sequence[Table], reasons: list[str]) -> dict[str, Entities]:
+    """The table of users and that of items, where there are such."""
+    found: dict[str, Entities] = {}
     for key, other in (("item", "user"), ("user", "item")):
-        ids = _ids(given.table, given.columns[key])
+        ids = given.ids(key)
         best: tuple[tuple, Table, str, float] | None = None
         for table in tables:
-            if any(table is taken for taken, _ in found.values()):
+            if any(table is one.table for one in found.values()):
                 continue
             for column in map(str, table.frame.columns):
                 if not _may_hold(key, other, column, table, given, ids):
@@ -292,9 +305,10 @@ def guess_entities(
                 if best is None or rank > best[0]:
                     best = rank, table, column, share
         if best:
-            found[key] = best[1], best[2]
+            found[key] = Entities(best[1], best[2], best[3])
             reasons.append(
                 f"{best[1].file} holds the {key}s: its column '{best[2]}' has {best[3]:.1%} of the {key}s' ids"
+                + ("" if best[3] == 1 else f"; min_joined lets the other {key}s be without a row there")
             )
     return {key: found[key] for key in ("user", "item") if key in found}
 

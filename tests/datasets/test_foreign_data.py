@@ -217,3 +217,13 @@ def test_bytes_are_no_ids(tmp_path):
     pq.write_table(pa.table({"user": pa.array([b"a", b"b"])}), tmp_path / "x.parquet")
     with pytest.raises(DataError, match="expected an id"):
         to_codes(read_parquet(tmp_path / "x.parquet")["user"], "x.parquet")
+
+
+def test_days_written_as_one_number_are_days():
+    day = pd.Timestamp("2020-07-05").timestamp()
+    seconds, notes = times([20200705, 20200706, 20200705], "int64")
+    assert seconds.tolist() == [day, day + 86400, day] and "YYYYMMDD" in notes[0]
+    assert times(["20200705"], "str")[0].tolist() == [day]
+    assert times([20200705, 20201305], "int64")[0].tolist() == [20200705, 20201305]  # there is no month 13
+    assert times([20200705.5, 20200706], "float64")[0].tolist() == [20200705.5, 20200706]
+    assert times([0, 20200705], "int64")[0].tolist() == [0, 20200705]

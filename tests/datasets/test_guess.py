@@ -304,6 +304,20 @@ def test_ratings_that_all_count_are_told_and_files_of_parts_are_a_split(tmp_path
     }
 
 
+def test_items_without_a_row_are_allowed_and_told(tmp_path):
+    table(tmp_path / "s" / "train.csv", "user,item", [(u, f"i{i}") for u, i in PAIRS if i < 9])
+    table(tmp_path / "s" / "test.csv", "user,item", [(u, f"i{i}") for u, i in PAIRS if i >= 9])
+    table(tmp_path / "s" / "items.csv", "item,name", [(f"i{i}", f"a thing {i}") for i in range(1, 10)])
+    guess = guess_card(tmp_path / "s")
+    assert guess.card.options["min_joined"] == 0.8571 and "85.7% of the items' ids; min_joined" in str(
+        guess.reasons
+    )
+    (tmp_path / "s" / "card.yaml").write_text(
+        yaml.safe_dump(guess.card.model_dump(mode="json", exclude_defaults=True))
+    )
+    assert load_dataset("s", tmp_path).modalities["name"].mask.sum() == 9
+
+
 def test_a_second_table_of_interactions_is_told(tmp_path):
     table(tmp_path / "two" / "bought.csv", "user,item,amount", [(u, i, 1) for u, i in PAIRS])
     table(tmp_path / "two" / "seen.csv", "user,item", PAIRS[:40])
