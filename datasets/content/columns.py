@@ -108,9 +108,8 @@ def values_of(cell: str, separator: str = SEPARATOR) -> list[str]:
         >>> values_of("Drama | War"), values_of("['60 minutes', 'dinner']"), values_of("[8, 27]")
         (['Drama', 'War'], ['60 minutes', 'dinner'], ['8', '27'])
     """
-    listed = as_list(cell)
-    if listed is None:
-        listed = cell.split(separator)
+    read = as_list(cell)
+    listed: Sequence[object] = cell.split(separator) if read is None else read
     return [value for one in listed if (value := _written(one))]
 
 

@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -19,7 +19,7 @@ from recsys.errors import UserError
 from recsys.registry import Registry, is_function
 from recsys.terminal import one_line
 
-NOT_TAKEN = typer.BadParameter.__mro__[1]
+NOT_TAKEN: type[Exception] = cast("type[Exception]", typer.BadParameter.__mro__[1])
 """What typer raises of an unknown option or command, of a value that is none of its kind, and of what is lacking: the
 class has no public name."""
 COMMANDS = Registry(
