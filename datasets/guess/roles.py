@@ -117,7 +117,8 @@ def guess_interactions(folder: Path, tables: Sequence[Table], reasons: list[str]
         by = f"by their places, for it has no header: correct {'{columns: ...}'} where they are others"
     if not found:
         headers = "; ".join(f"{t.file}: {', '.join(map(str, t.frame.columns[:6]))}" for t in tables)
-        seen = headers or "; ".join(reasons) or "there is no table"
+        below = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_dir())[:5])
+        seen = headers or "; ".join(reasons) or f"there is no table{below and f'; its folders are {below}'}"
         raise DataError(
             f"{folder}: no table has a column of users and one of items ({seen}); write the card.yaml by hand "
             "(docs/add-a-data-set.md)"

@@ -91,6 +91,11 @@ def test_a_folder_that_cannot_be_guessed_says_what_is_there(shop, damage):
     assert not (shop / "card.yaml").exists()
 
 
+def test_tables_that_lie_deeper_are_hinted_at(shop):
+    with pytest.raises(DataError, match="there is no table; its folders are shop"):
+        guess_card(shop.parent)
+
+
 def table(path, header, rows, sep=","):
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [header] if header else []
