@@ -366,6 +366,15 @@ def test_a_history_that_is_no_numbers_is_left_out_by_name(recsys, tmp_path):
     assert status == 2 and "history.csv is not readable" in error and error.count("\n") == 1
 
 
+@pytest.mark.parametrize("keys", [[True], [True, "high"], [1, None]])
+def test_keys_of_a_range_that_are_no_text_are_one_line(keys):
+    from recsys.experiments.tune.space import search_space
+    from recsys.models import MODELS
+
+    with pytest.raises(UserError, match=f"search: 'regularisation' has no '{keys[0]!s}'"):
+        search_space(MODELS.get("ease"), {}, {"regularisation": dict.fromkeys(keys, 1)})
+
+
 def test_a_range_beyond_numbers_is_one_line():
     from recsys.experiments.tune.space import search_space
     from recsys.models import MODELS

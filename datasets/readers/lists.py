@@ -29,7 +29,7 @@ def number_lines(path: Path) -> tuple[pd.Series, np.ndarray]:
     Raises:
         DataError: the file cannot be read.
     """
-    text = read_text(path)
+    text = read_text(path).replace("\r\n", "\n").replace("\r", "\n")
     tokens = [line.split() for line in text.rstrip("\n").split("\n")]
     lengths = np.fromiter(map(len, tokens), dtype=np.int64, count=len(tokens))
     line = pd.Index(np.repeat(np.arange(1, len(tokens) + 1), lengths), name="line")

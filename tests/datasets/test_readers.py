@@ -222,6 +222,15 @@ def test_lists_need_no_validation_and_keep_users_without_items(tmp_path):
     assert guess_reader(tmp_path) == "lists"
 
 
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+def test_lines_of_lists_may_end_as_on_other_systems(tmp_path, end):
+    write_lists(tmp_path)
+    before = load(tmp_path, "lists").interactions
+    for path in tmp_path.glob("*.txt"):
+        path.write_bytes(path.read_bytes().replace(b"\n", end.encode()))
+    assert load(tmp_path, "lists").interactions.equals(before)
+
+
 def test_a_user_of_lists_has_one_line(tmp_path):
     write_lists(tmp_path, "0 1\n1 0\n0 2\n")
     with pytest.raises(DataError, match=r"train\.txt: user 0 has two lines"):

@@ -96,6 +96,20 @@ def lattice(folder: Path, options: dict) -> Plain:
     return Plain(rows, items, features)
 
 
+def lists(folder: Path, options: dict) -> Plain:
+    rows: list[tuple] = []
+    for part, names in enumerate((("train.txt",), ("valid.txt", "val.txt"), ("test.txt",))):
+        for file in (folder / name for name in names):
+            if part == 1 and not there(file):
+                continue
+            lines = [line.split() for line in re.split("\r\n|\n|\r", text_of(file)) if line.strip()]
+            numbers = [[str(whole(cell)) for cell in line] for line in lines]
+            need(len({line[0] for line in numbers}) == len(numbers), "a user twice")
+            rows += [(line[0], item, part, None) for line in numbers for item in line[1:]]
+    features, items = _arrays(folder)
+    return Plain(rows, items, features)
+
+
 def citeulike(folder: Path, options: dict) -> Plain:
     rows: list[tuple] = []
     for user, line in enumerate(text_of(folder / "users.dat").rstrip("\n").split("\n")):
@@ -255,6 +269,7 @@ def clhe(folder: Path, options: dict) -> Plain:
 PLAIN: dict[str, Callable[[Path, dict], Plain]] = {
     "mmrec": mmrec,
     "lattice": lattice,
+    "lists": lists,
     "citeulike": citeulike,
     "movielens": movielens,
     "atomic": atomic,
