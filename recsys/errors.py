@@ -31,10 +31,10 @@ class LeakError(UserError):
     """A cold user or item was found in something that training used: the run's figures would be wrong."""
 
 
-def nearest(name: object, known: Iterable[str]) -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` with at most three of the nearest known names; where nothing is near, `; known: ...`, or,
     of more names than can be read, how many there are."""
-    name, names = str(name)[:LONGEST], list(map(str, known))  # a key of YAML may be a truth value or a number
+    name, names = name[:LONGEST], list(map(str, known))
     near = names
     if len(names) > LISTED:  # ids: those that differ in blanks, case or padding, or begin alike
         plain = _plain(name)

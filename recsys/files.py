@@ -20,6 +20,8 @@ import yaml
 
 from recsys.errors import UserError
 
+TEXT_KEYS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
+"""Tags of a mapping's keys that are text, or that take in another mapping."""
 MOST_VALUES = 1_000_000
 """That a YAML file may stand for; a few lines of references can stand for billions."""
 
@@ -160,7 +162,8 @@ def parse_yaml(text: str) -> Any:
 
     Raises:
         ValueError: it is not YAML, or holds a date that does not exist, a number too long to read, or lists nested
-            or repeated beyond sense, or a key twice; says at which line and column where that is known.
+            or repeated beyond sense, or a key twice or one that is no text; says at which line and column where that is
+            known.
     """
     try:
         loader = yaml.SafeLoader(text)
@@ -181,7 +184,7 @@ def parse_yaml(text: str) -> Any:
 
 def _check_nodes(node: Any, sizes: dict[int, int]) -> int:
     """How many values a YAML node stands for, with those that it repeats by reference; ValueError where they are beyond
-    sense, it holds itself, or a mapping has a key twice."""
+    sense, it holds itself, or a mapping has a key twice, or one that is no text."""
     if id(node) in sizes:
         if not sizes[id(node)]:
             raise ValueError("a list or mapping holds itself")
@@ -192,6 +195,12 @@ def _check_nodes(node: Any, sizes: dict[int, int]) -> int:
         names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         if twice := [name for name, count in Counter(names).items() if count > 1 and name != "<<"]:
             raise ValueError(f"line {node.start_mark.line + 1}: '{twice[0]:.80}' is given twice")
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag not in TEXT_KEYS:
+                raise ValueError(
+                    f"line {key.start_mark.line + 1}: the key {key.value or 'null':.80} is no text; expected a name, "
+                    "in quotes where it looks like a number or like yes or no"
+                )
         size += sum(_check_nodes(part, sizes) for pair in node.value for part in pair)
     elif isinstance(node, yaml.ScalarNode):
         node.value.encode()  # UnicodeEncodeError, a ValueError, of half a character

@@ -279,6 +279,16 @@ def test_every_sample_is_read():
     assert Card(name="x" * 200, reader="mmrec").name == "x" * 200
 
 
+@pytest.mark.parametrize("key", ["true", "1", "0.5", "null", "2024-05-31", "~", "yes", "1_000"])
+def test_keys_that_yaml_takes_for_something_else_are_refused(key):
+    for text in (f"{key}: 1", f"a:\n  b: {{{key}: 1}}", f"- {{a: 1, {key}: 2}}"):
+        with pytest.raises(ValueError, match="is no text; expected a name, in quotes") as caught:
+            parse_yaml(text)
+        assert str(caught.value).startswith(f"line {text.count(chr(10)) + 1}: the key {key}")
+    assert parse_yaml(f'"{key}": 1') == {key: 1}
+    assert parse_yaml("a: &a {x: 1}\nb: {<<: *a}") == {"a": {"x": 1}, "b": {"x": 1}}
+
+
 def test_half_a_character_is_no_text(tmp_path):
     from recsys.files import parse_json
 
@@ -364,15 +374,6 @@ def test_a_history_that_is_no_numbers_is_left_out_by_name(recsys, tmp_path):
     )
     status, _, error = recsys("report", "run", "--out", "page")
     assert status == 2 and "history.csv is not readable" in error and error.count("\n") == 1
-
-
-@pytest.mark.parametrize("keys", [[True], [True, "high"], [1, None]])
-def test_keys_of_a_range_that_are_no_text_are_one_line(keys):
-    from recsys.experiments.tune.space import search_space
-    from recsys.models import MODELS
-
-    with pytest.raises(UserError, match=f"search: 'regularisation' has no '{keys[0]!s}'"):
-        search_space(MODELS.get("ease"), {}, {"regularisation": dict.fromkeys(keys, 1)})
 
 
 def test_a_range_beyond_numbers_is_one_line():

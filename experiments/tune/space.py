@@ -84,7 +84,7 @@ def _distribution(name: str, field: FieldInfo, given: Any) -> BaseDistribution:
         return CategoricalDistribution(given)
     if not isinstance(given, dict) or field.annotation not in (int, float):
         raise UserError(f"search: '{name}': expected a list of choices{_or_range(field)}, got {given!r}")
-    if unknown := sorted(str(key) for key in given if key not in RANGE_KEYS):  # YAML's keys need not be text
+    if unknown := sorted(key for key in given if key not in RANGE_KEYS):
         raise UserError(f"search: '{name}' has no '{unknown[0]}'{nearest(unknown[0], RANGE_KEYS)}")
     try:
         values: dict[str, Any] = {"log": False, "step": None} | given

@@ -260,7 +260,6 @@ def odd_tensor(path, rng):
             own.T,
             own.mul(1j).conj(),
             own.mul(1j).imag,
-            own.to_mkldnn(),
         ),
     ]
     torch.save(pick(rng, choices), path)
