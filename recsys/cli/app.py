@@ -148,8 +148,8 @@ def _not_taken(error: Any) -> str:
         lambda at: at[1].replace(".", ";") + at[2].lower(),
         one_line(error.format_message()),
     )
-    command = error.ctx.command_path if error.ctx else "recsys"
-    return f"recsys: {said[:1].lower()}{said[1:].rstrip('.')} (see `{command} --help`)"
+    command = error.ctx.command_path.removeprefix(error.ctx.find_root().command_path) if error.ctx else ""
+    return f"recsys: {said[:1].lower()}{said[1:].rstrip('.')} (see `recsys{command} --help`)"
 
 
 def _drop_unwritten() -> None:

@@ -334,7 +334,6 @@ def test_a_student_takes_data_and_split_from_the_run_that_teaches_it(recsys, tmp
 )
 def test_a_command_line_that_is_not_taken_is_one_line(recsys, arguments, said):
     status, out, error = recsys(*arguments.split())
-    error = error.replace("`pytest ", "`recsys ")  # the program's own name
     assert (status, out, error.count("\n")) == (2, "", 1) and error.startswith(f"recsys: {said}")
 
 
