@@ -58,10 +58,8 @@ def guess_card(folder: Path) -> Guess:
         **({"positive_from": given.positive_from} if given.positive_from is not None else {}),
     }
     for key, (table, column, _) in entities.items():
-        how = table.how()
-        if how.get("sep") == given.table.sep:
-            del how["sep"]
-        options[f"{key}s"] = {"file": table.file, "id": column} | how
+        # What a card does not say of them is as the interactions have it.
+        options[f"{key}s"] = {"file": table.file, "id": column} | table.how(given.table.sep or ",")
     if (share := min((one.share for one in entities.values()), default=1.0)) < 1:
         options["min_joined"] = math.floor(share * 1e4) / 1e4
     if "item" in entities:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from recsys.datasets.checks import floats, to_labels
@@ -230,7 +231,7 @@ def _columns(table: Table, columns: dict[str, str], by: str, reasons: list[str])
         values = floats(table.frame[columns["rating"]])
         reasons.append(
             f"'{columns['rating']}' goes from {values.min():g} to {values.max():g}, and every row counts, also of the "
-            f"lowest: positive_from: {_upper(values):g} would keep rows that have at least this"
+            f"lowest: positive_from: {np.median(values):g} would keep rows that have at least this"
         )
     return Interactions(table, columns, positive_from, {})
 
@@ -242,11 +243,6 @@ def _is_yes_or_no(column: pd.Series) -> bool:
 def _distinct(column: pd.Series) -> pd.Series:
     """A column's different values, numbers as numbers."""
     return typed_column(column.drop_duplicates())
-
-
-def _upper(values: object) -> float:
-    """A rating in the upper part of those that there are."""
-    return float(pd.Series(values).quantile(0.5))
 
 
 def _unfit(meaning: str, column: pd.Series) -> str:
@@ -285,9 +281,9 @@ def guess_entities(given: Interactions, tables: Sequence[Table], reasons: list[s
     found: dict[str, Entities] = {}
     for key, other in (("item", "user"), ("user", "item")):
         ids = given.ids(key)
-        best: tuple[tuple, Table, str, float] | None = None
+        best: tuple[tuple, Entities] | None = None
         for table in tables:
-            if any(table is one.table for one in found.values()):
+            if any(table is taken.table for taken in found.values()):
                 continue
             for column in map(str, table.frame.columns):
                 if not _may_hold(key, other, column, table, given, ids):
@@ -304,12 +300,13 @@ def guess_entities(given: Interactions, tables: Sequence[Table], reasons: list[s
                     len(table.frame.columns),
                 )
                 if best is None or rank > best[0]:
-                    best = rank, table, column, share
+                    best = rank, Entities(table, column, share)
         if best:
-            found[key] = Entities(best[1], best[2], best[3])
+            found[key] = one = best[1]
+            rest = "" if one.share == 1 else f"; min_joined lets the other {key}s be without a row there"
             reasons.append(
-                f"{best[1].file} holds the {key}s: its column '{best[2]}' has {best[3]:.1%} of the {key}s' ids"
-                + ("" if best[3] == 1 else f"; min_joined lets the other {key}s be without a row there")
+                f"{one.table.file} holds the {key}s: its column '{one.column}' has {one.share:.1%} of the {key}s' ids"
+                + rest
             )
     return {key: found[key] for key in ("user", "item") if key in found}
 

@@ -46,9 +46,9 @@ class Table:
     header: tuple[str, ...] = ()
     encoding: str = "utf-8"
 
-    def how(self) -> dict[str, Any]:
-        """The options of a card by which it is read, where they are not the defaults."""
-        told: dict[str, Any] = {"sep": self.sep} if self.sep not in ("", ",") else {}
+    def how(self, sep: str = ",") -> dict[str, Any]:
+        """The options of a card by which it is read, where they are not the defaults, of which `sep` is one."""
+        told: dict[str, Any] = {"sep": self.sep} if self.sep not in ("", sep) else {}
         if self.header:
             told["header"] = list(self.header)
         return told | ({"encoding": self.encoding} if self.encoding != "utf-8" else {})

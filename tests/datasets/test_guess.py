@@ -323,6 +323,17 @@ def test_items_without_a_row_are_allowed_and_told(tmp_path):
     assert load_dataset("s", tmp_path).modalities["name"].mask.sum() == 9
 
 
+@pytest.mark.parametrize(("one", "other"), [(";", ","), (",", ";"), ("\t", ","), (",", "\t"), (";", ";")])
+def test_tables_with_separators_of_their_own_are_read(tmp_path, one, other):
+    suffix = ".dat" if "\t" in (one, other) else ".csv"
+    table(tmp_path / "s" / f"log{suffix}", one.join(["user", "item"]), PAIRS, one)
+    rows = [(i, f"a thing {i}") for i in range(1, 11)]
+    table(tmp_path / "s" / f"items{suffix}", other.join(["item", "name"]), rows, other)
+    card = guess_card(tmp_path / "s").card.model_dump(mode="json", exclude_defaults=True)
+    (tmp_path / "s" / "card.yaml").write_text(yaml.safe_dump(card))
+    assert load_dataset("s", tmp_path).modalities["name"].mask.all()
+
+
 def test_a_second_table_of_interactions_is_told(tmp_path):
     table(tmp_path / "two" / "bought.csv", "user,item,amount", [(u, i, 1) for u, i in PAIRS])
     table(tmp_path / "two" / "seen.csv", "user,item", PAIRS[:40])
