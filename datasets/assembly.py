@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from recsys.datasets.checks import (
     DTYPES,
     PARTS,
+    Catalogue,
     check_catalogue,
     place,
     positions,
@@ -248,4 +249,28 @@ def assemble_rows(
         modalities=modalities,
         attributes=attributes,
         notes=notes,
+    )
+
+
+def assemble_parts(
+    name: str,
+    folder: Path,
+    files: Mapping[int, str],
+    read_part: Callable[[Path, int, Catalogue | None], tuple[pd.DataFrame, int]],
+    features: Mapping[str, tuple[str, np.ndarray]],
+) -> Dataset:
+    """`assemble_rows` for formats that have a file for each part of the publisher's split.
+
+    Args:
+        files: label -> file of `folder`.
+        read_part: makes of path, label and the catalogue the rows, and how many users the file knows.
+    """
+    catalogue = check_catalogue(dict(features.values()))
+    parts = [read_part(folder / file, label, catalogue) for label, file in files.items()]
+    return assemble_rows(
+        name,
+        pd.concat([frame for frame, _ in parts]),
+        source=f"{folder} ({', '.join(files.values())})",
+        features=features,
+        n_users=max(n for _, n in parts),
     )

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from recsys.datasets.assembly import assemble_rows
+from recsys.datasets.assembly import assemble_parts
 from recsys.datasets.cards import Card, NoOptions
-from recsys.datasets.checks import Catalogue, check_catalogue, row_numbers
+from recsys.datasets.checks import Catalogue, row_numbers
 from recsys.datasets.dataset import Dataset
 from recsys.datasets.files import feature_files, read_json
 from recsys.datasets.readers import recognised_by
@@ -50,12 +50,4 @@ def read(folder: Path, card: Card) -> Dataset:
     card.options_as(NoOptions)
     home = folder / "5-core" if (folder / "5-core" / FILES[0]).is_file() else folder
     features = feature_files(folder) or feature_files(home)
-    catalogue = check_catalogue(dict(features.values()))
-    parts = [_read_part(home / file, label, catalogue) for label, file in enumerate(FILES)]
-    return assemble_rows(
-        card.name,
-        pd.concat([frame for frame, _ in parts]),
-        source=f"{home} ({', '.join(FILES)})",
-        features=features,
-        n_users=max(n for _, n in parts),
-    )
+    return assemble_parts(card.name, home, dict(enumerate(FILES)), _read_part, features)

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from recsys.datasets.assembly import assemble_rows
+from recsys.datasets.assembly import assemble_parts
 from recsys.datasets.cards import Card, NoOptions
-from recsys.datasets.checks import PARTS, Catalogue, check_catalogue, row_numbers
+from recsys.datasets.checks import PARTS, Catalogue, row_numbers
 from recsys.datasets.dataset import Dataset
 from recsys.datasets.files import feature_files, is_there, read_text
 from recsys.datasets.readers import recognised_by
@@ -77,19 +77,10 @@ def recognises(folder: Path) -> bool:
 def read(folder: Path, card: Card) -> Dataset:
     """The folder as a Dataset with the publisher's split as labels. DataError where anything is amiss."""
     card.options_as(NoOptions)
-    features = feature_files(folder)
-    catalogue = check_catalogue(dict(features.values()))
-    paths = {
-        label: path
+    files = {
+        label: name
         for label, part in enumerate(PARTS)
-        for path in (folder / name for name in FILES[part])
-        if part != "valid" or is_there(path)
+        for name in FILES[part]
+        if part != "valid" or is_there(folder / name)
     }
-    parts = [_part(path, label, catalogue) for label, path in paths.items()]
-    return assemble_rows(
-        card.name,
-        pd.concat([frame for frame, _ in parts]),
-        source=f"{folder} ({', '.join(path.name for path in paths.values())})",
-        features=features,
-        n_users=max(n for _, n in parts),
-    )
+    return assemble_parts(card.name, folder, files, _part, feature_files(folder))
