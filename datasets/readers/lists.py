@@ -77,6 +77,8 @@ def recognises(folder: Path) -> bool:
 def read(folder: Path, card: Card) -> Dataset:
     """The folder as a Dataset with the publisher's split as labels. DataError where anything is amiss."""
     card.options_as(NoOptions)
+    if all(is_there(folder / name) for name in FILES["valid"]):
+        raise DataError(f"{folder}: holds {' and '.join(FILES['valid'])}; keep the one that validates")
     files = {
         label: name
         for label, part in enumerate(PARTS)

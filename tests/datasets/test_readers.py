@@ -220,6 +220,9 @@ def test_lists_need_no_validation_and_keep_users_without_items(tmp_path):
     (tmp_path / "val.txt").write_text("2 1\n")
     assert load(tmp_path, "lists").interactions.to_numpy().tolist()[-1] == [2, 1, 1]
     assert guess_reader(tmp_path) == "lists"
+    (tmp_path / "valid.txt").write_text("2 1\n")
+    with pytest.raises(DataError, match=r"holds valid\.txt and val\.txt"):
+        load(tmp_path, "lists")
 
 
 @pytest.mark.parametrize("end", ["\r\n", "\r"])
