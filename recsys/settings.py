@@ -22,6 +22,11 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
+    @classmethod
+    def written_out(cls, name: str, value: Any) -> Any:
+        """What `value`, given for `name`, is short for, so that `name.key` can change a part of it; else itself."""
+        return value
+
     @field_validator("*")
     @classmethod
     def _of_sensible_size(cls, value: Any) -> Any:
@@ -108,7 +113,9 @@ def expand(group: type[Settings], values: Mapping[str, Any]) -> dict[str, Any]:
         *path, last = key.split(".")
         place, annotation = expanded, group
         for name in path:
+            group_here = _group_of(annotation)
             inner = _plain(place[name] if name in place else _default(annotation, name))
+            inner = group_here.written_out(name, inner) if group_here else inner
             place[name] = inner = {} if inner is None else inner
             if not isinstance(inner, dict):
                 raise UserError(f"setting '{key}': '{name}' is {inner!r} and holds no settings by name")
@@ -184,7 +191,7 @@ def hint(name: str, known: Sequence[str]) -> str:
     return f"; it is `{new}` now" if new.partition(".")[0] in known else nearest(name, known)
 
 
-def _fields_at(group: type[BaseModel], path: Sequence[Any]) -> list[str]:
+def _fields_at(group: type[Settings], path: Sequence[Any]) -> list[str]:
     """Names of the fields of the group that lies at `path` within `group`, through mappings of groups too."""
     annotation: Any = group
     for name in path:
@@ -201,8 +208,8 @@ def _annotation_at(annotation: Any, name: Any) -> Any:
     return group.model_fields[name].annotation if name in group.model_fields else Any
 
 
-def _group_of(annotation: Any) -> type[BaseModel] | None:
+def _group_of(annotation: Any) -> type[Settings] | None:
     """The group of settings that `annotation` is, or is beside None; None where it is something else."""
     if get_origin(annotation) in (Union, UnionType):
         annotation = next((a for a in get_args(annotation) if a is not NoneType), None)
-    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+    return annotation if isinstance(annotation, type) and issubclass(annotation, Settings) else None

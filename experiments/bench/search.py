@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -88,7 +87,7 @@ def make_choices(
         first = splitting.model_copy(update={"seeds": splitting.seeds[:1]})
         rows = {label: candidates(search) for label, search in experiment.search.items()}
         models = {
-            json.dumps([label, number]): with_settings(experiment.models[label], settings)
+            f"{label}, candidate {number + 1}": with_settings(experiment.models[label], settings)
             for label, tried in rows.items()
             for number, settings in enumerate(tried)
         }

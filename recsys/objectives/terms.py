@@ -59,6 +59,10 @@ class ObjectiveSettings(Settings):
         False, "whether each term's share of the gradient, and its conflicts with the others, are recorded"
     )
 
+    @classmethod
+    def written_out(cls, name: str, value: Any) -> Any:
+        return {"objective": value} if isinstance(value, str) and name not in cls.model_fields else value
+
     @model_validator(mode="before")
     @classmethod
     def _short_forms(cls, values: Any) -> Any:
@@ -75,7 +79,7 @@ class ObjectiveSettings(Settings):
                 raise ValueError(
                     f"'{name}' must be an objective or a mapping{nearest(name, cls.model_fields)}"
                 )
-            changes[name] = {"objective": change} if isinstance(change, str) else change
+            changes[name] = cls.written_out(name, change)
         return {**known, "own": changes}
 
 

@@ -12,6 +12,7 @@ from recsys.datasets.cards import load_dataset
 from recsys.errors import UserError
 from recsys.experiments.bench.config import find_file, read_experiment
 from recsys.experiments.bench.runner import BenchOptions, run_bench
+from recsys.experiments.bench.search import candidates
 from recsys.experiments.tune.config import ScanOptions, read_scan
 from recsys.experiments.tune.scan import run_scan
 from recsys.experiments.tune.space import search_space
@@ -90,8 +91,9 @@ def test_an_experiment_is_sound(name):
             for splitting in experiment.splits:
                 usual = "predefined" if dataset in PUBLISHED_SPLITS else "random"
                 tuned = tuned_path(config, dataset, splitting.protocol or usual)
-                values = merge(read_yaml(tuned) if tuned else {}, config.settings)
-                resolve_settings(MODELS.get(config.model), values)
+                for searched in candidates(experiment.search.get(label, {})):
+                    values = merge(read_yaml(tuned) if tuned else {}, config.settings, searched)
+                    resolve_settings(MODELS.get(config.model), values)
 
 
 @pytest.mark.parametrize(

@@ -158,6 +158,14 @@ def test_arguments_stay_where_the_new_objective_takes_them(toy):
     assert (changed.views, changed.arguments, changed.weight) == (["vector"], {"t": 1.0}, 2.0)
 
 
+def test_a_part_of_a_term_can_be_changed_after_its_objective_by_name(toy):
+    changes = {"objectives.items": "uniformity", "objectives.items.weight": 2.0}
+    term = prepared("cm3", toy, **changes).model.terms.terms["items"]
+    assert (term.objective, term.weight) == ("uniformity", 2.0)
+    with pytest.raises(UserError, match="'log_gradients' is 'yes' and holds no settings"):
+        prepared("cm3", toy, **{"objectives.log_gradients": "yes", "objectives.log_gradients.weight": 2.0})
+
+
 def test_a_term_of_weight_0_is_left_out(toy):
     run = prepared("sige", toy, **{"objectives.anchored": {"weight": 0}})
     assert list(first_loss(run)) == ["bpr", "perturbed", "fused", "l2"]
