@@ -73,12 +73,14 @@ class ContentRows(nn.Module):
         return out * (self.present if rows is None else self.present[rows]).unsqueeze(1)
 
     def apart(self, layer: nn.Module, less: Tensor, more: Tensor) -> Tensor:
-        """(b, d): what `forward` gives of the rows numbered `more` (b,) minus what it gives of those numbered `less`,
-        by one projection of their difference."""
-        if self.sparse is not None or not self.complete:
-            return self(layer, more) - self(layer, less)
+        """(b, d): W x of the rows numbered `more` (b,) minus that of those numbered `less`, by one projection of their
+        difference. The layer's bias is left out, so that what an item lacks counts as zero, as its rows do."""
+        weight = layer.get_parameter("weight")
+        if self.sparse is not None:
+            out = self.sparse @ weight.T
+            return functional.embedding(more, out) - functional.embedding(less, out)
         rows = functional.embedding(more, self.dense) - functional.embedding(less, self.dense)
-        return functional.linear(rows, layer.get_parameter("weight"))
+        return functional.linear(rows, weight)
 
 
 class ItemContent(nn.Module):

@@ -103,6 +103,8 @@ class FREEDOM(Model):
         )
         self.trains_by_columns = self.encoder.by_column and settings.features == "unit"
         self.terms = LossTerms(self)
+        for layer in self.projections:  # b cancels in BPR's differences; another objective may compare whole vectors
+            layer.get_parameter("bias").requires_grad_(len(self.terms) > 0)
 
     def column_dims(self) -> dict[str, int]:
         # A projection gives a column for each row of its weights.
@@ -168,9 +170,14 @@ class FREEDOM(Model):
 def content_bpr(
     users: Tensor, content: ContentRows, layer: nn.Module, batch: Batch, columns: Columns
 ) -> Tensor:
-    """BPR of a batch's users (b, d) with their items' projected content, over pairs that both have it."""
-    rows = torch.cat([batch.positives, batch.negatives.flatten()])
-    positives, negatives = content(layer, rows).split([len(users), batch.negatives.numel()])
-    scores = columns.sum(*triple_scores(users, positives, negatives.view(*batch.negatives.shape, -1)))
-    present = content.present[batch.positives].unsqueeze(1) & content.present[batch.negatives]
-    return (bpr(*scores, reduction="none") * present).sum() / present.sum().clamp_min(1)
+    """BPR of a batch's users (b, d) with their items' projected content, over pairs that both have it.
+
+    It asks for differences of scores alone, so that the items' content is subtracted before it is projected.
+    """
+    negatives = batch.negatives
+    positives = batch.positives.unsqueeze(1).expand_as(negatives)
+    apart = content.apart(layer, positives.flatten(), negatives.flatten()).view(*negatives.shape, -1)
+    (more,) = columns.sum((users.unsqueeze(1) * apart).sum(-1))
+    present = content.present[positives] & content.present[negatives]
+    losses = bpr(more.new_zeros(()), more, reduction="none")
+    return (losses * present).sum() / present.sum().clamp_min(1)
