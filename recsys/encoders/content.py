@@ -79,8 +79,9 @@ class ContentRows(nn.Module):
         if self.sparse is not None:
             out = self.sparse @ weight.T
             return functional.embedding(more, out) - functional.embedding(less, out)
-        rows = functional.embedding(more, self.dense) - functional.embedding(less, self.dense)
-        return functional.linear(rows, weight)
+        both = functional.embedding(torch.cat([more, less]), self.dense)  # one gradient, where rows are trained
+        of_more, of_less = both.view(2, len(more), -1).unbind()
+        return functional.linear(of_more - of_less, weight)
 
 
 class ItemContent(nn.Module):
