@@ -39,6 +39,9 @@ _SIGNALS = 2**23  # signal values held at once when scores are asked for
 
 
 class CLHESignalsSettings(CLHESettings):
+    width: int = setting(
+        64, "width of the vectors of CLHE's encoders", low=1, high=4096, search=[32, 64, 128]
+    )
     find: Literal["rest"] = setting("rest", "what a set must predict: its items that are not given")
     slots: list[str] = setting(
         [], "feature slots of CLHE's encoders beside the signals; empty: the signals alone"
