@@ -372,10 +372,11 @@ class ServingBundle:
         """
         ids, history = [str(one) for one in ids], wider(history, self.n_items)
         if wanted is not None:
-            lacking = next((one for one in wanted if one not in ids), None)
+            places = {one: place for place, one in enumerate(ids)}
+            lacking = next((one for one in wanted if one not in places), None)
             if lacking is not None:
                 raise UserError(f"the new users have no user '{lacking}'{nearest(lacking, ids)}")
-            ids, history = list(wanted), history[[ids.index(one) for one in wanted]]
+            ids, history = list(wanted), history[[places[one] for one in wanted]]
         return self.strangers(ids, history)
 
     def strangers(self, ids: Sequence[str], history: sp.csr_array) -> Recipients:
