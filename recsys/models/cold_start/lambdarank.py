@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -25,6 +26,8 @@ BLOCK = 2**24
 """Features held at once while scoring."""
 PAIRS = 2**16
 """Pairs whose similarities are taken at once."""
+TOLD = 2**13
+"""Rows that LightGBM is told at once."""
 REDRAWS = 20
 """A user who has nearly every item keeps a few of their own among the negatives."""
 
@@ -89,7 +92,10 @@ class LambdaRank(Model):
         label = np.tile(np.arange(size) == 0, len(users))
         features = self._training_features(np.repeat(users, size), items, label, rng)
         rows = self.library.Dataset(
-            features, label.astype(np.float32), group=np.full(len(users), size), params={"verbosity": -1}
+            _in_blocks(self.library, features, len(label)),
+            label.astype(np.float32),
+            group=np.full(len(users), size),
+            params={"verbosity": -1},
         )
         options = {
             "num_leaves": settings.leaves,
@@ -116,25 +122,33 @@ class LambdaRank(Model):
 
     def _training_features(
         self, users: np.ndarray, items: np.ndarray, label: np.ndarray, rng: np.random.Generator
-    ) -> np.ndarray:
+    ) -> Callable[[slice], np.ndarray]:
+        """What gives the rows of some of the pairs, (b, width) float32: all at once are many times the data."""
         data, history = self.data, self.data.interactions
         by_user = _table(self.user_columns, data.user_attributes, data.n_users)
         by_item = self._content(data.item_attributes, data.modalities, data.n_items)
         counts = (data.item_counts()[items] - label).astype(np.float32)
         # Whatever the label: a count of nobody else, which only an item taken can have, is no mark of cold items.
         counts[rng.random(len(items)) < self.settings.withheld] = np.nan
-        others = np.diff(history.indptr)[users] - 1
-        columns = [by_user[users], others[:, None]]
-        if self.context is not None:
-            columns.append(np.repeat(self.context, 1 + self.settings.negatives, axis=0))
-        columns += [by_item[items], counts[:, None]]
+        others = (np.diff(history.indptr) - 1).astype(np.float32)
+        size = 1 + self.settings.negatives
+        near = []
         for modality in self.modalities.values():
             content = unit_rows(modality.features)
             sums, has = history @ content, modality.mask
             total = _paired(sums, content, users, items) - label * has[items]
             held = (history @ has.astype(np.float32))[users] - label * has[items]
-            columns.append(_mean(total, held * has[items])[:, None])
-        return np.concatenate(columns, axis=1, dtype=np.float32)
+            near.append(_mean(total, held * has[items])[:, None])
+
+        def rows(places: slice) -> np.ndarray:
+            user, item = users[places], items[places]
+            columns = [by_user[user], others[user, None]]
+            if self.context is not None:
+                columns.append(self.context[np.arange(places.start, places.stop) // size])
+            columns += [by_item[item], counts[places, None], *(column[places] for column in near)]
+            return np.concatenate(columns, axis=1, dtype=np.float32)
+
+        return rows
 
     def _content(self, attributes: pd.DataFrame, modalities: Any, n: int) -> np.ndarray:
         """(n, width): attributes and dense modalities, NaN where an item lacks them."""
@@ -216,6 +230,28 @@ def _lightgbm() -> ModuleType:
         return importlib.import_module("lightgbm")
     except ModuleNotFoundError as error:
         raise UserError(f"LambdaRank needs a package: pip install 'recsys[lightgbm]' ({error})") from None
+
+
+def _in_blocks(library: ModuleType, rows: Callable[[slice], np.ndarray], n: int) -> Any:
+    """LightGBM's view of n rows of which it sees a block at a time: `rows` gives those of a slice."""
+    place, block = -1, np.empty((0, 0), dtype=np.float32)
+
+    class Rows(library.Sequence):
+        batch_size = TOLD
+
+        def __len__(self) -> int:
+            return n
+
+        def __getitem__(self, wanted: int | slice) -> np.ndarray:
+            if isinstance(wanted, slice):
+                return rows(wanted)
+            nonlocal place, block  # single rows come in ascending order
+            if place != wanted // TOLD:
+                place = wanted // TOLD
+                block = rows(slice(place * TOLD, min((place + 1) * TOLD, n)))
+            return block[wanted - place * TOLD].astype(np.float64)
+
+    return Rows()
 
 
 def _table(columns: AttributeFields, frame: pd.DataFrame, n: int) -> np.ndarray:

@@ -34,7 +34,9 @@ def test_training_rows_leave_out_what_the_interaction_tells_of_itself(told, naiv
     model.context = model.context[:6]
     pairs = np.column_stack([items, other]).ravel()
     label = np.tile([True, False], 6)
-    rows = model._training_features(np.repeat(users, 2), pairs, label, np.random.default_rng(0))
+    rows_of = model._training_features(np.repeat(users, 2), pairs, label, np.random.default_rng(0))
+    rows = rows_of(slice(0, 12))
+    np.testing.assert_array_equal(np.concatenate([rows_of(slice(0, 5)), rows_of(slice(5, 12))]), rows)
     assert rows.shape == (
         12,
         3 + 1 + 1 + 2 + 8 + 3 + 1 + 2,
