@@ -232,7 +232,7 @@ def _lightgbm() -> ModuleType:
         raise UserError(f"LambdaRank needs a package: pip install 'recsys[lightgbm]' ({error})") from None
 
 
-def _in_blocks(library: ModuleType, rows: Callable[[slice], np.ndarray], n: int) -> Any:
+def _in_blocks(library: Any, rows: Callable[[slice], np.ndarray], n: int) -> Any:
     """LightGBM's view of n rows of which it sees a block at a time: `rows` gives those of a slice."""
     place, block = -1, np.empty((0, 0), dtype=np.float32)
 
