@@ -79,9 +79,8 @@ class ContentRows(nn.Module):
         if self.sparse is not None:
             out = self.sparse @ weight.T
             return functional.embedding(more, out) - functional.embedding(less, out)
-        both = functional.embedding(
-            torch.cat([more, less]), self.dense
-        )  # one gradient, where rows are trained
+        # Looked up at once: rows that are trained have one gradient then.
+        both = functional.embedding(torch.cat([more, less]), self.dense)
         of_more, of_less = both.view(2, len(more), -1).unbind()
         return functional.linear(of_more - of_less, weight)
 

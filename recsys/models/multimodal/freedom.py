@@ -103,9 +103,8 @@ class FREEDOM(Model):
         )
         self.trains_by_columns = self.encoder.by_column and settings.features == "unit"
         self.terms = LossTerms(self)
-        for (
-            layer
-        ) in self.projections:  # b cancels in BPR's differences; another objective may compare whole vectors
+        # A bias cancels in BPR's differences; another objective may compare whole vectors.
+        for layer in self.projections:
             layer.get_parameter("bias").requires_grad_(len(self.terms) > 0)
 
     def column_dims(self) -> dict[str, int]:
