@@ -56,6 +56,10 @@ class CooccurrenceContent(ContentKNN):
         """Nothing to learn; what is counted is recorded."""
         self.data.graph("co-occurrence", cooccurrences(self.data.interactions), "items", "items")
 
+    def cannot_score(self) -> np.ndarray:
+        """(n_items,) bool, the items that have neither content nor a training bundle."""
+        return super().cannot_score() & ~self.data.warm_items
+
     def served(self, users: QueryUsers) -> Part:
         parts = [History(cooccurrences(self.data.interactions)), super().served(users)]
         return Sum(parts, np.array([1.0, self.settings.content], dtype=np.float32))
