@@ -10,6 +10,7 @@ from recsys.datasets.dataset import Modality
 from recsys.encoders.feature_attention import AttentionMean
 from recsys.errors import UserError
 from recsys.inputs.training_data import TrainingData
+from recsys.models.bundle.cooccurrence import CooccurrenceContent
 from recsys.models.bundle.sets import draw_given, padded, to_rows
 from recsys.models.bundle.signals import Signals
 from recsys.objectives.ranking.multinomial import log_partition, multinomial
@@ -129,3 +130,14 @@ def test_signals_of_content_are_means_and_maxima_of_cosines(whole):
     at = signals.names.index("look mean")
     np.testing.assert_allclose(found[:, at], cosines.mean(0), atol=1e-5)
     np.testing.assert_allclose(found[:, at + 1], np.maximum(cosines.max(0), 0), atol=1e-5)
+
+
+def test_items_without_content_are_ranked_by_what_they_occurred_with():
+    r = sp.csr_array(np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0]], dtype=np.float32))
+    mask = np.array([True, False, True, False])
+    data = TrainingData(r, {"x": Modality(np.eye(4, dtype=np.float32) * mask[:, None], mask)})
+    model = CooccurrenceContent(CooccurrenceContent.Settings(), data, 0)
+    model.fit()
+    assert model.cannot_score().tolist() == [False, False, False, True], "item 3 has neither"
+    scores = model.scorer()(np.array([0]))[0]
+    assert scores[1] > scores[2] and scores[1] > scores[3]
