@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, ClassVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import PydanticUndefined
@@ -22,9 +22,12 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
+    others: ClassVar[Any] = Any
+    """The type of what stands under a name that is no field's, in a group that takes such names."""
+
     @classmethod
-    def written_out(cls, name: str, value: Any) -> Any:
-        """What `value`, given for `name`, is short for, so that `name.key` can change a part of it; else itself."""
+    def written_out(cls, value: Any) -> Any:
+        """What a `value` in this group's place is short for, so that a dotted key can change a part; else itself."""
         return value
 
     @field_validator("*")
@@ -113,13 +116,14 @@ def expand(group: type[Settings], values: Mapping[str, Any]) -> dict[str, Any]:
         *path, last = key.split(".")
         place, annotation = expanded, group
         for name in path:
-            group_here = _group_of(annotation)
             inner = _plain(place[name] if name in place else _default(annotation, name))
-            inner = group_here.written_out(name, inner) if group_here else inner
+            annotation = _annotation_at(annotation, name)
+            if (own := _group_of(annotation)) is not None:
+                inner = own.written_out(inner)
             place[name] = inner = {} if inner is None else inner
             if not isinstance(inner, dict):
                 raise UserError(f"setting '{key}': '{name}' is {inner!r} and holds no settings by name")
-            place, annotation = inner, _annotation_at(annotation, name)
+            place = inner
         place[last] = value
     return expanded
 
@@ -205,7 +209,7 @@ def _annotation_at(annotation: Any, name: Any) -> Any:
     group = _group_of(annotation)
     if group is None:
         return next(iter(get_args(annotation)[-1:]), Any)
-    return group.model_fields[name].annotation if name in group.model_fields else Any
+    return group.model_fields[name].annotation if name in group.model_fields else group.others
 
 
 def _group_of(annotation: Any) -> type[Settings] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
 
@@ -39,6 +39,10 @@ class TermChange(Settings):
     weight: float | None = setting(None, "factor of the term; 0 leaves it out", low=0)
     arguments: dict[str, Any] = setting({}, "arguments of the objective that are set anew")
 
+    @classmethod
+    def written_out(cls, value: Any) -> Any:
+        return {"objective": value} if isinstance(value, str) else value
+
 
 class ObjectiveSettings(Settings):
     """The terms of a model's loss that compare views. `NAME: objective` is short for `own: {NAME: {objective: ...}}`.
@@ -48,6 +52,7 @@ class ObjectiveSettings(Settings):
         'mv_dhel'
     """
 
+    others: ClassVar[Any] = TermChange
     own: dict[str, TermChange] = setting({}, "changes of the model's own terms, by their names")
     extra: list[Term] = setting([], "terms that are added to the model's own")
     harmonise: bool | list[str] = setting(
@@ -58,10 +63,6 @@ class ObjectiveSettings(Settings):
     log_gradients: bool = setting(
         False, "whether each term's share of the gradient, and its conflicts with the others, are recorded"
     )
-
-    @classmethod
-    def written_out(cls, name: str, value: Any) -> Any:
-        return {"objective": value} if isinstance(value, str) and name not in cls.model_fields else value
 
     @model_validator(mode="before")
     @classmethod
@@ -79,7 +80,7 @@ class ObjectiveSettings(Settings):
                 raise ValueError(
                     f"'{name}' must be an objective or a mapping{nearest(name, cls.model_fields)}"
                 )
-            changes[name] = cls.written_out(name, change)
+            changes[name] = TermChange.written_out(change)
         return {**known, "own": changes}
 
 

@@ -158,8 +158,9 @@ def test_arguments_stay_where_the_new_objective_takes_them(toy):
     assert (changed.views, changed.arguments, changed.weight) == (["vector"], {"t": 1.0}, 2.0)
 
 
-def test_a_part_of_a_term_can_be_changed_after_its_objective_by_name(toy):
-    changes = {"objectives.items": "uniformity", "objectives.items.weight": 2.0}
+@pytest.mark.parametrize("key", ["objectives.items", "objectives.own.items"])
+def test_a_part_of_a_term_can_be_changed_after_its_objective_by_name(toy, key):
+    changes = {key: "uniformity", f"{key}.weight": 2.0}
     term = prepared("cm3", toy, **changes).model.terms.terms["items"]
     assert (term.objective, term.weight) == ("uniformity", 2.0)
     with pytest.raises(UserError, match="'log_gradients' is 'yes' and holds no settings"):
