@@ -73,16 +73,14 @@ class ContentRows(nn.Module):
         return out * (self.present if rows is None else self.present[rows]).unsqueeze(1)
 
     def apart(self, layer: nn.Module, less: Tensor, more: Tensor) -> Tensor:
-        """(b, d): W x of the rows numbered `more` (b,) minus that of those numbered `less`, by one projection of their
-        difference. The layer's bias is left out, so that what an item lacks counts as zero, as its rows do."""
+        """(b, k, d): W x of the rows numbered `more` (b, k) minus that of those numbered `less` (b,), by one projection
+        of their difference. The layer's bias is left out, so that what an item lacks counts as zero, as its rows do."""
         weight = layer.get_parameter("weight")
-        if self.sparse is not None:
-            out = self.sparse @ weight.T
-            return functional.embedding(more, out) - functional.embedding(less, out)
+        pairs = torch.stack([more, less.unsqueeze(1).expand_as(more)])
         # Looked up at once: rows that are trained have one gradient then.
-        both = functional.embedding(torch.cat([more, less]), self.dense)
-        of_more, of_less = both.view(2, len(more), -1).unbind()
-        return functional.linear(of_more - of_less, weight)
+        rows = self.dense if self.sparse is None else self.sparse @ weight.T
+        of_more, of_less = functional.embedding(pairs.flatten(), rows).view(*pairs.shape, -1).unbind()
+        return of_more - of_less if self.sparse is not None else functional.linear(of_more - of_less, weight)
 
 
 class ItemContent(nn.Module):
@@ -132,7 +130,7 @@ class ItemContent(nn.Module):
         return [content(layer, rows) for content, layer in zip(self, layers, strict=True)]
 
     def apart(self, layers: Iterable[nn.Module], less: Tensor, more: Tensor) -> list[Tensor]:
-        """For each modality (b, d): `ContentRows.apart` by its layer."""
+        """For each modality (b, k, d): `ContentRows.apart` by its layer."""
         return [held.apart(layer, less, more) for held, layer in zip(self, layers, strict=True)]
 
     def by_name(self, layers: Iterable[nn.Module]) -> dict[str, Tensor]:

@@ -372,11 +372,11 @@ class ServingBundle:
         """
         ids, history = [str(one) for one in ids], wider(history, self.n_items)
         if wanted is not None:
-            places = {one: place for place, one in enumerate(ids)}
-            lacking = next((one for one in wanted if one not in places), None)
-            if lacking is not None:
+            rows = Ids.made_of(np.array(ids, dtype=str), "user", "new users").rows(wanted)
+            if (rows < 0).any():
+                lacking = wanted[int(np.argmax(rows < 0))]
                 raise UserError(f"the new users have no user '{lacking}'{nearest(lacking, ids)}")
-            ids, history = list(wanted), history[[places[one] for one in wanted]]
+            ids, history = list(wanted), history[rows]
         return self.strangers(ids, history)
 
     def strangers(self, ids: Sequence[str], history: sp.csr_array) -> Recipients:

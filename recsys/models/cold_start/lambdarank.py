@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from functools import lru_cache
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -234,7 +235,10 @@ def _lightgbm() -> ModuleType:
 
 def _in_blocks(library: Any, rows: Callable[[slice], np.ndarray], n: int) -> Any:
     """LightGBM's view of n rows of which it sees a block at a time: `rows` gives those of a slice."""
-    place, block = -1, np.empty((0, 0), dtype=np.float32)
+
+    @lru_cache(maxsize=1)  # single rows are asked for in ascending order
+    def block(start: int) -> np.ndarray:
+        return rows(slice(start, min(start + TOLD, n)))
 
     class Rows(library.Sequence):
         batch_size = TOLD
@@ -245,11 +249,8 @@ def _in_blocks(library: Any, rows: Callable[[slice], np.ndarray], n: int) -> Any
         def __getitem__(self, wanted: int | slice) -> np.ndarray:
             if isinstance(wanted, slice):
                 return rows(wanted)
-            nonlocal place, block  # single rows come in ascending order
-            if place != wanted // TOLD:
-                place = wanted // TOLD
-                block = rows(slice(place * TOLD, min((place + 1) * TOLD, n)))
-            return block[wanted - place * TOLD].astype(np.float64)
+            place = int(wanted) % TOLD
+            return block(int(wanted) - place)[place].astype(np.float64)
 
     return Rows()
 

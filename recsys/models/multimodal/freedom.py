@@ -175,10 +175,8 @@ def content_bpr(
 
     It asks for differences of scores alone, so that the items' content is subtracted before it is projected.
     """
-    negatives = batch.negatives
-    positives = batch.positives.unsqueeze(1).expand_as(negatives)
-    apart = content.apart(layer, positives.flatten(), negatives.flatten()).view(*negatives.shape, -1)
+    apart = content.apart(layer, batch.positives, batch.negatives)
     (more,) = columns.sum((users.unsqueeze(1) * apart).sum(-1))
-    present = content.present[positives] & content.present[negatives]
+    present = content.present[batch.positives].unsqueeze(1) & content.present[batch.negatives]
     losses = bpr(more.new_zeros(()), more, reduction="none")
     return (losses * present).sum() / present.sum().clamp_min(1)

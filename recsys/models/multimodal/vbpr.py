@@ -90,10 +90,8 @@ class VBPR(Model):
         users, rows = embedding(batch.users, self.user_table), embedding(items, self.item_table)
         likes, looks = users.chunk(2, 1)
         own, others = rows[:size], rows[size:].view(*negatives.shape, -1)
-        less = batch.positives.unsqueeze(1).expand_as(negatives).flatten()
-        parts = self.content.apart(self.projections, less, items[size:])
+        parts = self.content.apart(self.projections, batch.positives, negatives)
         apart = sum(parts, start=rows.new_zeros(()))
-        apart = apart.view(*negatives.shape, -1)
         more = (looks.unsqueeze(1) * apart[..., :-1]).sum(-1)
         positive, negative = triple_scores(likes, own, others)
         if self.settings.biases:
