@@ -117,9 +117,16 @@ def _fields(module: str, node: Definition) -> list[str]:
         if base != node.name:
             names += field_names(f"{module}:{base}")
     names += [
-        n.target.id for n in node.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)
+        n.target.id
+        for n in node.body
+        if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name) and not _of_class(n.annotation)
     ]
     return list(dict.fromkeys(names))
+
+
+def _of_class(annotation: ast.expr) -> bool:
+    """Whether the annotation is `ClassVar`, alone or of a type: what belongs to the class is no field."""
+    return ast.unparse(annotation).partition("[")[0].rpartition(".")[2] == "ClassVar"
 
 
 def keyword_names(target: str) -> list[str]:
