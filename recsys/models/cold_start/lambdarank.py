@@ -20,6 +20,7 @@ from recsys.evaluation.scorers import Scorer
 from recsys.inputs.content import below, choose, unit_rows
 from recsys.inputs.requests import NewItems, QueryUsers
 from recsys.inputs.training_data import TrainingData
+from recsys.memory import check_fits
 from recsys.models.base import Model
 from recsys.settings import Settings, setting
 
@@ -29,6 +30,8 @@ PAIRS = 2**16
 """Pairs whose similarities are taken at once."""
 TOLD = 2**13
 """Rows that LightGBM is told at once."""
+BYTES_PER_VALUE = 2
+"""LightGBM keeps a feature's bin, a byte, by column, and by row too while it tries which is the faster."""
 REDRAWS = 20
 """A user who has nearly every item keeps a few of their own among the negatives."""
 
@@ -92,6 +95,11 @@ class LambdaRank(Model):
         items = np.column_stack([taken, *self._not_taken(users, rng)]).ravel()
         label = np.tile(np.arange(size) == 0, len(users))
         features = self._training_features(np.repeat(users, size), items, label, rng)
+        check_fits(
+            BYTES_PER_VALUE * len(label) * features(slice(0, 1)).shape[1],
+            f"LambdaRank on {len(label):,} rows",
+            f"use fewer --set negatives (now {settings.negatives}) or name fewer --set modalities",
+        )
         rows = self.library.Dataset(
             _in_blocks(self.library, features, len(label)),
             label.astype(np.float32),

@@ -86,3 +86,10 @@ def test_says_what_to_install(told, monkeypatch):
     monkeypatch.setitem(sys.modules, "lightgbm", None)
     with pytest.raises(UserError, match=r"pip install 'recsys\[lightgbm\]'"):
         model_of(told)
+
+
+def test_rows_beyond_memory_are_refused(told, monkeypatch):
+    model = model_of(told)
+    monkeypatch.setattr("recsys.memory.available", lambda: 1000)
+    with pytest.raises(UserError, match=r"LambdaRank on .* rows needs .* fewer --set negatives \(now 10\)"):
+        model.fit()
