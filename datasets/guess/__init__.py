@@ -9,7 +9,7 @@ from typing import Any
 
 from recsys.datasets.cards import CARD_FILE, Card, is_plain
 from recsys.datasets.content.spec import ContentSpec
-from recsys.datasets.guess.content import guess_content, guess_dropped, guess_features
+from recsys.datasets.guess.content import guess_beside, guess_content, guess_dropped, guess_features
 from recsys.datasets.guess.roles import Entities, guess_entities, guess_interactions
 from recsys.datasets.guess.tables import read_tables
 from recsys.datasets.readers import guess_reader
@@ -69,9 +69,17 @@ def guess_card(folder: Path) -> Guess:
         if drop := guess_dropped(table.typed(), column, reasons):
             options["users"]["drop"] = drop
     used = [*files, *(one.table.file for one in entities.values())]
+    taken = {*options.get("content", {}), *options.get("features", {})}
+    id_column, ids = given.columns["item"], given.ids("item")
+    if "item" in entities:
+        items, id_column, _ = entities["item"]
+        taken, ids = taken | set(map(str, items.frame)), ids | set(items.frame[id_column].astype(str))
+    rest = [table for table in tables if table.file not in used]
+    if beside := guess_beside(rest, id_column, ids, given.table.sep or ",", taken, reasons):
+        options["content"] = options.get("content", {}) | beside
     used += [one["file"] for one in options.get("features", {}).values()]
     contents = [ContentSpec.of(spec) for spec in options.get("content", {}).values()]
-    used += [spec.archive for spec in contents if spec.archive]
+    used += [place for spec in contents for place in (spec.archive, spec.file) if place]
     left = sorted(p.name for p in folder.iterdir() if p.is_file() and p.name not in used)
     reasons += [f"not used: {', '.join(left)}"] if left else []
     name = folder.resolve().name

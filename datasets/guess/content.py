@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from typing import Any
 from unicodedata import category
@@ -17,7 +17,8 @@ from recsys.datasets.compressed import plain_suffix
 from recsys.datasets.content.columns import AMOUNT, SEPARATOR, as_list, cells
 from recsys.datasets.content.files import Files, is_archive
 from recsys.datasets.files import TABLES
-from recsys.datasets.guess.roles import JOINED, holds_ids, words_of
+from recsys.datasets.guess.roles import JOINED, holds_ids, means, words_of
+from recsys.datasets.guess.tables import Table, typed_column
 
 FEW_VALUES = 0.2
 """A column of text with fewer different values than this share of its rows is a category."""
@@ -128,6 +129,67 @@ def _entry(
             return encoder, True
     reasons.append(f"'{column}' stays an attribute: neither numbers, words nor categories")
     return None, True
+
+
+def guess_beside(
+    tables: Sequence[Table],
+    id_column: str,
+    ids: set[str],
+    sep: str,
+    taken: Container[str],
+    reasons: list[str],
+) -> Specs:
+    """Columns of further tables, such as one with a row for each genre of an item. What users did is no content: a
+    table that has a column of users is left out.
+
+    Args:
+        tables: those that hold neither interactions nor users nor items.
+        id_column: what the items' ids are called.
+        ids: the items'.
+        sep: between the columns of a table that says nothing of it, as the card's reader takes it.
+        taken: names of modalities and attributes that there are.
+    """
+    found: Specs = {}
+    for table in tables:
+        names = [str(column) for column in table.frame]
+        if table.how(sep) or any(means("user", column) for column in names):
+            continue
+        called = [c for c in names if words_of(c) == words_of(id_column) or means("item", c)]
+        joined = (c for c in called if len(ids & set(table.frame[c].astype(str))) > JOINED * len(ids))
+        if (own := next(joined, None)) is None:
+            continue
+        for column in _values_of(table, own, called):
+            names = [n for n in (column, Path(table.file).stem) if is_plain(n) and n not in {*found, *taken}]
+            if names:
+                found[names[0]] = {"encoder": "category", "file": table.file, "id": own, "columns": [column]}
+                reasons.append(
+                    f"'{column}' of {table.file} becomes a modality by the encoder category: few different values, "
+                    f"joined by '{own}'"
+                )
+    return found
+
+
+def _values_of(table: Table, own: str, called: Container[str]) -> list[str]:
+    """Columns whose words or codes come again and again, though not with every item; of two that say the same, words
+    rather than codes.
+
+    Args:
+        own, called: the column of items' ids, and all that are called so.
+    """
+    kept: list[str] = []
+
+    def pairs(one: str, other: str) -> int:
+        return len(table.frame[[one, other]].drop_duplicates())
+
+    for column in sorted(map(str, table.frame), key=holds_ids):
+        values = table.frame[column]
+        numbers = pd.api.types.is_numeric_dtype(typed_column(values)) and not holds_ids(column)
+        if column in called or numbers or not _category(_texts(values)):
+            continue
+        everywhere = pairs(own, column) > 0.9 * table.frame[own].nunique() * values.nunique()
+        if not everywhere and all(pairs(one, column) > values.nunique() for one in kept):
+            kept.append(column)
+    return kept
 
 
 def guess_dropped(table: pd.DataFrame, id_column: str, reasons: list[str]) -> list[str]:

@@ -295,6 +295,7 @@ def guess_entities(given: Interactions, tables: Sequence[Table], reasons: list[s
                 rank = (
                     round(share, 2),
                     means(key, Path(table.file).stem),
+                    re.fullmatch(rf"(?:{NAMES[key]})s?", words_of(Path(table.file).stem)) is not None,
                     _worded(table),
                     words_of(column) == words_of(given.columns[key]),
                     len(table.frame.columns),

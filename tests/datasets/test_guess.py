@@ -341,6 +341,37 @@ def test_a_second_table_of_interactions_is_told(tmp_path):
     assert "users and items are also in seen.csv, which is shorter and not read" in said
 
 
+def test_tables_beside_the_items_become_content(tmp_path):
+    """Of genres and countries; codes beside names, what users tagged and a table of every pair are left."""
+    folder, films = tmp_path / "h", range(1, 13)
+    table(folder / "user_rated.dat", "userID\tmovieID", PAIRS, "\t")
+    table(folder / "movies.dat", "id\ttitle", [(i, f"a film {i}") for i in films], "\t")
+    genres = [(i, g, f"g{g}", i + g) for i in films for g in (i % 2, 2)]
+    table(folder / "movie_genres.dat", "movieID\tgenreID\tgenre\tcount", genres, "\t")
+    table(
+        folder / "movie_countries.dat",
+        "movieID\tcountry",
+        [(i, "FI" if i % 3 else "DE") for i in films],
+        "\t",
+    )
+    table(folder / "genome.dat", "movieID\ttagID", [(i, t) for i in films for t in (1, 2)], "\t")
+    table(folder / "user_tags.dat", "userID\tmovieID\ttag", [(1, i, "fun") for i in films], "\t")
+    guess = guess_card(folder)
+    own = {"encoder": "category", "id": "movieID"}
+    assert guess.card.options["items"] == {"file": "movies.dat", "id": "id"}
+    assert guess.card.options["content"] == {
+        "title": "text",
+        "country": own | {"file": "movie_countries.dat", "columns": ["country"]},
+        "genre": own | {"file": "movie_genres.dat", "columns": ["genre"]},
+    }
+    assert "not used: genome.dat, user_tags.dat" in guess.reasons
+    card = guess.card.model_dump(mode="json", exclude_defaults=True)
+    (folder / "card.yaml").write_text(yaml.safe_dump(card))
+    data = load_dataset("h", tmp_path)
+    assert data.modalities["genre"].width == 3 and data.modalities["country"].width == 2
+    assert data.item_attributes["genre"][0] == "g1|g2"
+
+
 def test_what_is_left_out_of_videos_is_told_with_its_reason(tmp_path):
     (tmp_path / "v").mkdir()
     videos(tmp_path / "v")
