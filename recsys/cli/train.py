@@ -340,10 +340,13 @@ def report_training(run: Run, metrics: dict[str, Any], folder: Path, screen: Con
         from recsys.runs.complete import examples_table
 
         screen.print(examples_table(run))
-    timing = metrics["timing"]
+    timing, n = metrics["timing"], metrics["epochs"]
+    seconds = f"{timing['train_epoch_median']:.2f} s"
+    epochs = f"{n} epoch{'s' * (n != 1)}, {seconds} each (median)"
+    trained = f"fitted in {seconds}" if run.model.closed_form else epochs
     screen.print(
-        f"{metrics['epochs']} epochs, {timing['train_epoch_median']:.2f} s each (median), evaluated in "
-        f"{timing['evaluate']:.2f} s, {timing['total']:.1f} s in all; run kept in {folder}",
+        f"{trained}, evaluated in {timing['evaluate']:.2f} s, "
+        f"{timing['total']:.1f} s in all; run kept in {folder}",
         markup=False,
         soft_wrap=True,
     )
