@@ -18,6 +18,7 @@ LOG = "user,item\na,x\nb,y\n"
 SHIPPED = ["amazon-beauty", "amazon-clothing", "amazon-sports", "amazon-sports-attributes", "bundle-clothing"]
 SHIPPED += [
     "bundle-electronic",
+    "bundle-food",
     "citeulike-a",
     "gowalla",
     "ml-100k",
