@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import codecs
 import contextlib
 import csv
 import io
+import json
 import os
+import re
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -217,14 +221,15 @@ def read_parquet(path: Path, columns: Iterable[str] = ()) -> pd.DataFrame:
 
 
 def read_json_lines(path: Path) -> pd.DataFrame:
-    """A file with a JSON object on each line, perhaps compressed; the index holds line numbers and is named "line".
-    What an object lacks is missing. DataError names the first line that is no object."""
+    """A file with a JSON object on each line, or one as Python writes it (`object_of`), perhaps compressed; the index
+    holds line numbers and is named "line". What an object lacks is missing. DataError names the first line that is no
+    object."""
     rows, lines = [], []
     for number, line in enumerate(read_text(path).split("\n"), 1):
         if not line.strip():
             continue
         try:
-            row = json_of(line)
+            row = object_of(line)
         except ValueError as error:
             raise DataError(f"{path}: line {number} is not valid JSON ({one_line(error)})") from None
         if not isinstance(row, dict):
@@ -232,6 +237,43 @@ def read_json_lines(path: Path) -> pd.DataFrame:
         rows.append(row)
         lines.append(number)
     return pd.DataFrame(rows, index=pd.Index(lines, name="line"))
+
+
+def object_of(line: str) -> Any:
+    """What a line of JSON holds, or a dict as Python writes it, such as those of Amazon's and Steam's older files.
+
+    Raises:
+        ValueError: the line is neither, is nested beyond sense, or has a key twice.
+
+    Example:
+        >>> object_of("{'asin': '0001', 'price': 9.5, 'also': None, 'paths': [['a', 'b']]}")
+        {'asin': '0001', 'price': 9.5, 'also': None, 'paths': [['a', 'b']]}
+    """
+    try:
+        return json_of(line)
+    except ValueError:
+        if (read := _python_dict(line)) is None:
+            raise
+    keys, value = read
+    if twice := [key for key, count in Counter(keys).items() if count > 1]:
+        raise ValueError(f"'{twice[0]:.80}' is given twice")
+    return value
+
+
+def _python_dict(line: str) -> tuple[list[str], dict[str, Any]] | None:
+    """A dict as Python writes it, whose values JSON could hold too, and its keys as they stand there; None of any other
+    text. Nothing of the text is run."""
+    if not re.match(r"\s*\{\s*u?['\"]", line):
+        return None
+    try:
+        tree = ast.parse(line.strip(), mode="eval").body
+        value = ast.literal_eval(tree)
+        json.dumps(value)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return None
+    if not (isinstance(tree, ast.Dict) and all(isinstance(key, str) for key in value)):
+        return None
+    return [key.value for key in tree.keys if isinstance(key, ast.Constant)], value
 
 
 SEPARATORS = {".tsv": "\t", ".inter": "\t"}
@@ -288,7 +330,7 @@ def _has_json_lines(path: Path) -> bool:
     with opened(path) as file:
         first, second = file.readline(), file.readline()
     try:
-        return bool(second.strip()) and isinstance(json_of(first.decode()), dict)
+        return bool(second.strip()) and isinstance(object_of(first.decode()), dict)
     except ValueError:
         return False
 

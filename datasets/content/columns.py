@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 import numpy as np
@@ -34,16 +34,30 @@ def cells(column: pd.Series, separator: str = SEPARATOR) -> list[str]:
     return [_cell(value, separator) for value in whole_numbers(column)]
 
 
+def flat(values: Iterable[object]) -> list[object]:
+    """A list's values, and those of lists in it, such as the steps of several paths, each once.
+
+    Example:
+        >>> flat([["Beauty", "Hair"], ["Beauty", "Nails"]]), flat([8, 8])
+        (['Beauty', 'Hair', 'Nails'], [8, 8])
+    """
+    values = list(values)
+    if not any(isinstance(one, (list, tuple)) for one in values):
+        return values
+    inner = [one if isinstance(one, (list, tuple)) else [one] for one in values]
+    return list({str(value): value for one in inner for value in one}.values())
+
+
 def _cell(value: object, separator: str) -> str:
     if isinstance(value, (list, tuple, np.ndarray)):
-        values = list(value)
+        values = flat(value)
         if values and all(isinstance(v, (int, float, np.number)) for v in values):
             return json.dumps([float(v) for v in values])
         return separator.join(str(v) for v in values)
     return "" if value is None or pd.isna(value) else str(value)
 
 
-@encoder(width="at most `width`", revision="2", weights="none: the catalogue's values")
+@encoder(width="at most `width`", revision="3", weights="none: the catalogue's values")
 def category(
     texts: Sequence[str],
     *,
@@ -64,7 +78,7 @@ def category(
     return reduced(_unit(matrix), width, seed, None if fitted is None else _unit(fitted))
 
 
-@encoder(width="at most `width`", revision="2", weights="none: the catalogue's facts")
+@encoder(width="at most `width`", revision="3", weights="none: the catalogue's facts")
 def facts(
     texts: Sequence[str],
     *,
@@ -114,7 +128,8 @@ def values_of(cell: str, separator: str = SEPARATOR) -> list[str]:
 
 
 def as_list(cell: str) -> list[object] | None:
-    """The texts and numbers of a list as JSON and Python write it; None of a cell that holds no such list."""
+    """The texts and numbers of a list as JSON and Python write it, perhaps of lists; None of a cell that holds no such
+    list."""
     text = cell.strip()
     if not (text.startswith("[") and text.endswith("]") and len(text) < LONGEST_LIST):
         return None
@@ -122,8 +137,8 @@ def as_list(cell: str) -> list[object] | None:
         values = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return None
-    plain = isinstance(values, list) and all(isinstance(v, (str, int, float)) for v in values)
-    return values if plain else None
+    values = flat(values) if isinstance(values, list) else [None]
+    return values if all(isinstance(v, (str, int, float)) for v in values) else None
 
 
 def _written(value: object) -> str:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from recsys.datasets.cards import is_plain
 from recsys.datasets.compressed import plain_suffix
-from recsys.datasets.content.columns import AMOUNT, SEPARATOR, as_list, cells
+from recsys.datasets.content.columns import AMOUNT, SEPARATOR, as_list, cells, flat
 from recsys.datasets.content.files import Files, is_archive
 from recsys.datasets.files import TABLES
 from recsys.datasets.guess.roles import JOINED, holds_ids, means, words_of
@@ -149,7 +149,7 @@ def guess_beside(
         sep: between the columns of a table that says nothing of it, as the card's reader takes it.
         taken: names of modalities and attributes that there are.
     """
-    found: Specs = {}
+    specs: Specs = {}
     for table in tables:
         names = [str(column) for column in table.frame]
         if table.how(sep) or any(means("user", column) for column in names):
@@ -159,14 +159,14 @@ def guess_beside(
         if (own := next(joined, None)) is None:
             continue
         for column in _values_of(table, own, called):
-            names = [n for n in (column, Path(table.file).stem) if is_plain(n) and n not in {*found, *taken}]
+            names = [n for n in (column, Path(table.file).stem) if is_plain(n) and n not in {*specs, *taken}]
             if names:
-                found[names[0]] = {"encoder": "category", "file": table.file, "id": own, "columns": [column]}
+                specs[names[0]] = {"encoder": "category", "file": table.file, "id": own, "columns": [column]}
                 reasons.append(
                     f"'{column}' of {table.file} becomes a modality by the encoder category: few different values, "
                     f"joined by '{own}'"
                 )
-    return found
+    return specs
 
 
 def _values_of(table: Table, own: str, called: Container[str]) -> list[str]:
@@ -237,9 +237,9 @@ def _of_lists(lists: pd.Series) -> tuple[str, str]:
 
 
 def _is_record(value: object) -> bool:
-    """A JSON object, or a list of objects or lists."""
+    """A JSON object, or a list that holds one."""
     return isinstance(value, dict) or (
-        isinstance(value, list) and any(isinstance(one, (dict, list)) for one in value)
+        isinstance(value, list) and any(isinstance(v, (dict, list)) for v in flat(value))
     )
 
 

@@ -22,7 +22,7 @@ NAMES = {
     r"game|app|anime|course|business|venue|poi|restaurant|hotel|beer|wine|paper|document|podcast|iid|location|place|content|"
     r"post|show|ad",
     "timestamp": r"time|timestamp|date|datetime|dt|dat|stamp|at|when|unix|position",
-    "rating": r"rating|ratings|stars|score",
+    "rating": r"rating|ratings|stars|score|overall",
     "label": r"label|split|part",
 }
 """What the columns of interactions are usually called: words, any of which may stand in a name."""

@@ -155,6 +155,27 @@ def reviews(folder):
         file.write("\n".join(map(json.dumps, items)))
 
 
+def older_reviews(folder):
+    """JSON lines, and lines of dicts as Python writes them, with paths of categories and numbers of sales."""
+    rows = [
+        {"reviewerID": f"U{u}", "asin": f"B{i}", "overall": 1.0 + i % 5, "unixReviewTime": 1370000000 + i}
+        for u, i in PAIRS
+    ]
+    with gzip.open(folder / "reviews_Beauty_5.json.gz", "wt") as file:
+        file.write("\n".join(map(json.dumps, rows)))
+    items = [
+        {
+            "asin": f"B{i}",
+            "title": f'it\'s a "thing" no {i}',
+            "related": {"also_bought": ["B1"]},
+            "categories": [["Beauty", "Hair"], ["Beauty", f"Nails {i % 2}"]],
+        }
+        for i in range(1, 11)
+    ]
+    with gzip.open(folder / "meta_Beauty.json.gz", "wt") as file:
+        file.write("\n".join(map(repr, items)))
+
+
 def music(folder):
     """Tabs in .dat files, and names in another encoding."""
     table(folder / "user_artists.dat", "userID\tartistID\tweight", [(u, i, 3) for u, i in PAIRS], "\t")
@@ -226,6 +247,12 @@ LAYOUTS = {
         "interactions": "reviews.jsonl.gz",
         "columns": {"user": "user_id", "item": "parent_asin", "rating": "rating"},
         "items": {"file": "meta_reviews.jsonl.gz", "id": "parent_asin", "drop": ["images", "details"]},
+        "content": {"title": "text", "categories": "category"},
+    },
+    older_reviews: {
+        "interactions": "reviews_Beauty_5.json.gz",
+        "columns": {"user": "reviewerID", "item": "asin", "timestamp": "unixReviewTime", "rating": "overall"},
+        "items": {"file": "meta_Beauty.json.gz", "id": "asin", "drop": ["related"]},
         "content": {"title": "text", "categories": "category"},
     },
     music: {

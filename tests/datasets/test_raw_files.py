@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from recsys.datasets.cards import load_dataset
 from recsys.datasets.content.files import Files
-from recsys.datasets.files import read_table
+from recsys.datasets.files import object_of, read_table
 from recsys.errors import DataError
 
 CLICKS = [(f"u{u}", f"0{i}", 10 * u + i) for u in range(4) for i in range(5) if (u + i) % 3]
@@ -112,6 +114,37 @@ def test_an_archive_of_two_tables_is_refused(tmp_path):
         archive.writestr("more.csv", "a,b\n")
     with pytest.raises(DataError, match="holds 2 files; expected one"):
         load_dataset(card)
+
+
+PLAIN = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+)
+OBJECTS = st.dictionaries(st.text(), st.recursive(PLAIN, st.lists, max_leaves=8), min_size=1)
+
+
+@given(OBJECTS)
+def test_a_dict_as_python_writes_it_reads_as_its_json_does(values):
+    assert object_of(repr(values)) == object_of(json.dumps(values)) == values
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{'a': __import__('os').getcwd()}",
+        "{'a': 1, 'a': 2}",
+        "{'a': {1, 2}}",
+        "{'a': b'x'}",
+        "{'a': 1j}",
+        "{'a': 1, 2: 3}",
+        "{**{'a': 1}}",
+        "{'a': " + "-" * 200_000 + "1}",
+        "{'a': " + "[" * 200_000 + "]" * 200_000 + "}",
+        "{'a': 'open}",
+    ],
+)
+def test_other_python_is_no_object(line):
+    with pytest.raises(ValueError):
+        object_of(line)
 
 
 def test_json_lines_that_are_none_name_the_line(tmp_path):
