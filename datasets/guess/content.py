@@ -139,8 +139,8 @@ def guess_beside(
     taken: Container[str],
     reasons: list[str],
 ) -> Specs:
-    """Columns of further tables, such as one with a row for each genre of an item. What users did is no content: a
-    table that has a column of users is left out.
+    """Columns of further tables, such as one with a row for each genre of an item. What users did, and what was so at
+    some time, is no content: a table that has a column of users or of times is left out.
 
     Args:
         tables: those that hold neither interactions nor users nor items.
@@ -152,7 +152,7 @@ def guess_beside(
     specs: Specs = {}
     for table in tables:
         names = [str(column) for column in table.frame]
-        if table.how(sep) or any(means("user", column) for column in names):
+        if table.how(sep) or any(means(key, column) for key in ("user", "timestamp") for column in names):
             continue
         called = [c for c in names if words_of(c) == words_of(id_column) or means("item", c)]
         joined = (c for c in called if len(ids & set(table.frame[c].astype(str))) > JOINED * len(ids))

@@ -369,7 +369,7 @@ def test_a_second_table_of_interactions_is_told(tmp_path):
 
 
 def test_tables_beside_the_items_become_content(tmp_path):
-    """Of genres and countries; codes beside names, what users tagged and a table of every pair are left."""
+    """Genres and countries; codes beside names, what users tagged, what changes and a table of every pair are left."""
     folder, films = tmp_path / "h", range(1, 13)
     table(folder / "user_rated.dat", "userID\tmovieID", PAIRS, "\t")
     table(folder / "movies.dat", "id\ttitle", [(i, f"a film {i}") for i in films], "\t")
@@ -383,6 +383,7 @@ def test_tables_beside_the_items_become_content(tmp_path):
     )
     table(folder / "genome.dat", "movieID\ttagID", [(i, t) for i in films for t in (1, 2)], "\t")
     table(folder / "user_tags.dat", "userID\tmovieID\ttag", [(1, i, "fun") for i in films], "\t")
+    table(folder / "properties.dat", "time\tmovieID\tkey", [(i, i, f"k{i % 2}") for i in films], "\t")
     guess = guess_card(folder)
     own = {"encoder": "category", "id": "movieID"}
     assert guess.card.options["items"] == {"file": "movies.dat", "id": "id"}
@@ -391,7 +392,7 @@ def test_tables_beside_the_items_become_content(tmp_path):
         "country": own | {"file": "movie_countries.dat", "columns": ["country"]},
         "genre": own | {"file": "movie_genres.dat", "columns": ["genre"]},
     }
-    assert "not used: genome.dat, user_tags.dat" in guess.reasons
+    assert "not used: genome.dat, properties.dat, user_tags.dat" in guess.reasons
     card = guess.card.model_dump(mode="json", exclude_defaults=True)
     (folder / "card.yaml").write_text(yaml.safe_dump(card))
     data = load_dataset("h", tmp_path)
