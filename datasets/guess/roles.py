@@ -113,8 +113,10 @@ def guess_interactions(folder: Path, tables: Sequence[Table], reasons: list[str]
             found.append((table, users[0], _shared(items, tables, table)))
     by = "by their names"
     if not found:
-        bare = [table for table in tables if table.header and _repeat(table, table.header[0])]
-        found = [(table, *table.header[:2]) for table in bare]  # type: ignore[misc]
+        for table in tables:
+            places = [column for column in table.header if not _dates(table.frame[column])][:2]
+            if len(places) == 2 and _repeat(table, places[0]):
+                found.append((table, *places))  # type: ignore[arg-type]
         by = f"by their places, for it has no header: correct {'{columns: ...}'} where they are others"
     if not found:
         headers = "; ".join(f"{t.file}: {', '.join(map(str, t.frame.columns[:6]))}" for t in tables)
@@ -192,7 +194,7 @@ def _columns(table: Table, columns: dict[str, str], by: str, reasons: list[str])
     notes: list[str] = []
     positive_from = None
     if table.header:
-        header = dict(zip(table.header, ("user", "item"), strict=False))
+        header = {column: meaning for meaning, column in columns.items()}
         typed = {column: typed_column(table.frame[column]) for column in rest}
         for meaning, fits in (("timestamp", _times), ("rating", _ratings)):
             if column := next((c for c in rest if c not in header and fits(typed[c])), None):

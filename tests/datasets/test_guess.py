@@ -199,6 +199,12 @@ def bare(folder):
     table(folder / "ratings.csv", "", [(f"A{u}", f"B{i}", 1.0 + i % 5, 1369699200 + i) for u, i in PAIRS])
 
 
+def sessions(folder):
+    """No header: session, moment, item, category."""
+    rows = [(u, f"2014-04-{i:02d}T10:51:09.277Z", 214536500 + i, 0) for u, i in PAIRS]
+    table(folder / "clicks.dat", "", rows)
+
+
 def spaced(folder):
     """No header, spaces, nothing but pairs; and a text that is no table."""
     table(folder / "data.txt", "", PAIRS, " ")
@@ -274,6 +280,11 @@ LAYOUTS = {
         "interactions": "ratings.csv",
         "columns": {"user": "user", "item": "item", "rating": "rating", "timestamp": "timestamp"},
         "header": ["user", "item", "rating", "timestamp"],
+    },
+    sessions: {
+        "interactions": "clicks.dat",
+        "columns": {"user": "user", "timestamp": "timestamp", "item": "item"},
+        "header": ["user", "timestamp", "item", "column4"],
     },
     spaced: {
         "interactions": "data.txt",
