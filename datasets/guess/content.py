@@ -177,17 +177,18 @@ def _values_of(table: Table, own: str, called: Container[str]) -> list[str]:
         own, called: the column of items' ids, and all that are called so.
     """
     kept: list[str] = []
+    texts = pd.DataFrame({str(column): cells(values) for column, values in table.frame.items()})
+    different = texts.nunique()
 
     def pairs(one: str, other: str) -> int:
-        return len(table.frame[[one, other]].drop_duplicates())
+        return len(texts[[one, other]].drop_duplicates())
 
-    for column in sorted(map(str, table.frame), key=holds_ids):
-        values = table.frame[column]
-        numbers = pd.api.types.is_numeric_dtype(typed_column(values)) and not holds_ids(column)
-        if column in called or numbers or not _category(_texts(values)):
+    for column in sorted(texts, key=holds_ids):
+        numbers = pd.api.types.is_numeric_dtype(typed_column(table.frame[column])) and not holds_ids(column)
+        if column in called or numbers or not _category(texts[column]):
             continue
-        everywhere = pairs(own, column) > 0.9 * table.frame[own].nunique() * values.nunique()
-        if not everywhere and all(pairs(one, column) > values.nunique() for one in kept):
+        everywhere = pairs(own, column) > 0.9 * different[own] * different[column]
+        if not everywhere and all(pairs(one, column) > different[column] for one in kept):
             kept.append(column)
     return kept
 

@@ -395,6 +395,8 @@ def test_tables_beside_the_items_become_content(tmp_path):
     table(folder / "genome.dat", "movieID\ttagID", [(i, t) for i in films for t in (1, 2)], "\t")
     table(folder / "user_tags.dat", "userID\tmovieID\ttag", [(1, i, "fun") for i in films], "\t")
     table(folder / "properties.dat", "time\tmovieID\tkey", [(i, i, f"k{i % 2}") for i in films], "\t")
+    records = [{"movieID": str(i), "kind": ["a", "b"][i % 2 :], "more": {"x": i}} for i in films]
+    (folder / "kinds.json").write_text("\n".join(map(json.dumps, records)))
     guess = guess_card(folder)
     own = {"encoder": "category", "id": "movieID"}
     assert guess.card.options["items"] == {"file": "movies.dat", "id": "id"}
@@ -402,6 +404,7 @@ def test_tables_beside_the_items_become_content(tmp_path):
         "title": "text",
         "country": own | {"file": "movie_countries.dat", "columns": ["country"]},
         "genre": own | {"file": "movie_genres.dat", "columns": ["genre"]},
+        "kind": own | {"file": "kinds.json", "columns": ["kind"]},
     }
     assert "not used: genome.dat, properties.dat, user_tags.dat" in guess.reasons
     card = guess.card.model_dump(mode="json", exclude_defaults=True)
