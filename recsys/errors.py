@@ -36,7 +36,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     of more names than can be read, how many there are."""
     name, names = name[:LONGEST], list(map(str, known))
     near = names
-    if len(names) > LISTED:  # ids: those that differ in blanks, case or padding, or begin alike
+    if len(names) > SEARCHED:  # ids: those that differ in blanks, case or padding, or begin alike
         plain = _plain(name)
         near = [k for k in names if _plain(k) == plain] or [k for k in names if k[:3] == name[:3]][:SEARCHED]
     if close := difflib.get_close_matches(name, sorted(near), n=3, cutoff=0.5):

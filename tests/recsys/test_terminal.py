@@ -82,6 +82,9 @@ def test_an_unknown_id_names_at_most_three_others():
     told = nearest("USER17@example.org ", ids)
     assert told == "; did you mean 'user17@example.org'?"
     assert nearest("somebody", ids) == "; it is none of the 20,000 known"
+    names = [f"part-{n}" for n in range(100)] + ["harmonic"]
+    assert nearest("harmnoic", names) == "; did you mean 'harmonic'?"
+    assert nearest("xyz", names) == "; it is none of the 101 known"
     assert nearest("user19999@example.com", ids).count("@") <= 3
     assert "known: " in nearest("zzz", ids[: LISTED - 1])
 
