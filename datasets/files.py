@@ -260,7 +260,7 @@ def object_of(line: str) -> Any:
     return value
 
 
-def _python_dict(line: str) -> tuple[list[str], dict[str, Any]] | None:
+def _python_dict(line: str) -> tuple[list[Any], dict[str, Any]] | None:
     """A dict as Python writes it, whose values JSON could hold too, and its keys as they stand there; None of any other
     text. Nothing of the text is run."""
     if not re.match(r"\s*\{\s*u?['\"]", line):

@@ -6,7 +6,7 @@ import ast
 import json
 import re
 from collections.abc import Iterable, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -34,7 +34,7 @@ def cells(column: pd.Series, separator: str = SEPARATOR) -> list[str]:
     return [_cell(value, separator) for value in whole_numbers(column)]
 
 
-def flat(values: Iterable[object]) -> list[object]:
+def flat(values: Iterable[Any]) -> list[Any]:
     """A list's values, and those of lists in it, such as the steps of several paths, each once.
 
     Example:

@@ -159,9 +159,9 @@ def guess_beside(
         if (own := next(joined, None)) is None:
             continue
         for column in _values_of(table, own, called):
-            names = [n for n in (column, Path(table.file).stem) if is_plain(n) and n not in {*specs, *taken}]
-            if names:
-                specs[names[0]] = {"encoder": "category", "file": table.file, "id": own, "columns": [column]}
+            possible = (n for n in (column, Path(table.file).stem) if is_plain(n) and n not in taken)
+            if name := next((n for n in possible if n not in specs), None):
+                specs[name] = {"encoder": "category", "file": table.file, "id": own, "columns": [column]}
                 reasons.append(
                     f"'{column}' of {table.file} becomes a modality by the encoder category: few different values, "
                     f"joined by '{own}'"
