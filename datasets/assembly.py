@@ -63,7 +63,8 @@ def make_modality(
             f"{source}: expected a numeric matrix of items x width, found {values.dtype} of shape {values.shape}"
         )
     with np.errstate(over="ignore"):
-        features = values.astype(np.float32)
+        # An array is not copied, which a large one may be too large for, and is not written to.
+        features = values.astype(np.float32, copy=not isinstance(values, np.ndarray))
     if not isinstance(features, np.ndarray):
         features = sp.csr_array(features)
         features.sum_duplicates()
@@ -90,7 +91,7 @@ def make_modality(
         )
     if (stray := present & ~expected).any():
         if isinstance(features, np.ndarray):
-            features[stray] = 0
+            features = np.where(stray[:, None], np.float32(0), features)
         else:
             features.data[np.repeat(stray, np.diff(features.indptr))] = 0
             features.eliminate_zeros()
@@ -149,7 +150,9 @@ def _check_sizes(
 ) -> None:
     """DataError for a number beyond the known ids, or a feature matrix that has not a row for each item."""
     for column, ids in known.items():
-        if (bad := ((frame[column] < 0) | (frame[column] >= len(ids))).to_numpy()).any():
+        numbers = frame[column].to_numpy()
+        if numbers.min() < 0 or numbers.max() >= len(ids):
+            bad = (numbers < 0) | (numbers >= len(ids))
             value = frame[column].iloc[int(np.argmax(bad))]
             where = place(frame.index, bad)
             raise DataError(f"{source}: {where}: {column} {value} is beyond the {len(ids):,} known")

@@ -192,16 +192,31 @@ class Codes(NamedTuple):
     """A column of ids without a text for each row.
 
     Attributes:
-        numbers: (n,) int64 place of each row's id in `distinct`.
-        distinct: (m,) str, the raw ids.
+        rows: (n,) int64, a number for each row's id.
+        present: (m,) int64, the numbers that occur, ascending.
+        distinct: (m,) str, their raw ids.
     """
 
-    numbers: np.ndarray
+    rows: np.ndarray
+    present: np.ndarray
     distinct: np.ndarray
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """(n,) int64 place of each row's id in `distinct`."""
+        return self._at(np.arange(len(self.distinct)))
 
     def places(self, ids: np.ndarray) -> np.ndarray:
         """(n,) int64 place of each row's id in `ids`, -1 where it is not there."""
-        return positions(ids, self.distinct)[self.numbers]
+        return self._at(positions(ids, self.distinct))
+
+    def _at(self, values: np.ndarray) -> np.ndarray:
+        """The value of each row's id; the rows' own numbers where these are the values already."""
+        if np.array_equal(values, self.present):
+            return self.rows
+        table = np.empty(self.present[-1] + 1, dtype=np.int64)
+        table[self.present] = values
+        return table[self.rows]
 
 
 def to_codes(column: pd.Series, source: str) -> Codes:
@@ -209,27 +224,30 @@ def to_codes(column: pd.Series, source: str) -> Codes:
     that is none."""
     check_ids(column, source)
     if column.dtype.kind in "iu" and isinstance(column.dtype, np.dtype):
-        numbers, values = _numbered(column.to_numpy())
-        return Codes(numbers, _written(values))
+        rows, present, values = _numbered(column.to_numpy())
+        return Codes(rows, present, _written(values))
     numbers, values = pd.factorize(whole_numbers(column))
     distinct = pd.Series(values).astype(str).to_numpy(dtype=object)
     # The last entry is that of a missing id, whose number is -1.
     empty = np.append(distinct == "", True)
     if (bad := empty[numbers]).any():
         raise DataError(f"{source}: {place(column.index, bad)}: {column.name} is empty, expected an id")
-    return Codes(numbers, distinct)
+    return Codes(numbers, np.arange(len(distinct)), distinct)
 
 
-def _numbered(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) int64 place of each whole number in the distinct ones, and these, ascending; where they lie close together
-    by a table, which takes half of the time of hashes."""
+def _numbered(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A number for each of n whole numbers, (n,) int64, those that occur, and which each stands for, both ascending.
+    Where they lie close together the distance from the least is the number, which takes half of the time of hashes."""
     low, high = (int(values.min()), int(values.max())) if len(values) else (0, 0)
     if high - low >= 2 * len(values) or high > np.iinfo(np.int64).max:
-        return pd.factorize(values, sort=True)
-    offsets = values.astype(np.int64, copy=False) - low
+        rows, distinct = pd.factorize(values, sort=True)
+        return rows, np.arange(len(distinct)), distinct
+    rows = values.astype(np.int64, copy=False)
+    rows = rows - low if low else rows
     there = np.zeros(high - low + 1, dtype=bool)
-    there[offsets] = True
-    return (np.cumsum(there) - 1)[offsets], np.flatnonzero(there) + low
+    there[rows] = True
+    present = np.flatnonzero(there)
+    return rows, present, present + low
 
 
 def _written(numbers: np.ndarray) -> np.ndarray:

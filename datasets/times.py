@@ -47,10 +47,9 @@ def to_timestamps(column: pd.Series, source: str) -> tuple[np.ndarray, list[str]
                 return days[0], [f"{name}: {column.name} read as year, month and day (YYYYMMDD), UTC"]
             seconds = numeric if column.dtype.kind in "iuf" and finite.all() else to_numbers(column, source)
             for unit, factor in UNITS.items():
-                inside = (seconds / factor >= 0) & (seconds / factor < LATEST)
-                if not len(seconds) or inside.mean() > 0.5:
-                    read = [] if factor == 1 else [f"{name}: {column.name} read as {unit}"]
-                    return seconds / factor, read
+                read = seconds if factor == 1 else seconds / factor
+                if not len(read) or ((read >= 0) & (read < LATEST)).mean() > 0.5:
+                    return read, [] if factor == 1 else [f"{name}: {column.name} read as {unit}"]
             raise DataError(
                 f"{source}: most of {column.name}, such as {seconds[0]:.15g}, lie outside 1970 to 2100, whether read "
                 f"as {', '.join(UNITS)}; expected times in one of these units, or dates"
