@@ -80,6 +80,7 @@ class CLHESignals(CLHE):
     """
 
     Settings = CLHESignalsSettings
+    published = None  # no one but this engine has it
     paper = "None: this engine's, CLHE with counts and cosines as signals"
     train_defaults = CLHE.train_defaults | {
         "batch_size": 64,
