@@ -139,7 +139,7 @@ class CLHE(SetModel):
         "CLHE: Leveraging Multimodal Features and Item-level User Feedback for Bundle "
         "Construction, WSDM 2024, arXiv 2310.18770"
     )
-    published = Published(
+    published: ClassVar[Published | None] = Published(
         "github.com/Xiaohao-Liu/CLHE 919d0d8faf, its command for POG",
         # It trains for all epochs, and keeps one that is the best by recall@20 and by ndcg@20.
         {"width": 64, "bundle_temperature": 0.01, "item_weight": 2.0, "item_temperature": 0.5}
