@@ -10,8 +10,8 @@ from typing import Any
 from recsys.datasets.cards import CARD_FILE, Card, is_plain
 from recsys.datasets.content.spec import ContentSpec
 from recsys.datasets.guess.content import guess_beside, guess_content, guess_dropped, guess_features
-from recsys.datasets.guess.roles import Entities, guess_entities, guess_interactions
-from recsys.datasets.guess.tables import read_tables
+from recsys.datasets.guess.roles import Entities, Interactions, guess_entities, guess_interactions
+from recsys.datasets.guess.tables import Table, read_tables
 from recsys.datasets.readers import guess_reader
 from recsys.errors import DataError
 
@@ -69,14 +69,8 @@ def guess_card(folder: Path) -> Guess:
         if drop := guess_dropped(table.typed(), column, reasons):
             options["users"]["drop"] = drop
     used = [*files, *(one.table.file for one in entities.values())]
-    taken = {*options.get("content", {}), *options.get("features", {})}
-    id_column, ids = given.columns["item"], given.ids("item")
-    if "item" in entities:
-        items, id_column, _ = entities["item"]
-        taken, ids = taken | set(map(str, items.frame)), ids | set(items.frame[id_column].astype(str))
-    rest = [table for table in tables if table.file not in used]
-    if beside := guess_beside(rest, id_column, ids, given.table.sep or ",", taken, reasons):
-        options["content"] = options.get("content", {}) | beside
+    if rest := [table for table in tables if table.file not in used]:
+        options["content"] = options.get("content", {}) | _beside(rest, given, entities, options, reasons)
     used += [one["file"] for one in options.get("features", {}).values()]
     contents = [ContentSpec.of(spec) for spec in options.get("content", {}).values()]
     used += [place for spec in contents for place in (spec.archive, spec.file) if place]
@@ -92,6 +86,22 @@ def guess_card(folder: Path) -> Guess:
         modalities=(*options.get("features", {}), *options.get("content", {})),
     )
     return Guess(card, reasons)
+
+
+def _beside(
+    rest: list[Table],
+    given: Interactions,
+    entities: dict[str, Entities],
+    options: dict[str, Any],
+    reasons: list[str],
+) -> dict[str, Any]:
+    """What the tables that nothing else is read of say of the items."""
+    taken = {*options.get("content", {}), *options.get("features", {})}
+    id_column, ids = given.columns["item"], given.ids("item")
+    if "item" in entities:
+        items, id_column, _ = entities["item"]
+        taken, ids = taken | set(map(str, items.frame)), ids | set(items.frame[id_column].astype(str))
+    return guess_beside(rest, id_column, ids, given.table.sep or ",", taken, reasons)
 
 
 def _of_items(folder: Path, given: Entities, options: dict[str, Any], reasons: list[str]) -> dict[str, Any]:
